@@ -1,0 +1,77 @@
+//! The replicated application: what committed entries do.
+
+use crate::digest::Digest;
+use crate::ids::{ConnId, Txid};
+use crate::message::Item;
+use crate::storage::Change;
+use crate::time::WallTime;
+use alloc::vec::Vec;
+use core::fmt;
+
+/// Why elements of a snapshot or checkpoint do not make a state.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum LoadError {
+    /// An element cannot be read.
+    Malformed(&'static str),
+    /// The elements do not fit together.
+    Inconsistent(&'static str),
+}
+
+impl fmt::Display for LoadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Malformed(what) => write!(f, "an element cannot be read: {what}"),
+            Self::Inconsistent(what) => write!(f, "the elements do not fit together: {what}"),
+        }
+    }
+}
+
+impl core::error::Error for LoadError {}
+
+/// A deterministic state machine.
+///
+/// Commands are evaluated when they are applied, never before: every replica applies the same
+/// command to the same state and gets the same outcome, a refusal included. Nothing else may enter
+/// (no clock, no randomness): what a command needs is in it or in `time`.
+pub trait App: Clone + fmt::Debug {
+    /// What reads ask.
+    type Query: Clone + fmt::Debug + PartialEq;
+    /// What reads get.
+    type Answer: Clone + fmt::Debug + PartialEq;
+    /// What a command leads to.
+    type Outcome: Clone + fmt::Debug + PartialEq;
+
+    /// The state before any command.
+    fn empty() -> Self;
+
+    /// Applies the committed command of entry `txid`. A command that cannot be read has an outcome
+    /// too: it must never panic and never differ between replicas.
+    fn apply(&mut self, txid: Txid, time: WallTime, command: &[u8]) -> Self::Outcome;
+
+    /// Reads the present state.
+    fn query(&self, query: &Self::Query) -> Self::Answer;
+
+    /// The digest of the present state. Equal states have equal digests.
+    fn digest(&self) -> Digest;
+
+    /// What changed since the last call: the present content of each element touched.
+    fn take_changes(&mut self) -> Vec<Change>;
+
+    /// Holds the present state for [`App::read_snapshot`] while commands go on being applied.
+    fn open_snapshot(&mut self, id: ConnId);
+
+    /// The next elements of a held state, of about `max_bytes` in all but at least one; true with
+    /// the last of them.
+    fn read_snapshot(&mut self, id: ConnId, max_bytes: usize) -> (Vec<Item>, bool);
+
+    /// Gives up a held state. Harmless if it was not held.
+    fn close_snapshot(&mut self, id: ConnId);
+
+    /// Adds elements of a snapshot or checkpoint to a state that is being built from
+    /// [`App::empty`]. They come in any order.
+    fn load(&mut self, items: Vec<Item>) -> Result<(), LoadError>;
+
+    /// Ends the building: checks that the elements fit together.
+    fn finish_load(&mut self) -> Result<(), LoadError>;
+}

@@ -1,0 +1,125 @@
+//! What can be tuned, checked once.
+
+use crate::ids::NodeId;
+use crate::mutants::Mutant;
+use crate::time::Micros;
+use alloc::string::String;
+
+/// Timeouts. Only liveness depends on them.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Timeouts {
+    /// First wait before the own vote is sent again; doubles up to `resend_max`.
+    pub resend_min: Micros,
+    /// Longest wait before the own vote is sent again.
+    pub resend_max: Micros,
+    /// How long a quorum of equal votes must stand when not every voter has been heard.
+    pub finalize: Micros,
+    /// Longest silence while a leader is joined and a follower synchronised.
+    pub init: Micros,
+    /// Longest silence between a leader and its followers afterwards.
+    pub sync: Micros,
+    /// Between two heartbeats.
+    pub ping: Micros,
+    /// Between two attempts to connect to an elected leader.
+    pub redial: Micros,
+    /// A leader whose own disk takes longer than this for a write steps down.
+    pub disk: Micros,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            resend_min: Micros::millis(50),
+            resend_max: Micros::millis(500),
+            finalize: Micros::millis(40),
+            init: Micros::millis(3000),
+            sync: Micros::millis(800),
+            ping: Micros::millis(100),
+            redial: Micros::millis(20),
+            disk: Micros::millis(5000),
+        }
+    }
+}
+
+/// Limits. Everything that can grow has one.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Limits {
+    /// Bytes of log kept for followers that were away; older entries are pruned.
+    pub retain_bytes: usize,
+    /// Entries of log kept for followers that were away.
+    pub retain_entries: usize,
+    /// Bytes of entries in one message.
+    pub message_bytes: usize,
+    /// Bytes of entries sent to a follower and not acknowledged by it.
+    pub window_bytes: usize,
+    /// Snapshot parts sent to a follower and not acknowledged by it.
+    pub window_chunks: u64,
+    /// Client requests waiting at a node.
+    pub pending_requests: usize,
+    /// Bytes of client requests waiting at a node.
+    pub pending_bytes: usize,
+    /// Bytes of one command.
+    pub command_bytes: usize,
+    /// The last counter of an epoch; then a new one begins.
+    pub counter_max: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            retain_bytes: 8 << 20,
+            retain_entries: 100_000,
+            message_bytes: 256 << 10,
+            window_bytes: 4 << 20,
+            window_chunks: 8,
+            pending_requests: 65_536,
+            pending_bytes: 64 << 20,
+            command_bytes: (1 << 20) + (8 << 10),
+            counter_max: u64::MAX - (1 << 20),
+        }
+    }
+}
+
+/// A node's configuration.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Config {
+    /// This node.
+    pub node: NodeId,
+    /// Where it answers clients; told to others as a hint for status tables.
+    pub client_addr: String,
+    /// Timeouts.
+    pub timeouts: Timeouts,
+    /// Limits.
+    pub limits: Limits,
+    /// The planted bug, if any: only with the `mutants` feature.
+    #[cfg(feature = "mutants")]
+    pub mutant: Option<Mutant>,
+}
+
+impl Config {
+    /// The defaults for `node`.
+    pub fn new(node: NodeId) -> Self {
+        Self {
+            node,
+            client_addr: String::new(),
+            timeouts: Timeouts::default(),
+            limits: Limits::default(),
+            #[cfg(feature = "mutants")]
+            mutant: None,
+        }
+    }
+}
+
+impl Config {
+    /// True if this bug is planted. Always false without the `mutants` feature.
+    #[cfg(feature = "mutants")]
+    pub fn mutant(&self, mutant: Mutant) -> bool {
+        self.mutant == Some(mutant)
+    }
+
+    /// True if this bug is planted. Always false without the `mutants` feature.
+    #[cfg(not(feature = "mutants"))]
+    pub const fn mutant(&self, _: Mutant) -> bool {
+        false
+    }
+}

@@ -1,0 +1,197 @@
+//! What can go wrong, by audience: peers that break the protocol, disks that do not hold what they
+//! must, and reasons for which a node stops.
+
+use crate::entry::Gap;
+use crate::ids::{Epoch, Incarnation, NodeId, Txid};
+use alloc::boxed::Box;
+use core::fmt;
+
+/// A peer broke the protocol. The answer is always to close the connection.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub enum PeerFault {
+    /// A message that this phase of the protocol does not know.
+    Unexpected(&'static str),
+    /// A message of another epoch than the connection's.
+    Epoch {
+        /// Its epoch.
+        got: Epoch,
+        /// The connection's.
+        expected: Epoch,
+    },
+    /// Entries that do not continue the log.
+    Gap,
+    /// A commit or acknowledgement beyond what was sent.
+    Beyond(Txid),
+    /// A snapshot part out of order.
+    Chunk(u64),
+    /// A snapshot older than the receiver's log.
+    OldSnapshot(Txid),
+    /// A snapshot whose content is not what its head says.
+    SnapshotDigest,
+    /// The history ends elsewhere than the leader says.
+    History(Txid),
+}
+
+/// Why a connection is closed.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub enum CloseReason {
+    /// This node left the role in which it held the connection.
+    RoleChange,
+    /// This node is not a leader.
+    NotLeading,
+    /// The peer opened a newer connection.
+    Replaced,
+    /// The peer broke the protocol.
+    Fault(PeerFault),
+    /// The peer was told that it does not belong here.
+    Rejected,
+    /// The peer was silent for too long.
+    Silent,
+    /// The peer fell behind the start of the log while it was being synchronised.
+    TooSlow,
+    /// This node has promised a higher epoch.
+    StaleEpoch,
+}
+
+/// Why a node stops for good. A person, or a new disk, must help.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub enum HaltReason {
+    /// The disk refused a write or flush.
+    Storage,
+    /// Two nodes hold different histories that end in the same txid, or in the same epoch.
+    Diverged {
+        /// Where they differ.
+        at: Txid,
+    },
+    /// The leader lacks an entry that this node knows to be committed.
+    CommittedLost {
+        /// What this node knows to be committed.
+        commit: Txid,
+        /// To what the leader would cut it.
+        to: Txid,
+    },
+    /// The epoch numbers are exhausted.
+    EpochsExhausted,
+    /// The ensemble knows this node by another disk: its own was wiped or swapped.
+    WrongDisk {
+        /// The disk that the ensemble knows.
+        known: Incarnation,
+        /// The disk that this node has.
+        ours: Incarnation,
+    },
+    /// This node is not a member any more.
+    NotMember,
+}
+
+impl fmt::Display for HaltReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Storage => write!(f, "a write or flush to the disk failed"),
+            Self::Diverged { at } => write!(
+                f,
+                "this node's log and the leader's hold different entries under {at}; \
+                 one of the two disks is damaged"
+            ),
+            Self::CommittedLost { commit, to } => write!(
+                f,
+                "the leader would cut the log to {to}, but this node knows that {commit} is \
+                 committed; the leader's disk lost data"
+            ),
+            Self::EpochsExhausted => write!(f, "the epoch numbers are exhausted"),
+            Self::WrongDisk { known, ours } => write!(
+                f,
+                "the ensemble knows this node by the disk {known}, but its data directory is \
+                 {ours}: it was wiped, replaced or copied; a node without its disk cannot vote"
+            ),
+            Self::NotMember => write!(f, "this node is not a member of the ensemble"),
+        }
+    }
+}
+
+/// Why what is on the disk cannot be a node's state.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum RestoreError {
+    /// The log does not continue from its start.
+    Log(Gap),
+    /// The stored application state is outside the log.
+    Applied {
+        /// The start of the log.
+        base: Txid,
+        /// The end of the log.
+        last: Txid,
+        /// The state's position.
+        applied: Txid,
+    },
+    /// The stored application state is of another history.
+    AppliedChain(Txid),
+    /// The current epoch is above the promised one.
+    Epochs {
+        /// The promised epoch.
+        accepted: Epoch,
+        /// The current epoch.
+        current: Epoch,
+    },
+    /// The log holds an entry of an epoch that was never entered or promised.
+    Unpromised(Txid),
+    /// The configuration names another node than the directory.
+    Node {
+        /// The configured node.
+        configured: NodeId,
+        /// The directory's.
+        stored: NodeId,
+    },
+    /// The log holds two membership changes of which the first is not known to be committed.
+    Memberships(Txid),
+}
+
+impl fmt::Display for RestoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Log(gap) => write!(f, "the log has a hole: {gap}"),
+            Self::Applied {
+                base,
+                last,
+                applied,
+            } => write!(
+                f,
+                "the state store stands at {applied}, outside the log, which reaches from {base} \
+                 to {last}"
+            ),
+            Self::AppliedChain(at) => {
+                write!(
+                    f,
+                    "the state store at {at} belongs to another history than the log"
+                )
+            }
+            Self::Epochs { accepted, current } => {
+                write!(
+                    f,
+                    "the current epoch {current} is above the promised {accepted}"
+                )
+            }
+            Self::Unpromised(at) => write!(f, "entry {at} is of an epoch that was never promised"),
+            Self::Node { configured, stored } => {
+                write!(
+                    f,
+                    "the directory belongs to {stored}, the configuration says {configured}"
+                )
+            }
+            Self::Memberships(at) => {
+                write!(
+                    f,
+                    "the log holds a membership change {at} on top of a pending one"
+                )
+            }
+        }
+    }
+}
+
+impl core::error::Error for RestoreError {}
+impl core::error::Error for HaltReason {}
+
+/// Boxed so that results stay small.
+pub(crate) type Restore<T> = Result<T, Box<RestoreError>>;

@@ -1,0 +1,228 @@
+//! What goes into the core and what comes out: plain data, so that a run can be printed,
+//! compared, recorded and replayed.
+
+use crate::entry::{Body, Origin, Payload, Position};
+use crate::error::{CloseReason, HaltReason};
+use crate::ids::{ConnId, NodeId, Ticket, Txid, WriteId};
+use crate::message::{Item, Message, RefuseReason, Rejection, SnapshotHead, Vote};
+use crate::note::Note;
+use crate::storage::{Checkpoint, Record};
+use crate::time::{Instant, WallTime};
+use alloc::vec::Vec;
+
+/// A write that a client of this node asks for.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Submission {
+    /// Names the request to the caller.
+    pub ticket: Ticket,
+    /// The command.
+    pub body: Payload,
+    /// When the client stops waiting.
+    pub deadline: Instant,
+}
+
+/// Something that happened. One event in, a list of actions out.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Event {
+    /// Time has passed. Expired timers run; an early or needless tick is harmless.
+    Tick,
+    /// An election datagram arrived.
+    Notified(Vote),
+    /// Somebody connected to this node.
+    Accepted(ConnId),
+    /// The connection that [`Action::Connect`] asked for is open.
+    Connected {
+        /// The connection.
+        conn: ConnId,
+        /// Whom it reaches.
+        to: NodeId,
+    },
+    /// The connection that [`Action::Connect`] asked for could not be opened.
+    ConnectFailed(NodeId),
+    /// A message arrived, in order, on a connection.
+    Received {
+        /// The connection.
+        conn: ConnId,
+        /// The message.
+        msg: Message,
+    },
+    /// A connection is gone. Nothing more arrives on it, and nothing sent on it counts on.
+    Closed(ConnId),
+    /// Every record up to this one survives a power cut.
+    Persisted(WriteId),
+    /// The application's state up to this entry is durable in the state store.
+    Checkpointed(Txid),
+    /// A write or flush failed.
+    StorageFailed,
+    /// Clients of this node want writes, in this order.
+    Submit(Vec<Submission>),
+    /// Clients of this node want linearizable reads: tell when they may be answered.
+    Read(Vec<(Ticket, Instant)>),
+    /// These clients are gone: nobody waits for the answers any more.
+    Forget(Vec<Ticket>),
+    /// A part of the application's state, as asked for by [`Upcall::ReadSnapshot`].
+    SnapshotRead {
+        /// For which connection.
+        conn: ConnId,
+        /// The elements.
+        items: Vec<Item>,
+        /// True for the last part.
+        last: bool,
+    },
+    /// The application could not load the snapshot received, or its digest is another one.
+    SnapshotRefused,
+}
+
+/// Something to do. The runtime does it without thinking: order within one kind of target
+/// (a connection, the disk) is the order given; nothing has to wait for anything else.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Action {
+    /// Send a datagram. It may get lost.
+    Notify {
+        /// To whom.
+        to: NodeId,
+        /// The datagram.
+        vote: Vote,
+    },
+    /// A node of this address is of another cluster, or this node's disk is not the one the
+    /// ensemble knows: tell it, if the transport can. Best effort.
+    NotifyRejected {
+        /// To whom.
+        to: NodeId,
+        /// Why.
+        why: Rejection,
+    },
+    /// Open a connection; answer with [`Event::Connected`] or [`Event::ConnectFailed`].
+    Connect(NodeId),
+    /// Send a message on each of these connections.
+    Send {
+        /// The connections.
+        to: Vec<ConnId>,
+        /// The message, encoded once for all of them.
+        msg: Message,
+    },
+    /// Close a connection. No [`Event::Closed`] follows.
+    Close {
+        /// The connection.
+        conn: ConnId,
+        /// For the log.
+        why: CloseReason,
+    },
+    /// Write a record to the journal; answer with [`Event::Persisted`] after a flush.
+    Persist {
+        /// The record's number.
+        id: WriteId,
+        /// The record.
+        record: Record,
+    },
+    /// Begin to store an incoming snapshot aside, dropping any begun earlier.
+    StageOpen(u64),
+    /// Store a part of it.
+    Stage {
+        /// Which one.
+        stage: u64,
+        /// The elements.
+        items: Vec<Item>,
+    },
+    /// Give it up.
+    StageDrop(u64),
+    /// Write the application's changes to the state store; answer with [`Event::Checkpointed`].
+    Checkpoint(Checkpoint),
+    /// Something worth telling people about.
+    Note(Note),
+    /// This node must stop for good. Nothing it says after this may leave it.
+    Halt(HaltReason),
+}
+
+/// Something for the application beside the node, in the same step.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Upcall {
+    /// Apply this committed entry. They come in order, each exactly once.
+    Deliver {
+        /// The entry.
+        txid: Txid,
+        /// When it was proposed.
+        time: WallTime,
+        /// What it does.
+        body: Body,
+        /// Who waits for the outcome at this node.
+        ticket: Option<Ticket>,
+    },
+    /// Everything that this read must see is applied: answer it now.
+    Readable(Ticket),
+    /// This request was not done and never will be.
+    Refuse {
+        /// The request.
+        ticket: Ticket,
+        /// Why.
+        why: RefuseReason,
+    },
+    /// Nobody can say whether this request was or will be done.
+    Unknown(Ticket),
+    /// Hold the present state for reading in parts.
+    OpenSnapshot(ConnId),
+    /// Hand over the next part by [`Event::SnapshotRead`].
+    ReadSnapshot {
+        /// For which connection.
+        conn: ConnId,
+        /// About how many bytes.
+        max_bytes: usize,
+    },
+    /// The snapshot is not needed any more.
+    CloseSnapshot(ConnId),
+    /// A snapshot arrives: start to build a second state beside the present one.
+    BeginInstall(SnapshotHead),
+    /// A part of it.
+    InstallItems(Vec<Item>),
+    /// It is complete. If the digest is not the head's, answer [`Event::SnapshotRefused`].
+    VerifyInstall,
+    /// It is durable: it replaces the present state now.
+    FinishInstall,
+    /// It is given up.
+    AbortInstall,
+    /// Make a checkpoint of the present state.
+    Checkpoint(Position),
+}
+
+/// The outputs of one step, in order.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Actions {
+    /// For the runtime.
+    pub actions: Vec<Action>,
+    /// For the application.
+    pub upcalls: Vec<Upcall>,
+}
+
+impl Actions {
+    /// An empty list.
+    pub const fn new() -> Self {
+        Self {
+            actions: Vec::new(),
+            upcalls: Vec::new(),
+        }
+    }
+
+    pub(crate) fn push(&mut self, action: Action) {
+        self.actions.push(action);
+    }
+
+    pub(crate) fn call(&mut self, upcall: Upcall) {
+        self.upcalls.push(upcall);
+    }
+
+    pub(crate) fn note(&mut self, note: Note) {
+        self.actions.push(Action::Note(note));
+    }
+
+    pub(crate) fn send(&mut self, conn: ConnId, msg: Message) {
+        self.actions.push(Action::Send {
+            to: alloc::vec![conn],
+            msg,
+        });
+    }
+}
+
+/// A request's name inside the protocol.
+pub(crate) fn origin(boot: u64, seq: u64) -> Origin {
+    Origin { boot, seq }
+}

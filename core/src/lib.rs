@@ -1,0 +1,26 @@
+//! Zab as a pure state machine.
+
+#![no_std]
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::indexing_slicing))]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+pub mod app;
+pub mod config;
+pub mod digest;
+pub mod entry;
+pub mod error;
+pub mod event;
+pub mod ids;
+pub mod message;
+pub mod mutants;
+pub mod note;
+pub mod plan;
+pub mod quorum;
+pub mod replica;
+pub mod rng;
+pub mod storage;
+pub mod time;
+pub mod tree;

@@ -1,0 +1,305 @@
+//! What nodes say to each other: votes over UDP, everything else over TCP in order.
+//!
+//! Names and steps follow the Zab paper: discovery (FOLLOWER-INFO, LEADER-INFO, EPOCH-ACK),
+//! synchronisation (TRUNCATE, SNAPSHOT, LOG-ENTRIES, NEW-LEADER, NEW-LEADER-ACK, UP-TO-DATE) and
+//! broadcast (PROPOSE, ACK, COMMIT). `docs/protocol.md` maps each rule to the code that keeps it.
+
+use crate::digest::Digest;
+use crate::entry::{Entry, Origin, Payload, Position};
+use crate::ids::{ClusterId, Epoch, Incarnation, NodeId, Round, Txid};
+use crate::quorum::Membership;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+/// What a node stands for in an election. The derived order is the vote order: the epoch of the
+/// last history it acknowledged as a whole, then the last entry on its disk, then its id.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct Candidate {
+    /// The durable `current_epoch` of the proposed leader, not the epoch of its last entry.
+    pub epoch: Epoch,
+    /// The last entry on its disk.
+    pub txid: Txid,
+    /// The proposed leader.
+    pub node: NodeId,
+}
+
+/// What the sender of a vote is doing.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub enum Stance {
+    /// It looks for a leader.
+    Looking,
+    /// It follows the proposed leader; established in the given epoch, if it is.
+    Following(Option<Epoch>),
+    /// It is the proposed leader; established in the given epoch, if it is.
+    Leading(Option<Epoch>),
+}
+
+/// An election datagram. May be lost, doubled, reordered, and arrive years late.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct Vote {
+    /// The sender.
+    pub from: NodeId,
+    /// The sender's cluster.
+    pub cluster: ClusterId,
+    /// The sender's disk.
+    pub incarnation: Incarnation,
+    /// What the sender is doing.
+    pub stance: Stance,
+    /// The election round.
+    pub round: Round,
+    /// Whom it votes for.
+    pub candidate: Candidate,
+    /// The version of the newest membership it has committed.
+    pub membership: Txid,
+}
+
+/// FOLLOWER-INFO: the first message on a connection, from the one that dialled.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct FollowerInfo {
+    /// The sender.
+    pub node: NodeId,
+    /// The sender's cluster.
+    pub cluster: ClusterId,
+    /// The sender's disk.
+    pub incarnation: Incarnation,
+    /// The highest epoch the sender has promised.
+    pub accepted: Epoch,
+    /// The version of the newest membership it has committed.
+    pub membership: Txid,
+    /// The oldest and newest protocol versions that the sender speaks.
+    pub versions: (u32, u32),
+    /// Where the sender answers clients; a hint for status tables.
+    pub client_addr: String,
+}
+
+/// EPOCH-ACK: a follower's history, and whether it supports the leader's claim on the epoch.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct EpochAck {
+    /// The epoch acknowledged.
+    pub epoch: Epoch,
+    /// True if the sender's promise for this epoch is to this leader. A follower that promised the
+    /// same epoch to another may be synchronised but is not counted.
+    pub counted: bool,
+    /// Its durable `current_epoch`.
+    pub current: Epoch,
+    /// The end of its durable log.
+    pub last: Position,
+    /// Its oldest position: everything up to it is in a snapshot.
+    pub base: Txid,
+    /// What it knows to be committed.
+    pub commit: Txid,
+}
+
+/// SNAPSHOT: the application's whole state follows, in chunks.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct SnapshotHead {
+    /// The last entry contained in the state.
+    pub at: Position,
+    /// The committed membership at that entry.
+    pub membership: Arc<Membership>,
+    /// The digest of the state; what is received must give the same.
+    pub digest: Digest,
+}
+
+/// One element of a snapshot or checkpoint: the application decides what keys and values mean.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct Item {
+    /// The element's name; no two elements of one state share it.
+    pub key: Payload,
+    /// Its content.
+    pub value: Payload,
+}
+
+/// A client's write on its way to the leader.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct Forwarded {
+    /// Who asks.
+    pub origin: Origin,
+    /// The command.
+    pub body: Payload,
+}
+
+/// Why a node will not talk to another at all.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub enum Rejection {
+    /// The sender's list of peers is another one.
+    WrongCluster {
+        /// The rejecting node's list, for the error message.
+        members: Arc<Membership>,
+    },
+    /// The ensemble knows this node by another disk.
+    WrongDisk {
+        /// The disk it knows.
+        known: Incarnation,
+    },
+    /// The node is not a member.
+    NotMember,
+    /// No protocol version in common.
+    Version {
+        /// The versions that the rejecting node speaks.
+        speaks: (u32, u32),
+    },
+}
+
+/// A message on a peer connection.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub enum Message {
+    /// Follower to leader, first on the connection.
+    FollowerInfo(FollowerInfo),
+    /// Either side, last on the connection.
+    Rejected(Rejection),
+    /// Leader: the epoch it proposes to lead.
+    LeaderInfo {
+        /// The epoch.
+        epoch: Epoch,
+        /// Where the leader answers clients; a hint for status tables.
+        client_addr: String,
+    },
+    /// Follower: it promised the epoch, and this is its history.
+    EpochAck(EpochAck),
+    /// Follower: it has promised a higher epoch.
+    EpochNack {
+        /// The epoch it promised.
+        accepted: Epoch,
+    },
+    /// Leader: cut the log back to this position.
+    Truncate {
+        /// The position, with the leader's chain at it.
+        to: Position,
+    },
+    /// Leader: replace everything by the snapshot that follows.
+    Snapshot(SnapshotHead),
+    /// Leader: a part of the snapshot, numbered from 0.
+    SnapshotChunk {
+        /// The part's number.
+        index: u64,
+        /// Its elements.
+        items: Vec<Item>,
+        /// True for the last part.
+        last: bool,
+    },
+    /// Follower: it received this part. Says nothing about its disk: it only paces the leader.
+    SnapshotChunkAck {
+        /// The part's number.
+        index: u64,
+    },
+    /// Leader: entries of the history up to the attach point.
+    LogEntries {
+        /// Consecutive entries.
+        entries: Vec<Entry>,
+    },
+    /// Follower: it received the history up to here. Says nothing about its disk: it only paces
+    /// the leader.
+    LogEntriesAck {
+        /// The last entry received.
+        upto: Txid,
+    },
+    /// Leader: the history up to the attach point is complete.
+    NewLeader {
+        /// The leader's epoch.
+        epoch: Epoch,
+        /// The end of the history.
+        end: Position,
+    },
+    /// Follower: that history, and then the epoch, are on its disk.
+    NewLeaderAck {
+        /// The leader's epoch.
+        epoch: Epoch,
+        /// The end of the history.
+        end: Txid,
+    },
+    /// Leader: it is established; the follower may serve clients.
+    UpToDate {
+        /// The leader's epoch.
+        epoch: Epoch,
+        /// What is committed now, not when the synchronisation began.
+        commit: Txid,
+    },
+    /// Leader: new entries.
+    Propose {
+        /// The leader's epoch.
+        epoch: Epoch,
+        /// Consecutive entries of that epoch.
+        entries: Vec<Entry>,
+    },
+    /// Follower: everything up to here is on its disk. Cumulative.
+    Ack {
+        /// The leader's epoch.
+        epoch: Epoch,
+        /// The last entry on disk.
+        upto: Txid,
+    },
+    /// Leader: everything up to here is committed. Cumulative.
+    Commit {
+        /// The leader's epoch.
+        epoch: Epoch,
+        /// The last committed entry.
+        upto: Txid,
+    },
+    /// Leader: heartbeat, and the question that confirms its reign for reads.
+    Ping {
+        /// The leader's epoch.
+        epoch: Epoch,
+        /// Counts the rounds.
+        nonce: u64,
+        /// What is committed.
+        commit: Txid,
+    },
+    /// Follower: it has promised nothing higher.
+    Pong {
+        /// The leader's epoch.
+        epoch: Epoch,
+        /// The round answered.
+        nonce: u64,
+    },
+    /// Follower to leader: writes of its clients.
+    Forward {
+        /// In the order in which they came.
+        requests: Vec<Forwarded>,
+    },
+    /// Leader: these were not logged, and never will be.
+    ForwardRefused {
+        /// The requests.
+        seqs: Vec<Origin>,
+        /// Why.
+        why: RefuseReason,
+    },
+    /// Follower to leader: what must I have applied to answer a read that arrived just now?
+    ReadIndex {
+        /// Names the question on this connection.
+        id: u64,
+    },
+    /// Leader: the answer, after a quorum confirmed it.
+    ReadIndexAck {
+        /// The question.
+        id: u64,
+        /// The follower must have applied this.
+        index: Txid,
+    },
+}
+
+/// Why a request was certainly not done.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub enum RefuseReason {
+    /// No leader with a quorum was found in the time the request had.
+    NoLeader,
+    /// Too much is waiting already.
+    Busy,
+    /// Larger than the limit.
+    TooLarge,
+    /// The node does not serve: it halts or stops.
+    Stopping,
+}

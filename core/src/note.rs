@@ -1,0 +1,158 @@
+//! Transitions worth telling: the runtime logs them, the simulator draws and counts them, tests
+//! compare them. The core writes no text of its own.
+
+use crate::error::PeerFault;
+use crate::ids::{ConnId, Epoch, Incarnation, NodeId, Round, Txid};
+use crate::message::{Candidate, Rejection};
+use crate::plan::SyncKind;
+
+/// Why a leader gave up, or a follower left its leader.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum LeaveReason {
+    /// No quorum joined in time.
+    InitTimeout,
+    /// The quorum, or the leader, was silent for too long.
+    Silence,
+    /// The connection to the leader broke.
+    Disconnected,
+    /// A follower's history is longer than the leader's.
+    Behind(NodeId),
+    /// Somebody promised a higher epoch.
+    HigherEpoch(Epoch),
+    /// The own disk takes too long.
+    SlowDisk,
+    /// The epoch's counter is used up.
+    CounterFull,
+    /// The peer broke the protocol.
+    Fault,
+    /// The leader is not one (any more).
+    Rejected,
+}
+
+/// A transition.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub enum Note {
+    /// The node looks for a leader.
+    Looking {
+        /// In this round.
+        round: Round,
+        /// Standing for this.
+        candidate: Candidate,
+    },
+    /// An election ended at this node.
+    Elected {
+        /// The winner.
+        leader: NodeId,
+        /// The round.
+        round: Round,
+    },
+    /// The node joins a leader that reigns already.
+    Joins {
+        /// The leader.
+        leader: NodeId,
+        /// Its epoch.
+        epoch: Epoch,
+    },
+    /// The ensemble has never formed, and these initial members were not heard yet.
+    Forming {
+        /// How many voters were heard, this node included.
+        heard: usize,
+        /// How many there are.
+        of: usize,
+    },
+    /// A leader proposes its epoch.
+    EpochProposed(Epoch),
+    /// A follower promised an epoch.
+    EpochAccepted {
+        /// The epoch.
+        epoch: Epoch,
+        /// To whom.
+        leader: NodeId,
+        /// False if the same epoch is promised to another.
+        counted: bool,
+    },
+    /// A leader decided how to bring a follower up to date.
+    SyncPlanned {
+        /// The follower.
+        peer: NodeId,
+        /// How.
+        kind: SyncKind,
+    },
+    /// A follower cut a tail that was never committed.
+    Truncated {
+        /// The end of the log before.
+        from: Txid,
+        /// The end of the log now.
+        to: Txid,
+    },
+    /// A follower took over a snapshot.
+    Installed(Txid),
+    /// A leader is established.
+    Established {
+        /// Its epoch.
+        epoch: Epoch,
+        /// The end of its initial history, committed now.
+        last: Txid,
+    },
+    /// A follower serves clients.
+    Serving {
+        /// In this epoch.
+        epoch: Epoch,
+        /// Under this leader.
+        leader: NodeId,
+    },
+    /// A leader's follower is up to date.
+    FollowerReady(NodeId),
+    /// A leader lost a follower.
+    FollowerGone(NodeId),
+    /// A leader gave up.
+    SteppedDown {
+        /// Its epoch, if it had one.
+        epoch: Option<Epoch>,
+        /// Why.
+        why: LeaveReason,
+    },
+    /// A follower left its leader.
+    LeftLeader {
+        /// The leader.
+        leader: NodeId,
+        /// Why.
+        why: LeaveReason,
+    },
+    /// A membership was committed.
+    MembershipCommitted(Txid),
+    /// The log was cut at its start.
+    Pruned(Txid),
+    /// A peer broke the protocol.
+    PeerFault {
+        /// On this connection.
+        conn: ConnId,
+        /// How.
+        fault: PeerFault,
+    },
+    /// An event of a connection that is not held any more was dropped.
+    StaleConn(ConnId),
+    /// A vote was ignored: its sender is of another cluster.
+    ForeignVote(NodeId),
+    /// A vote was ignored: its sender is not a voter.
+    StrangerVote(NodeId),
+    /// A vote or connection was refused: the sender's disk is not the one that the ensemble knows.
+    WrongDisk {
+        /// The sender.
+        node: NodeId,
+        /// The disk it presents.
+        presents: Incarnation,
+    },
+    /// Two nodes claim the same id, or this one's.
+    DuplicateId(NodeId),
+    /// A peer refuses to talk to this node.
+    RejectedBy {
+        /// The peer, if it is known.
+        peer: Option<NodeId>,
+        /// Why.
+        why: Rejection,
+    },
+    /// A client's request was resubmitted: it is certain that the leader before did not log it.
+    Resubmitted(usize),
+}

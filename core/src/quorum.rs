@@ -1,0 +1,318 @@
+//! Who votes, and what a quorum is. Everything that counts heads goes through [`Ensemble`].
+//!
+//! A membership of version zero (the initial list of peers, not yet agreed through the log) has
+//! only one quorum: everyone. An ensemble therefore forms once, with all its initial voters
+//! present, and its first entry records the storage incarnation of each; from then on a majority
+//! serves, and a voter that comes back with another disk is recognised. Without this rule a node
+//! whose disk was wiped could, together with one that was never part of a quorum, vote away
+//! everything that was acknowledged.
+//!
+//! While a newer membership is logged but not committed, a quorum is one of the old *and* one of
+//! the new membership (Shraer et al., ATC 2012).
+
+use crate::digest::Digester;
+use crate::ids::{ClusterId, Incarnation, NodeId, Txid};
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+/// One member of the ensemble.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct Member {
+    /// Whether it votes; one that does not is an observer.
+    pub voter: bool,
+    /// The disk by which the ensemble knows it; `None` until the ensemble has formed.
+    pub incarnation: Option<Incarnation>,
+    /// Where it takes votes, over UDP. Not looked at by the core.
+    pub election_addr: String,
+    /// Where it takes peer connections, over TCP. Not looked at by the core.
+    pub message_addr: String,
+}
+
+/// A membership: the members, and the txid of the entry that made it so.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct Membership {
+    version: Txid,
+    members: BTreeMap<NodeId, Member>,
+}
+
+impl Membership {
+    /// A membership made by the entry `version`; [`Txid::ZERO`] for the initial one.
+    pub fn new(version: Txid, members: BTreeMap<NodeId, Member>) -> Self {
+        Self { version, members }
+    }
+
+    /// The txid of the entry that made it.
+    pub fn version(&self) -> Txid {
+        self.version
+    }
+
+    /// All members by id.
+    pub fn members(&self) -> &BTreeMap<NodeId, Member> {
+        &self.members
+    }
+
+    /// The ids of the voters, ascending.
+    pub fn voters(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.members
+            .iter()
+            .filter(|(_, member)| member.voter)
+            .map(|(id, _)| *id)
+    }
+
+    /// True if `node` votes here.
+    pub fn is_voter(&self, node: NodeId) -> bool {
+        self.members.get(&node).is_some_and(|member| member.voter)
+    }
+
+    /// How many voters make a quorum: all of the initial membership, a majority of any other.
+    pub fn quorum_size(&self) -> usize {
+        let voters = self.voters().count();
+        if self.version.is_zero() {
+            voters
+        } else {
+            voters / 2 + 1
+        }
+    }
+
+    /// True if the voters for whom `has` holds are a quorum.
+    pub fn is_quorum(&self, has: impl Fn(NodeId) -> bool) -> bool {
+        let size = self.quorum_size();
+        size > 0 && self.voters().filter(|id| has(*id)).count() >= size
+    }
+
+    /// The greatest txid that a quorum has reached, each voter having reached `at(voter)`.
+    pub fn watermark(&self, at: impl Fn(NodeId) -> Txid) -> Txid {
+        let mut reached: Vec<Txid> = self.voters().map(at).collect();
+        reached.sort_unstable_by(|a, b| b.cmp(a));
+        match self.quorum_size().checked_sub(1) {
+            Some(index) => reached.get(index).copied().unwrap_or(Txid::ZERO),
+            None => Txid::ZERO,
+        }
+    }
+
+    /// The cluster's identity: a digest of this list of members. Meant for the initial one.
+    pub fn cluster_id(&self) -> ClusterId {
+        let digester = Digester::after(crate::digest::Digest::ZERO);
+        ClusterId::new(self.digest(digester).finish().get())
+    }
+
+    pub(crate) fn digest(&self, digester: Digester) -> Digester {
+        let start = digester.number(self.members.len() as u64);
+        self.members.iter().fold(start, |digester, (id, member)| {
+            digester
+                .number(u64::from(id.get()))
+                .number(u64::from(member.voter))
+                .number(member.incarnation.map_or(0, |i| i.get().wrapping_add(1)))
+                .bytes(member.election_addr.as_bytes())
+                .bytes(member.message_addr.as_bytes())
+        })
+    }
+}
+
+/// The memberships that count at a node: the last committed one and, while it is pending, the
+/// last logged one.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Ensemble {
+    committed: Arc<Membership>,
+    pending: Option<Pending>,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+struct Pending {
+    membership: Arc<Membership>,
+    /// The last entry that the old membership alone decides.
+    before: Txid,
+}
+
+impl Ensemble {
+    /// An ensemble with nothing pending.
+    pub fn new(committed: Arc<Membership>) -> Self {
+        Self {
+            committed,
+            pending: None,
+        }
+    }
+
+    /// The last committed membership.
+    pub fn committed(&self) -> &Arc<Membership> {
+        &self.committed
+    }
+
+    /// The membership that is logged but not known to be committed.
+    pub fn pending(&self) -> Option<&Arc<Membership>> {
+        self.pending.as_ref().map(|pending| &pending.membership)
+    }
+
+    /// The newest membership known, committed or not.
+    pub fn latest(&self) -> &Arc<Membership> {
+        self.pending().unwrap_or(&self.committed)
+    }
+
+    /// Takes note of a membership entry as it is logged; `before` is the entry ahead of it.
+    pub fn log(&mut self, membership: Arc<Membership>, before: Txid) {
+        assert!(
+            self.pending.is_none(),
+            "a second membership change while one is pending"
+        );
+        assert!(
+            membership.version() > self.committed.version(),
+            "memberships only grow newer"
+        );
+        self.pending = Some(Pending { membership, before });
+    }
+
+    /// Takes note that everything up to `upto` is committed.
+    pub fn commit(&mut self, upto: Txid) {
+        if let Some(pending) = self.pending.take_if(|p| p.membership.version() <= upto) {
+            self.committed = pending.membership;
+        }
+    }
+
+    /// Takes note that the log was cut to `last`.
+    pub fn truncate(&mut self, last: Txid) {
+        self.pending
+            .take_if(|pending| pending.membership.version() > last);
+    }
+
+    /// True if the nodes for whom `has` holds are a quorum under every membership that counts.
+    pub fn is_quorum(&self, has: impl Fn(NodeId) -> bool) -> bool {
+        self.committed.is_quorum(&has) && self.pending().is_none_or(|m| m.is_quorum(&has))
+    }
+
+    /// True if every voter satisfies `has`.
+    pub fn is_everyone(&self, has: impl Fn(NodeId) -> bool) -> bool {
+        self.voters().all(has)
+    }
+
+    /// The greatest txid that is on a quorum, each voter holding the log up to `at(voter)`.
+    /// Entries before a pending membership need the old quorum, from it on both.
+    pub fn watermark(&self, at: impl Fn(NodeId) -> Txid) -> Txid {
+        let old = self.committed.watermark(&at);
+        match &self.pending {
+            None => old,
+            Some(pending) if old < pending.membership.version() => old,
+            Some(pending) => old
+                .min(pending.membership.watermark(&at))
+                .max(pending.before),
+        }
+    }
+
+    /// Voters of either membership, each once, ascending.
+    pub fn voters(&self) -> impl Iterator<Item = NodeId> + '_ {
+        let old = self.committed.voters();
+        let new = self.pending().into_iter().flat_map(|m| m.voters());
+        old.chain(new.filter(|id| !self.committed.is_voter(*id)))
+    }
+
+    /// True if `node` votes in either membership.
+    pub fn is_voter(&self, node: NodeId) -> bool {
+        self.committed.is_voter(node) || self.pending().is_some_and(|m| m.is_voter(node))
+    }
+
+    /// True until the first membership has gone through the log: see the module's text.
+    pub fn is_forming(&self) -> bool {
+        self.committed.version().is_zero()
+    }
+
+    /// True if `node` presents the disk by which the ensemble knows it, or none is known yet.
+    pub fn knows_disk(&self, node: NodeId, incarnation: Incarnation) -> bool {
+        let known = |m: &Membership| m.members().get(&node).and_then(|member| member.incarnation);
+        match known(self.latest()).or_else(|| known(&self.committed)) {
+            Some(disk) => disk == incarnation,
+            None => true,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::Epoch;
+    use alloc::format;
+
+    fn txid(counter: u64) -> Txid {
+        Txid::new(Epoch::new(1), counter).unwrap()
+    }
+
+    fn membership(version: Txid, voters: &[u32], observers: &[u32]) -> Arc<Membership> {
+        let member = |id: &u32, voter| {
+            let addr = format!("host{id}");
+            let member = Member {
+                voter,
+                incarnation: None,
+                election_addr: addr.clone(),
+                message_addr: addr,
+            };
+            (NodeId::new(*id), member)
+        };
+        let members = voters.iter().map(|id| member(id, true));
+        Arc::new(Membership::new(
+            version,
+            members
+                .chain(observers.iter().map(|id| member(id, false)))
+                .collect(),
+        ))
+    }
+
+    fn among(ids: &[u32]) -> impl Fn(NodeId) -> bool + '_ {
+        |node| ids.contains(&node.get())
+    }
+
+    #[test]
+    fn a_quorum_is_a_majority_of_the_voters_and_observers_never_count() {
+        let three = Ensemble::new(membership(txid(1), &[1, 2, 3], &[4, 5]));
+        assert!(three.is_quorum(among(&[1, 2])));
+        assert!(!three.is_quorum(among(&[1, 4, 5])));
+        let four = Ensemble::new(membership(txid(1), &[1, 2, 3, 4], &[]));
+        assert!(!four.is_quorum(among(&[1, 2])));
+        assert!(four.is_quorum(among(&[1, 2, 4])));
+    }
+
+    #[test]
+    fn no_voters_make_no_quorum() {
+        assert!(!membership(txid(1), &[], &[1]).is_quorum(|_| true));
+        assert_eq!(
+            membership(txid(1), &[], &[1]).watermark(|_| txid(9)),
+            Txid::ZERO
+        );
+    }
+
+    #[test]
+    fn the_initial_membership_needs_everyone() {
+        let forming = Ensemble::new(membership(Txid::ZERO, &[1, 2, 3], &[]));
+        assert!(!forming.is_quorum(among(&[1, 2])));
+        assert!(forming.is_quorum(among(&[1, 2, 3])));
+    }
+
+    #[test]
+    fn a_pending_membership_needs_both_majorities_from_its_entry_on() {
+        let mut ensemble = Ensemble::new(membership(txid(1), &[1, 2, 3], &[]));
+        ensemble.log(membership(txid(5), &[3, 4, 5], &[]), txid(4));
+        assert!(!ensemble.is_quorum(among(&[1, 2])));
+        assert!(!ensemble.is_quorum(among(&[4, 5])));
+        assert!(ensemble.is_quorum(among(&[2, 3, 4])));
+        // Nodes 1 and 2 have everything: that commits what precedes the change, no more.
+        let at = |node: NodeId| if node.get() <= 2 { txid(9) } else { Txid::ZERO };
+        assert_eq!(ensemble.watermark(at), txid(4));
+        let at = |node: NodeId| if node.get() <= 4 { txid(9) } else { Txid::ZERO };
+        assert_eq!(ensemble.watermark(at), txid(9));
+        ensemble.commit(txid(6));
+        assert_eq!(ensemble.pending(), None);
+        assert!(ensemble.is_quorum(among(&[4, 5])));
+    }
+
+    #[test]
+    fn a_truncated_membership_is_forgotten() {
+        let mut ensemble = Ensemble::new(membership(txid(1), &[1, 2, 3], &[]));
+        ensemble.log(membership(txid(5), &[3, 4, 5], &[]), txid(4));
+        ensemble.truncate(txid(5));
+        assert!(ensemble.pending().is_some());
+        ensemble.truncate(txid(4));
+        assert!(ensemble.pending().is_none());
+        assert!(ensemble.is_quorum(among(&[1, 2])));
+    }
+}

@@ -1,0 +1,135 @@
+//! What the core asks of the disk.
+//!
+//! Protocol state travels as one totally ordered stream of [`Record`]s. The rules, which every
+//! storage must keep and every simulated one is tested for breaking:
+//!
+//! 1. Records apply in the order issued, each all or nothing.
+//! 2. A completion (`Event::Persisted`) is a watermark: it covers every record issued up to it, and
+//!    is given only after a flush that survives a power cut. One flush may cover many records.
+//! 3. After a crash, recovery presents a prefix of what was issued, reaching at least to the last
+//!    completion.
+//! 4. A failed write or flush is final: the runtime reports `Event::StorageFailed`, nothing is
+//!    retried, and the process ends. After a failed flush the kernel may have dropped the very
+//!    pages that a second flush would then call safe.
+//!
+//! The application's state is a second store, written behind the journal in checkpoints; a
+//! checkpoint is atomic with the position it stands for, and never ahead of the journal.
+
+use crate::digest::Digest;
+use crate::entry::{Entry, Payload, Position};
+use crate::ids::{ClusterId, Epoch, Incarnation, NodeId};
+use crate::quorum::Membership;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+/// Written once, when a storage directory is initialised.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct Identity {
+    /// The cluster: the digest of the initial membership.
+    pub cluster: ClusterId,
+    /// The node.
+    pub node: NodeId,
+    /// The disk, drawn at random.
+    pub incarnation: Incarnation,
+}
+
+/// The highest epoch promised, and to whom: one promise an epoch keeps its leader unique.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct Promise {
+    /// The epoch.
+    pub epoch: Epoch,
+    /// Who asked for it.
+    pub leader: NodeId,
+}
+
+/// The start of the log: everything up to it is in the applied state, and its entries are gone.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct Base {
+    /// The last entry that is not in the log any more.
+    pub at: Position,
+    /// The committed membership at that entry.
+    pub membership: Arc<Membership>,
+}
+
+/// One record of the journal, named by the protocol step that makes it.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub enum Record {
+    /// A promise (`accepted_epoch`, `accepted_leader`).
+    Promise(Promise),
+    /// Entries after the end of the log.
+    Append(Vec<Entry>),
+    /// The log now ends here.
+    Truncate(Position),
+    /// The log up to here is the whole initial history of this epoch (`current_epoch`).
+    Enter(Epoch),
+    /// The staged snapshot `stage` becomes the applied state and the log becomes empty. The staged
+    /// state must be durable and verified before this record is written.
+    Install {
+        /// The new start of the log.
+        base: Base,
+        /// Which staged snapshot.
+        stage: u64,
+        /// The digest of its state.
+        digest: Digest,
+    },
+    /// Entries up to here may be deleted.
+    Prune(Base),
+}
+
+/// A change of one element of the application's state since the last checkpoint.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Change {
+    /// The element.
+    pub key: Payload,
+    /// Its present content, or `None` if it is gone.
+    pub value: Option<Payload>,
+}
+
+/// A checkpoint: makes the stored state equal to the application's state at `at`.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Checkpoint {
+    /// The last entry applied.
+    pub at: Position,
+    /// The digest of the whole state.
+    pub digest: Digest,
+    /// What differs from the checkpoint before.
+    pub changes: Vec<Change>,
+}
+
+/// What a node finds on its disk when it starts.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Recovered {
+    /// Who it is.
+    pub identity: Identity,
+    /// What it promised.
+    pub promise: Option<Promise>,
+    /// `current_epoch`.
+    pub current: Epoch,
+    /// The start of the log.
+    pub base: Base,
+    /// The log.
+    pub entries: Vec<Entry>,
+    /// The last entry contained in the stored application state.
+    pub applied: Position,
+}
+
+impl Recovered {
+    /// What an initialised, still empty directory holds.
+    pub fn fresh(identity: Identity, membership: Arc<Membership>) -> Self {
+        Self {
+            identity,
+            promise: None,
+            current: Epoch::ZERO,
+            base: Base {
+                at: Position::ZERO,
+                membership,
+            },
+            entries: Vec::new(),
+            applied: Position::ZERO,
+        }
+    }
+}
