@@ -144,8 +144,6 @@ pub enum RestoreError {
         /// The directory's.
         stored: NodeId,
     },
-    /// The log holds two membership changes of which the first is not known to be committed.
-    Memberships(Txid),
 }
 
 impl fmt::Display for RestoreError {
@@ -178,12 +176,6 @@ impl fmt::Display for RestoreError {
                 write!(
                     f,
                     "the directory belongs to {stored}, the configuration says {configured}"
-                )
-            }
-            Self::Memberships(at) => {
-                write!(
-                    f,
-                    "the log holds a membership change {at} on top of a pending one"
                 )
             }
         }

@@ -1,7 +1,8 @@
 //! What goes into the core and what comes out: plain data, so that a run can be printed,
 //! compared, recorded and replayed.
 
-use crate::entry::{Body, Origin, Payload, Position};
+use crate::digest::Digest;
+use crate::entry::{Body, Payload, Position};
 use crate::error::{CloseReason, HaltReason};
 use crate::ids::{ConnId, NodeId, Ticket, Txid, WriteId};
 use crate::message::{Item, Message, RefuseReason, Rejection, SnapshotHead, Vote};
@@ -60,6 +61,14 @@ pub enum Event {
     Read(Vec<(Ticket, Instant)>),
     /// These clients are gone: nobody waits for the answers any more.
     Forget(Vec<Ticket>),
+    /// The application's present state is held for reading, as asked for by
+    /// [`Upcall::OpenSnapshot`].
+    SnapshotOpened {
+        /// For which connection.
+        conn: ConnId,
+        /// The digest of the state held.
+        digest: Digest,
+    },
     /// A part of the application's state, as asked for by [`Upcall::ReadSnapshot`].
     SnapshotRead {
         /// For which connection.
@@ -159,7 +168,7 @@ pub enum Upcall {
     },
     /// Nobody can say whether this request was or will be done.
     Unknown(Ticket),
-    /// Hold the present state for reading in parts.
+    /// Hold the present state for reading in parts; answer with [`Event::SnapshotOpened`].
     OpenSnapshot(ConnId),
     /// Hand over the next part by [`Event::SnapshotRead`].
     ReadSnapshot {
@@ -220,9 +229,4 @@ impl Actions {
             msg,
         });
     }
-}
-
-/// A request's name inside the protocol.
-pub(crate) fn origin(boot: u64, seq: u64) -> Origin {
-    Origin { boot, seq }
 }

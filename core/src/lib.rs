@@ -14,6 +14,8 @@ pub mod entry;
 pub mod error;
 pub mod event;
 pub mod ids;
+pub mod image;
+pub mod log;
 pub mod message;
 pub mod mutants;
 pub mod note;

@@ -17,10 +17,12 @@
 
 use crate::digest::Digest;
 use crate::entry::{Entry, Payload, Position};
-use crate::ids::{ClusterId, Epoch, Incarnation, NodeId};
+use crate::ids::{ClusterId, Epoch, Incarnation, NodeId, Txid};
 use crate::quorum::Membership;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+
+pub use crate::image::{Image, ImageError};
 
 /// Written once, when a storage directory is initialised.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -78,6 +80,9 @@ pub enum Record {
     },
     /// Entries up to here may be deleted.
     Prune(Base),
+    /// The membership made by this entry is known to be committed. Without this record a restart
+    /// of all would again ask for a quorum of the membership before it, perhaps long gone.
+    Activate(Txid),
 }
 
 /// A change of one element of the application's state since the last checkpoint.
@@ -109,6 +114,8 @@ pub struct Recovered {
     pub promise: Option<Promise>,
     /// `current_epoch`.
     pub current: Epoch,
+    /// The newest membership entry known to be committed.
+    pub activated: Txid,
     /// The start of the log.
     pub base: Base,
     /// The log.
@@ -124,6 +131,7 @@ impl Recovered {
             identity,
             promise: None,
             current: Epoch::ZERO,
+            activated: Txid::ZERO,
             base: Base {
                 at: Position::ZERO,
                 membership,

@@ -1,0 +1,170 @@
+//! The log in memory: a start, and the consecutive entries after it.
+
+use crate::entry::{Body, Entry, Gap, Position};
+use crate::ids::Txid;
+use crate::quorum::Membership;
+use crate::storage::Base;
+use alloc::collections::VecDeque;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+/// The retained history: everything after `base`, without a hole. Bounds are derived from the
+/// entries, never kept apart from them.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Log {
+    base: Base,
+    entries: VecDeque<Entry>,
+    bytes: usize,
+}
+
+impl Log {
+    /// An empty log that starts at `base`.
+    pub fn new(base: Base) -> Self {
+        Self {
+            base,
+            entries: VecDeque::new(),
+            bytes: 0,
+        }
+    }
+
+    /// Where it starts.
+    pub fn base(&self) -> &Base {
+        &self.base
+    }
+
+    /// Where it ends: the last entry, or its start if it is empty.
+    pub fn last(&self) -> Position {
+        self.entries.back().map_or(self.base.at, Entry::position)
+    }
+
+    /// How many entries it holds.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// True if it holds no entry.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// The size of its entries in bytes, as [`Entry::size`] counts.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// All entries, oldest first.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Entry> + ExactSizeIterator {
+        self.entries.iter()
+    }
+
+    /// The entries after `txid`, oldest first.
+    pub fn after(&self, txid: Txid) -> impl DoubleEndedIterator<Item = &Entry> + ExactSizeIterator {
+        self.entries.range(self.rank(txid)..)
+    }
+
+    /// Copies entries after `from` up to `upto`: as many as fit in `max_bytes`, but at least one
+    /// if there is one.
+    pub fn batch(&self, from: Txid, upto: Txid, max_bytes: usize) -> Vec<Entry> {
+        let mut room = max_bytes;
+        let mut first = true;
+        self.after(from)
+            .take_while(|entry| entry.txid <= upto)
+            .take_while(|entry| {
+                let fits = first || entry.size() <= room;
+                first = false;
+                room = room.saturating_sub(entry.size());
+                fits
+            })
+            .cloned()
+            .collect()
+    }
+
+    /// The position of `txid`, if it is the start of the log or one of its entries.
+    pub fn position_at(&self, txid: Txid) -> Option<Position> {
+        let floor = self.floor(txid)?;
+        (floor.txid == txid).then_some(floor)
+    }
+
+    /// The greatest position at or before `txid`; `None` if that lies before the start.
+    pub fn floor(&self, txid: Txid) -> Option<Position> {
+        if txid < self.base.at.txid {
+            return None;
+        }
+        let entry = self
+            .rank(txid)
+            .checked_sub(1)
+            .and_then(|index| self.entries.get(index));
+        Some(entry.map_or(self.base.at, Entry::position))
+    }
+
+    /// How many entries lie after `from`, up to `upto`.
+    pub fn distance(&self, from: Txid, upto: Txid) -> u64 {
+        self.rank(upto).saturating_sub(self.rank(from)) as u64
+    }
+
+    /// The membership in force at `txid`: the last one at or before it.
+    pub fn membership_at(&self, txid: Txid) -> Arc<Membership> {
+        let upto = self.entries.range(..self.rank(txid)).rev();
+        upto.filter_map(membership)
+            .next()
+            .unwrap_or(&self.base.membership)
+            .clone()
+    }
+
+    /// Adds an entry, if it continues the history.
+    pub fn append(&mut self, entry: Entry) -> Result<(), Gap> {
+        entry.follows(self.last())?;
+        self.bytes += entry.size();
+        self.entries.push_back(entry);
+        Ok(())
+    }
+
+    /// Cuts everything after `to`. Panics if that is not a position of this log: a truncation that
+    /// cannot be done exactly must not be done at all.
+    pub fn truncate(&mut self, to: Position) {
+        assert_eq!(
+            self.position_at(to.txid),
+            Some(to),
+            "truncation to a position not in the log"
+        );
+        let rank = self.rank(to.txid);
+        self.bytes -= self.entries.range(rank..).map(Entry::size).sum::<usize>();
+        self.entries.truncate(rank);
+        assert_eq!(
+            self.last(),
+            to,
+            "truncation must end exactly where it was asked to"
+        );
+    }
+
+    /// Forgets the entries up to `upto`, which must be a position of this log.
+    pub fn prune(&mut self, upto: Position) {
+        assert_eq!(
+            self.position_at(upto.txid),
+            Some(upto),
+            "prune to a position not in the log"
+        );
+        self.base.membership = self.membership_at(upto.txid);
+        self.base.at = upto;
+        while let Some(entry) = self.entries.pop_front_if(|entry| entry.txid <= upto.txid) {
+            self.bytes -= entry.size();
+        }
+    }
+
+    /// How many entries are at or before `txid`.
+    fn rank(&self, txid: Txid) -> usize {
+        // Most questions are about the end of the log.
+        match self.entries.back() {
+            Some(last) if last.txid <= txid => self.entries.len(),
+            _ => self.entries.partition_point(|entry| entry.txid <= txid),
+        }
+    }
+}
+
+/// The membership that an entry brings, if it brings one.
+pub(crate) fn membership(entry: &Entry) -> Option<&Arc<Membership>> {
+    match &entry.body {
+        Body::Membership(membership) => Some(membership),
+        Body::Command(_) => None,
+    }
+}
