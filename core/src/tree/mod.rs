@@ -3,5 +3,5 @@
 mod path;
 mod types;
 
-pub use path::Path;
+pub use path::{MAX_PATH_BYTES, Path, PathError};
 pub use types::{Answer, Command, CommandError, Found, Outcome, Page, Query, Stat};
