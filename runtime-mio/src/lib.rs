@@ -1,1 +1,4 @@
-//! Part of Zabkeeper.
+//! Zabkeeper on a real machine: sockets by mio, disks by a journal of our own and sled, and the
+//! `zabkeeper` binary as a thin shell over it. [`server::Server`] embeds a node in any program.
+
+pub mod config;

@@ -1,0 +1,551 @@
+//! The configuration files, which are gometa's:
+//!
+//! ```json
+//! {
+//!     "Host": {"ElectionAddr": "a:5001", "MessageAddr": "a:5002", "RequestAddr": "a:5003"},
+//!     "Peer": [{"ElectionAddr": "b:5001", "MessageAddr": "b:5002"},
+//!              {"ElectionAddr": "c:5001", "MessageAddr": "c:5002"}]
+//! }
+//! ```
+//!
+//! `Peer` lists the other nodes; naming this one there too does no harm. Optional, and not known
+//! to gometa: `Id` in `Host` and in every `Peer` (without ids, ids follow the sorted election
+//! addresses, from 1); `Host.ListenIp`, the interface to listen on where that is not what the own
+//! addresses resolve to; `DataDir` (default `zabkeeper-data/<id>`, below the working directory);
+//! `Timeouts` and `Limits`, described at [`ServerConfig::parse`]. A client's file is
+//! `{"Peer": [{"RequestAddr": "a:5003"}, ...]}`.
+
+mod json;
+
+use json::{Fields, Json};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use zabkeeper_core::config::{Config, Limits, Timeouts};
+use zabkeeper_core::ids::{NodeId, Txid};
+use zabkeeper_core::quorum::{Member, Membership};
+use zabkeeper_core::time::Micros;
+
+/// Bytes that a command takes beside its value: the longest path, and room to spare.
+const COMMAND_OVERHEAD: usize = 8 << 10;
+/// The largest value that can be allowed.
+const VALUE_MAX: u64 = 8 << 20;
+
+/// What a node needs to start.
+#[derive(Clone, Debug)]
+pub struct ServerConfig {
+    /// This node's id.
+    pub node: NodeId,
+    /// The members with which the ensemble begins. Only the first start of an empty data directory
+    /// uses it as such; from then on the membership lives in the log.
+    pub membership: Arc<Membership>,
+    /// Where this node answers clients, as `host:port`.
+    pub request_addr: String,
+    /// The interface to listen on, if not the one that the own addresses resolve to.
+    pub listen_ip: Option<IpAddr>,
+    /// Where the node keeps everything.
+    pub data_dir: PathBuf,
+    /// What the protocol is tuned with.
+    pub core: Config,
+    /// What connections may use.
+    pub net: NetLimits,
+}
+
+/// Limits of the network side. Everything that can grow has one.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NetLimits {
+    /// Connections of clients at one time.
+    pub clients: usize,
+    /// Requests that one client connection may have unanswered; then it is not read.
+    pub client_requests: usize,
+    /// Bytes of answers waiting for one client; a client above it is dropped.
+    pub client_buffer: usize,
+    /// How long a client may take nothing of the answers that wait for it.
+    pub client_stall: Micros,
+    /// Bytes waiting for one peer; a peer above it is dropped, and synchronised when it returns.
+    pub peer_buffer: usize,
+}
+
+impl Default for NetLimits {
+    fn default() -> Self {
+        Self {
+            clients: 4096,
+            client_requests: 1024,
+            client_buffer: 64 << 20,
+            client_stall: Micros::millis(10_000),
+            peer_buffer: 128 << 20,
+        }
+    }
+}
+
+/// What a client needs: the addresses of the nodes, in the order of the file.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ClientConfig {
+    /// Where nodes answer clients, as `host:port`. At least one.
+    pub endpoints: Vec<String>,
+}
+
+/// What is wrong with a configuration file, and where.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ConfigError {
+    file: String,
+    field: String,
+    problem: Problem,
+}
+
+/// What is wrong.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum Problem {
+    /// The file cannot be read.
+    Unreadable(String),
+    /// It is not JSON.
+    Syntax(String),
+    /// A field that nobody knows; these are known.
+    Unknown(String),
+    /// A field that is given twice.
+    Twice,
+    /// A field that must be there is not; this is what it should hold.
+    Missing(&'static str),
+    /// A value of another type.
+    Type {
+        /// What was expected.
+        wanted: &'static str,
+        /// What is there.
+        got: &'static str,
+    },
+    /// A number that is not whole or too small or too large.
+    Range {
+        /// The least that is allowed.
+        least: u64,
+        /// The most that is allowed.
+        most: u64,
+    },
+    /// Not an address; why.
+    Address {
+        /// What is there.
+        text: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// Two parts of the file say different things.
+    Contradiction(String),
+}
+
+impl ConfigError {
+    fn new(file: &str, field: &str, problem: Problem) -> Self {
+        Self {
+            file: file.to_owned(),
+            field: field.to_owned(),
+            problem,
+        }
+    }
+
+    /// The field that is wrong, such as `Peer[1].MessageAddr`; empty for the whole file.
+    pub fn field(&self) -> &str {
+        &self.field
+    }
+
+    /// What is wrong with it.
+    pub fn problem(&self) -> &Problem {
+        &self.problem
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.field.as_str() {
+            "" => write!(f, "{}: ", self.file)?,
+            field => write!(f, "{}: {field}: ", self.file)?,
+        }
+        match &self.problem {
+            Problem::Unreadable(why) => write!(f, "the file cannot be read: {why}"),
+            Problem::Syntax(why) => write!(f, "the file is not valid JSON: {why}"),
+            Problem::Unknown(known) => {
+                write!(f, "there is no such field; the fields here are {known}")
+            }
+            Problem::Twice => write!(f, "the field is given twice; keep one of them"),
+            Problem::Missing(what) => write!(f, "the field is missing; {what}"),
+            Problem::Type { wanted, got } => write!(f, "expected {wanted}, found {got}"),
+            Problem::Range { least, most } => {
+                write!(f, "expected a whole number from {least} to {most}")
+            }
+            Problem::Address { text, why } => write!(
+                f,
+                "\"{text}\" is not an address: {why}; write it as \"host:port\""
+            ),
+            Problem::Contradiction(what) => f.write_str(what),
+        }
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+impl ServerConfig {
+    /// Reads a server's file. See [`ServerConfig::parse`].
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        Self::parse(&path.display().to_string(), &read(path)?)
+    }
+
+    /// Reads a server's configuration; `file` is its name for messages.
+    ///
+    /// `Timeouts` holds milliseconds: `ResendMinMs`, `ResendMaxMs`, `FinalizeMs`, `InitMs`,
+    /// `SyncMs`, `PingMs`, `RedialMs`, `DiskMs` ([`Timeouts`] says what they mean). `Limits`
+    /// holds `RetainBytes`, `RetainEntries` (log kept for followers that were away), `ValueBytes`
+    /// (the largest value), and those of [`NetLimits`]: `Clients`, `ClientRequests`,
+    /// `ClientBufferBytes`, `ClientStallMs`, `PeerBufferBytes`.
+    pub fn parse(file: &str, text: &str) -> Result<Self, ConfigError> {
+        let known = ["Host", "Peer", "DataDir", "Timeouts", "Limits"];
+        let mut top = Fields::new(file, "", parse(file, text)?, &known)?;
+        let host = top.take("Host").ok_or_else(|| {
+            top.error(
+                "Host",
+                Problem::Missing("a server needs its own ElectionAddr, MessageAddr, RequestAddr"),
+            )
+        })?;
+        let (host, listen_ip) = Host::parse(file, host)?;
+        let request_addr = host.request.clone().ok_or_else(|| {
+            let problem = Problem::Missing("it is where this node answers clients");
+            ConfigError::new(file, "Host.RequestAddr", problem)
+        })?;
+        let peers = top.list("Peer")?.ok_or_else(|| {
+            let what = "list the other nodes, or write [] for an ensemble of one";
+            top.error("Peer", Problem::Missing(what))
+        })?;
+        let (node, membership) = ensemble(file, host, peers)?;
+        let data_dir = top.text("DataDir")?.map_or_else(
+            || PathBuf::from(format!("zabkeeper-data/{}", node.get())),
+            PathBuf::from,
+        );
+        let mut core = Config::new(node);
+        core.client_addr.clone_from(&request_addr);
+        core.timeouts = timeouts(file, top.take("Timeouts"))?;
+        let (limits, net) = limits(file, top.take("Limits"))?;
+        core.limits = limits;
+        Ok(Self {
+            node,
+            membership: Arc::new(membership),
+            request_addr,
+            listen_ip,
+            data_dir,
+            core,
+            net,
+        })
+    }
+
+    /// The configuration of `node` with everything else at its default. For programs that embed
+    /// a node and know its membership; `node` should be in it.
+    pub fn new(
+        node: NodeId,
+        membership: Arc<Membership>,
+        request_addr: String,
+        data_dir: PathBuf,
+    ) -> Self {
+        let mut core = Config::new(node);
+        core.client_addr.clone_from(&request_addr);
+        Self {
+            node,
+            membership,
+            request_addr,
+            listen_ip: None,
+            data_dir,
+            core,
+            net: NetLimits::default(),
+        }
+    }
+}
+
+impl ClientConfig {
+    /// Reads a client's file: `{"Peer": [{"RequestAddr": "host:port"}, ...]}`.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        Self::parse(&path.display().to_string(), &read(path)?)
+    }
+
+    /// Reads a client's configuration; `file` is its name for messages.
+    pub fn parse(file: &str, text: &str) -> Result<Self, ConfigError> {
+        let mut top = Fields::new(file, "", parse(file, text)?, &["Peer"])?;
+        let missing = "a client needs {\"Peer\": [{\"RequestAddr\": \"host:port\"}, ...]}; this may \
+                       be the file of a server";
+        let peers = top.list("Peer")?.unwrap_or_default();
+        if peers.is_empty() {
+            return Err(top.error("Peer", Problem::Missing(missing)));
+        }
+        let mut endpoints = Vec::with_capacity(peers.len());
+        for (index, json) in peers.into_iter().enumerate() {
+            let place = format!("Peer[{index}]");
+            let mut peer = Fields::new(file, &place, json, &NODE_FIELDS)?;
+            let addr = address(&mut peer, "RequestAddr")?
+                .ok_or_else(|| peer.error("RequestAddr", Problem::Missing(missing)))?;
+            if !endpoints.contains(&addr) {
+                endpoints.push(addr);
+            }
+        }
+        Ok(Self { endpoints })
+    }
+}
+
+const NODE_FIELDS: [&str; 4] = ["Id", "ElectionAddr", "MessageAddr", "RequestAddr"];
+
+/// One node as the file names it.
+struct Host {
+    place: String,
+    id: Option<u64>,
+    election: String,
+    message: String,
+    request: Option<String>,
+}
+
+impl Host {
+    fn parse(file: &str, json: Json) -> Result<(Self, Option<IpAddr>), ConfigError> {
+        let mut known = NODE_FIELDS.to_vec();
+        known.push("ListenIp");
+        let mut fields = Fields::new(file, "Host", json, &known)?;
+        let listen_ip = match fields.text("ListenIp")? {
+            None => None,
+            Some(text) => Some(text.parse().map_err(|_| {
+                let why = "it is not the number of an interface, such as \"0.0.0.0\"";
+                fields.error("ListenIp", Problem::Address { text, why })
+            })?),
+        };
+        Ok((Self::fields("Host", fields)?, listen_ip))
+    }
+
+    fn peer(file: &str, index: usize, json: Json) -> Result<Self, ConfigError> {
+        let place = format!("Peer[{index}]");
+        let fields = Fields::new(file, &place, json, &NODE_FIELDS)?;
+        Self::fields(&place, fields)
+    }
+
+    fn fields(place: &str, mut fields: Fields<'_>) -> Result<Self, ConfigError> {
+        let election = address(&mut fields, "ElectionAddr")?.ok_or_else(|| {
+            fields.error(
+                "ElectionAddr",
+                Problem::Missing("it is the UDP address for elections"),
+            )
+        })?;
+        let message = address(&mut fields, "MessageAddr")?.ok_or_else(|| {
+            fields.error(
+                "MessageAddr",
+                Problem::Missing("it is the TCP address for messages between nodes"),
+            )
+        })?;
+        let request = address(&mut fields, "RequestAddr")?;
+        if request.as_ref() == Some(&message) {
+            let what = format!("{message} is the MessageAddr too; every port needs its own number");
+            return Err(fields.error("RequestAddr", Problem::Contradiction(what)));
+        }
+        Ok(Self {
+            place: place.to_owned(),
+            id: fields.number("Id", 1..=u64::from(u32::MAX))?,
+            election,
+            message,
+            request,
+        })
+    }
+}
+
+/// Who is in the ensemble, and which of them is this node.
+fn ensemble(file: &str, host: Host, peers: Vec<Json>) -> Result<(NodeId, Membership), ConfigError> {
+    let own = host.election.clone();
+    let mut nodes = vec![host];
+    for (index, json) in peers.into_iter().enumerate() {
+        add_node(file, &mut nodes, Host::peer(file, index, json)?)?;
+    }
+    let with_id = nodes.iter().filter(|node| node.id.is_some()).count();
+    if with_id != 0 && with_id != nodes.len() {
+        let lacking = nodes.iter().find(|node| node.id.is_none());
+        let field = lacking.map_or_else(String::new, |node| format!("{}.Id", node.place));
+        let what = Problem::Missing("give an Id to Host and to every Peer, or to none of them");
+        return Err(ConfigError::new(file, &field, what));
+    }
+    nodes.sort_by(|a, b| (a.id, &a.election).cmp(&(b.id, &b.election)));
+    let mut members = BTreeMap::new();
+    let mut node = None;
+    for (index, host) in nodes.into_iter().enumerate() {
+        let raw = match host.id {
+            Some(id) => id,
+            None => index as u64 + 1,
+        };
+        let id = NodeId::new(u32::try_from(raw).unwrap_or(u32::MAX));
+        if host.election == own {
+            node = Some(id);
+        }
+        let member = Member {
+            voter: true,
+            incarnation: None,
+            election_addr: host.election,
+            message_addr: host.message,
+        };
+        members.insert(id, member);
+    }
+    // The own address is one of the nodes': the list began with it.
+    let node = node.unwrap_or_default();
+    Ok((node, Membership::new(Txid::ZERO, members)))
+}
+
+/// Adds a node to the list, unless the same is there; refuses one that is nearly the same.
+fn add_node(file: &str, nodes: &mut Vec<Host>, peer: Host) -> Result<(), ConfigError> {
+    let clash = |field: &str, what: String| {
+        let field = format!("{}.{field}", peer.place);
+        Err(ConfigError::new(file, &field, Problem::Contradiction(what)))
+    };
+    for node in nodes.iter_mut() {
+        let same_election = node.election == peer.election;
+        let same_message = node.message == peer.message;
+        if same_election && same_message {
+            if node.id.is_some() && peer.id.is_some() && node.id != peer.id {
+                let what = format!("{} gives the same node another Id", node.place);
+                return clash("Id", what);
+            }
+            if let (Some(a), Some(b)) = (&node.request, &peer.request)
+                && a != b
+            {
+                let what = format!("{} gives the same node the RequestAddr {a}", node.place);
+                return clash("RequestAddr", what);
+            }
+            node.id = node.id.or(peer.id);
+            return Ok(());
+        }
+        if same_election {
+            let (place, addr) = (&node.place, &node.message);
+            let what = format!("{place} has the same ElectionAddr, but the MessageAddr {addr}");
+            return clash("MessageAddr", what);
+        }
+        if same_message {
+            let (place, addr) = (&node.place, &node.election);
+            let what = format!("{place} has the same MessageAddr, but the ElectionAddr {addr}");
+            return clash("ElectionAddr", what);
+        }
+        if peer.id.is_some() && node.id == peer.id {
+            let what = format!("{} has the same Id; every node needs its own", node.place);
+            return clash("Id", what);
+        }
+    }
+    nodes.push(peer);
+    Ok(())
+}
+
+fn timeouts(file: &str, json: Option<Json>) -> Result<Timeouts, ConfigError> {
+    let mut timeouts = Timeouts::default();
+    let Some(json) = json else {
+        return Ok(timeouts);
+    };
+    let places = [
+        ("ResendMinMs", &mut timeouts.resend_min),
+        ("ResendMaxMs", &mut timeouts.resend_max),
+        ("FinalizeMs", &mut timeouts.finalize),
+        ("InitMs", &mut timeouts.init),
+        ("SyncMs", &mut timeouts.sync),
+        ("PingMs", &mut timeouts.ping),
+        ("RedialMs", &mut timeouts.redial),
+        ("DiskMs", &mut timeouts.disk),
+    ];
+    let known: Vec<&str> = places.iter().map(|(name, _)| *name).collect();
+    let mut fields = Fields::new(file, "Timeouts", json, &known)?;
+    for (name, place) in places {
+        if let Some(millis) = fields.number(name, 1..=3_600_000)? {
+            *place = Micros::millis(millis);
+        }
+    }
+    let contradiction =
+        |name, what: &str| Err(fields.error(name, Problem::Contradiction(what.to_owned())));
+    if timeouts.resend_min > timeouts.resend_max {
+        return contradiction("ResendMinMs", "must not be greater than ResendMaxMs");
+    }
+    if timeouts.ping.get().saturating_mul(2) > timeouts.sync.get() {
+        let what = "must be at most half of SyncMs, or one lost heartbeat ends a leader's reign";
+        return contradiction("PingMs", what);
+    }
+    Ok(timeouts)
+}
+
+fn limits(file: &str, json: Option<Json>) -> Result<(Limits, NetLimits), ConfigError> {
+    let (mut core, mut net) = (Limits::default(), NetLimits::default());
+    let Some(json) = json else {
+        return Ok((core, net));
+    };
+    let mut value_bytes = core.command_bytes - COMMAND_OVERHEAD;
+    let mut stall_ms = usize::try_from(net.client_stall.get() / 1000).unwrap_or(usize::MAX);
+    let places = [
+        ("RetainBytes", &mut core.retain_bytes, 1 << 12..=1 << 36),
+        ("RetainEntries", &mut core.retain_entries, 1..=1 << 32),
+        ("ValueBytes", &mut value_bytes, 1..=VALUE_MAX),
+        ("Clients", &mut net.clients, 1..=1 << 20),
+        ("ClientRequests", &mut net.client_requests, 1..=1 << 20),
+        (
+            "ClientBufferBytes",
+            &mut net.client_buffer,
+            1 << 16..=1 << 36,
+        ),
+        ("ClientStallMs", &mut stall_ms, 1..=3_600_000),
+        ("PeerBufferBytes", &mut net.peer_buffer, 1 << 20..=1 << 36),
+    ];
+    let known: Vec<&str> = places.iter().map(|(name, ..)| *name).collect();
+    let mut fields = Fields::new(file, "Limits", json, &known)?;
+    for (name, place, range) in places {
+        if let Some(value) = fields.number(name, range)? {
+            *place = usize::try_from(value).unwrap_or(usize::MAX);
+        }
+    }
+    core.command_bytes = value_bytes + COMMAND_OVERHEAD;
+    net.client_stall = Micros::millis(stall_ms as u64);
+    Ok((core, net))
+}
+
+/// Takes an address `host:port`, in the one form in which addresses are compared.
+fn address(fields: &mut Fields<'_>, name: &str) -> Result<Option<String>, ConfigError> {
+    let Some(text) = fields.text(name)? else {
+        return Ok(None);
+    };
+    let why = match split(text.trim()) {
+        Ok((host, port)) => return Ok(Some(format!("{}:{port}", host.to_ascii_lowercase()))),
+        Err(why) => why,
+    };
+    Err(fields.error(name, Problem::Address { text, why }))
+}
+
+/// Splits an address, refusing what other nodes could not reach.
+fn split(text: &str) -> Result<(&str, u16), &'static str> {
+    let (host, port) = text.rsplit_once(':').ok_or("the port is missing")?;
+    let port: u16 = port
+        .parse()
+        .map_err(|_| "the port must be a number from 1 to 65535")?;
+    if port == 0 {
+        return Err("the port must be a number from 1 to 65535");
+    }
+    if host.is_empty() {
+        return Err("the host is missing, and others must be able to reach it");
+    }
+    let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
+    if bare.is_none() && host.contains(':') {
+        return Err("an IPv6 address needs brackets, such as \"[::1]:5001\"");
+    }
+    if bare
+        .unwrap_or(host)
+        .parse::<IpAddr>()
+        .is_ok_and(|ip| ip.is_unspecified())
+    {
+        return Err("others cannot reach it; name a real address here, and use Host.ListenIp");
+    }
+    if host.contains(|c: char| c.is_whitespace() || c == '/') {
+        return Err("the host contains a character that no host name has");
+    }
+    Ok((host, port))
+}
+
+fn read(path: &Path) -> Result<String, ConfigError> {
+    std::fs::read_to_string(path).map_err(|error| {
+        let file = path.display().to_string();
+        ConfigError::new(&file, "", Problem::Unreadable(error.to_string()))
+    })
+}
+
+fn parse(file: &str, text: &str) -> Result<Json, ConfigError> {
+    serde_json::from_str(text)
+        .map_err(|error| ConfigError::new(file, "", Problem::Syntax(error.to_string())))
+}
+
+#[cfg(test)]
+mod tests;
