@@ -3,7 +3,6 @@
 
 use crate::entry::Gap;
 use crate::ids::{Epoch, Incarnation, NodeId, Txid};
-use alloc::boxed::Box;
 use core::fmt;
 
 /// A peer broke the protocol. The answer is always to close the connection.
@@ -184,6 +183,3 @@ impl fmt::Display for RestoreError {
 
 impl core::error::Error for RestoreError {}
 impl core::error::Error for HaltReason {}
-
-/// Boxed so that results stay small.
-pub(crate) type Restore<T> = Result<T, Box<RestoreError>>;

@@ -59,6 +59,9 @@ pub enum Event {
     Submit(Vec<Submission>),
     /// Clients of this node want linearizable reads: tell when they may be answered.
     Read(Vec<(Ticket, Instant)>),
+    /// Clients of this node want reads of its own state, at least as new as the given entry: tell
+    /// when they may be answered.
+    Await(Vec<(Ticket, Instant, Txid)>),
     /// These clients are gone: nobody waits for the answers any more.
     Forget(Vec<Ticket>),
     /// The application's present state is held for reading, as asked for by
@@ -78,8 +81,9 @@ pub enum Event {
         /// True for the last part.
         last: bool,
     },
-    /// The application could not load the snapshot received, or its digest is another one.
-    SnapshotRefused,
+    /// Whether the application could load the snapshot received, and its digest is the one
+    /// announced, as asked for by [`Upcall::VerifyInstall`].
+    SnapshotVerified(bool),
 }
 
 /// Something to do. The runtime does it without thinking: order within one kind of target
@@ -183,7 +187,7 @@ pub enum Upcall {
     BeginInstall(SnapshotHead),
     /// A part of it.
     InstallItems(Vec<Item>),
-    /// It is complete. If the digest is not the head's, answer [`Event::SnapshotRefused`].
+    /// It is complete: answer with [`Event::SnapshotVerified`].
     VerifyInstall,
     /// It is durable: it replaces the present state now.
     FinishInstall,

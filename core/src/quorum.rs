@@ -218,13 +218,10 @@ impl Ensemble {
         self.committed.version().is_zero()
     }
 
-    /// True if `node` presents the disk by which the ensemble knows it, or none is known yet.
-    pub fn knows_disk(&self, node: NodeId, incarnation: Incarnation) -> bool {
+    /// The disk by which the ensemble knows a node; `None` if it never formed.
+    pub fn disk_of(&self, node: NodeId) -> Option<Incarnation> {
         let known = |m: &Membership| m.members().get(&node).and_then(|member| member.incarnation);
-        match known(self.latest()).or_else(|| known(&self.committed)) {
-            Some(disk) => disk == incarnation,
-            None => true,
-        }
+        known(self.latest()).or_else(|| known(&self.committed))
     }
 }
 

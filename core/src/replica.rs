@@ -1,13 +1,18 @@
 //! A node and its application in one: what a runtime drives.
 
 use crate::app::App;
+use crate::config::Config;
 use crate::digest::Digest;
-use crate::entry::Payload;
-use crate::event::{Action, Event};
+use crate::entry::{Body, Payload};
+use crate::error::RestoreError;
+use crate::event::{Action, Actions, Event, Submission, Upcall};
 use crate::ids::{Epoch, Incarnation, NodeId, Round, Ticket, Txid};
-use crate::message::RefuseReason;
+use crate::message::{RefuseReason, SnapshotHead};
+use crate::node::Node;
 use crate::quorum::Membership;
-use crate::time::{Instant, Micros};
+use crate::storage::{Checkpoint, Recovered};
+use crate::time::{Instant, Micros, Now};
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -86,6 +91,235 @@ pub struct Outputs<A: App> {
     pub actions: Vec<Action>,
     /// For clients.
     pub replies: Vec<(Ticket, Reply<A>)>,
+}
+
+impl<A: App> Outputs<A> {
+    /// Nothing yet.
+    pub const fn new() -> Self {
+        Self {
+            actions: Vec::new(),
+            replies: Vec::new(),
+        }
+    }
+}
+
+impl<A: App> Default for Outputs<A> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A node and its application.
+#[derive(Clone, Debug)]
+pub struct Replica<A: App> {
+    node: Node,
+    app: A,
+    /// The reads that the node has not released yet.
+    queries: BTreeMap<Ticket, A::Query>,
+    /// A second state, built from a snapshot that arrives.
+    incoming: Option<Incoming<A>>,
+}
+
+#[derive(Clone, Debug)]
+struct Incoming<A> {
+    app: A,
+    head: SnapshotHead,
+    /// False once a part could not be loaded.
+    good: bool,
+}
+
+impl<A: App> Replica<A> {
+    /// Starts a replica from what is on its disk: `app` holds the state stored at
+    /// `disk.applied`. `seed` must differ at each start.
+    pub fn restore(
+        config: Config,
+        disk: Recovered,
+        app: A,
+        seed: u64,
+        now: Now,
+    ) -> Result<(Self, Outputs<A>), RestoreError> {
+        let mut actions = Actions::new();
+        let node = Node::restore(config, disk, seed, now, &mut actions)?;
+        let mut replica = Self {
+            node,
+            app,
+            queries: BTreeMap::new(),
+            incoming: None,
+        };
+        let mut out = Outputs::new();
+        replica.run(now, actions, &mut out);
+        Ok((replica, out))
+    }
+
+    /// Handles one input, appending to `out` what is to be done and answered.
+    pub fn handle(&mut self, now: Now, input: Input<A::Query>, out: &mut Outputs<A>) {
+        let mut actions = Actions::new();
+        match input {
+            Input::Event(event) => {
+                if let Event::Forget(tickets) = &event {
+                    for ticket in tickets {
+                        self.queries.remove(ticket);
+                    }
+                }
+                self.node.handle(now, event, &mut actions);
+            }
+            Input::Requests(requests) => self.request(now, requests, &mut actions),
+        }
+        self.run(now, actions, out);
+    }
+
+    /// When the next [`Event::Tick`] is due.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.node.deadline()
+    }
+
+    /// What the replica does.
+    pub fn status(&self) -> Status {
+        Status {
+            digest: self.app.digest(),
+            ..self.node.status()
+        }
+    }
+
+    /// The node, for checkers.
+    pub fn node(&self) -> &Node {
+        &self.node
+    }
+
+    /// The application's state, for checkers.
+    pub fn app(&self) -> &A {
+        &self.app
+    }
+
+    /// Asserts what must hold at any time.
+    pub fn check(&self) {
+        self.node.check();
+    }
+
+    /// Sorts requests by what they need of the node.
+    fn request(&mut self, now: Now, requests: Vec<ClientRequest<A::Query>>, actions: &mut Actions) {
+        let (mut writes, mut reads, mut waits) = (Vec::new(), Vec::new(), Vec::new());
+        for ClientRequest {
+            ticket,
+            deadline,
+            request,
+        } in requests
+        {
+            match request {
+                Request::Write(body) => writes.push(Submission {
+                    ticket,
+                    body,
+                    deadline,
+                }),
+                Request::Read { query, level } => {
+                    self.queries.insert(ticket, query);
+                    match level {
+                        ReadLevel::Linearizable => reads.push((ticket, deadline)),
+                        ReadLevel::Local(seen) => waits.push((ticket, deadline, seen)),
+                    }
+                }
+            }
+        }
+        if !writes.is_empty() {
+            self.node.handle(now, Event::Submit(writes), actions);
+        }
+        if !reads.is_empty() {
+            self.node.handle(now, Event::Read(reads), actions);
+        }
+        if !waits.is_empty() {
+            self.node.handle(now, Event::Await(waits), actions);
+        }
+    }
+
+    /// Serves the node's calls of the application, in order, until there are none.
+    fn run(&mut self, now: Now, mut actions: Actions, out: &mut Outputs<A>) {
+        let mut calls: VecDeque<Upcall> = core::mem::take(&mut actions.upcalls).into();
+        while let Some(call) = calls.pop_front() {
+            let answer = self.serve(call, &mut actions, out);
+            if let Some(event) = answer {
+                self.node.handle(now, event, &mut actions);
+                calls.extend(core::mem::take(&mut actions.upcalls));
+            }
+        }
+        out.actions.append(&mut actions.actions);
+    }
+
+    /// Serves one call; some want an answer.
+    fn serve(&mut self, call: Upcall, to: &mut Actions, out: &mut Outputs<A>) -> Option<Event> {
+        match call {
+            Upcall::Deliver {
+                txid,
+                time,
+                body,
+                ticket,
+            } => {
+                let Body::Command(command) = body else {
+                    return None;
+                };
+                let outcome = self.app.apply(txid, time, &command);
+                if let Some(ticket) = ticket {
+                    out.replies.push((ticket, Reply::Written { txid, outcome }));
+                }
+            }
+            Upcall::Readable(ticket) => {
+                if let Some(query) = self.queries.remove(&ticket) {
+                    let applied = self.node.applied();
+                    let answer = self.app.query(&query);
+                    out.replies.push((ticket, Reply::Read { applied, answer }));
+                }
+            }
+            Upcall::Refuse { ticket, why } => {
+                self.queries.remove(&ticket);
+                out.replies.push((ticket, Reply::Refused(why)));
+            }
+            Upcall::Unknown(ticket) => out.replies.push((ticket, Reply::Unknown)),
+            Upcall::OpenSnapshot(conn) => {
+                self.app.open_snapshot(conn);
+                return Some(Event::SnapshotOpened {
+                    conn,
+                    digest: self.app.digest(),
+                });
+            }
+            Upcall::ReadSnapshot { conn, max_bytes } => {
+                let (items, last) = self.app.read_snapshot(conn, max_bytes);
+                return Some(Event::SnapshotRead { conn, items, last });
+            }
+            Upcall::CloseSnapshot(conn) => self.app.close_snapshot(conn),
+            Upcall::BeginInstall(head) => {
+                self.incoming = Some(Incoming {
+                    app: A::empty(),
+                    head,
+                    good: true,
+                });
+            }
+            Upcall::InstallItems(items) => {
+                if let Some(incoming) = &mut self.incoming {
+                    incoming.good &= incoming.app.load(items).is_ok();
+                }
+            }
+            Upcall::VerifyInstall => return Some(Event::SnapshotVerified(self.verify_incoming())),
+            Upcall::FinishInstall => {
+                if let Some(incoming) = self.incoming.take() {
+                    self.app = incoming.app;
+                }
+            }
+            Upcall::AbortInstall => self.incoming = None,
+            Upcall::Checkpoint(at) => to.actions.push(Action::Checkpoint(Checkpoint {
+                at,
+                digest: self.app.digest(),
+                changes: self.app.take_changes(),
+            })),
+        }
+        None
+    }
+
+    fn verify_incoming(&mut self) -> bool {
+        self.incoming.as_mut().is_some_and(|incoming| {
+            incoming.good
+                && incoming.app.finish_load().is_ok()
+                && incoming.app.digest() == incoming.head.digest
+        })
+    }
 }
 
 /// What a node does, for people.

@@ -1,0 +1,689 @@
+//! Following a leader: discovery, synchronisation, broadcast.
+
+use crate::entry::{Entry, Gap, Position};
+use crate::error::{CloseReason, HaltReason, PeerFault};
+use crate::event::{Action, Upcall};
+use crate::ids::{ConnId, Epoch, NodeId, Round, Txid};
+use crate::ledger::Duty;
+use crate::message::{
+    Candidate, EpochAck, FollowerInfo, Item, Message, Rejection, SnapshotHead, Stance, Vote,
+};
+use crate::mutants::Mutant;
+use crate::note::{LeaveReason, Note};
+use crate::state::{Cx, Next};
+use crate::storage::{Base, Promise};
+use crate::time::Instant;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+/// The protocol versions that this code speaks, oldest and newest.
+pub(crate) const VERSIONS: (u32, u32) = (1, 1);
+
+/// The role of a node that follows, or tries to.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct Following {
+    pub(crate) leader: NodeId,
+    pub(crate) leader_addr: String,
+    round: Round,
+    candidate: Candidate,
+    conn: Option<ConnId>,
+    phase: Phase,
+    /// When the leader was last heard, or this role began.
+    heard: Instant,
+    redial_at: Option<Instant>,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+enum Phase {
+    /// The promise is asked for, and perhaps on its way to the disk.
+    Discovery { promising: Option<Epoch> },
+    /// The leader's history arrives.
+    Sync {
+        epoch: Epoch,
+        snapshot: Option<Incoming>,
+    },
+    /// The history is complete, and on its way to the disk with the epoch.
+    Entering { epoch: Epoch, end: Txid },
+    /// The disk has both. Clients are served once the leader says so.
+    Entered { epoch: Epoch, serving: bool },
+}
+
+/// A snapshot that arrives.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+struct Incoming {
+    head: SnapshotHead,
+    stage: u64,
+    next: u64,
+}
+
+impl Following {
+    /// Follows the leader that this vote names.
+    pub(crate) fn start(cx: &mut Cx<'_>, vote: &Vote) -> Self {
+        let leader = vote.candidate.node;
+        cx.s.round = vote.round;
+        cx.out.push(Action::Connect(leader));
+        if let Stance::Leading(Some(epoch)) | Stance::Following(Some(epoch)) = vote.stance {
+            cx.note(Note::Joins { leader, epoch });
+        }
+        Self {
+            leader,
+            leader_addr: String::new(),
+            round: vote.round,
+            candidate: vote.candidate,
+            conn: None,
+            phase: Phase::Discovery { promising: None },
+            heard: cx.now.at,
+            redial_at: None,
+        }
+    }
+
+    pub(crate) fn deadline(&self, cx_timeouts: &crate::config::Timeouts) -> Option<Instant> {
+        let silence = match self.phase {
+            Phase::Entered { serving: true, .. } => cx_timeouts.sync,
+            _ => cx_timeouts.init,
+        };
+        self.redial_at
+            .into_iter()
+            .chain([self.heard.after(silence)])
+            .min()
+    }
+
+    pub(crate) fn is_serving(&self) -> bool {
+        matches!(self.phase, Phase::Entered { serving: true, .. })
+    }
+
+    /// The connection to the leader, once this node may ask it things.
+    pub(crate) fn serving_conn(&self) -> Option<ConnId> {
+        self.conn.filter(|_| self.is_serving())
+    }
+
+    /// What this node answers to those who look for a leader.
+    pub(crate) fn ballot(&self, cx: &Cx<'_>) -> Vote {
+        let epoch = match self.phase {
+            Phase::Entered {
+                epoch,
+                serving: true,
+            } => Some(epoch),
+            _ => None,
+        };
+        crate::election::ballot(cx.s, Stance::Following(epoch), self.round, self.candidate)
+    }
+
+    pub(crate) fn on_tick(&mut self, cx: &mut Cx<'_>) -> Next {
+        if self.redial_at.take_if(|at| *at <= cx.now.at).is_some() {
+            cx.out.push(Action::Connect(self.leader));
+        }
+        let timeouts = &cx.s.cfg.timeouts;
+        match self.deadline(timeouts) {
+            Some(at) if at <= cx.now.at && self.is_serving() => Next::Look(LeaveReason::Silence),
+            Some(at) if at <= cx.now.at => Next::Look(LeaveReason::InitTimeout),
+            _ => Next::Stay,
+        }
+    }
+
+    pub(crate) fn on_connected(&mut self, cx: &mut Cx<'_>, conn: ConnId, to: NodeId) {
+        if to != self.leader || self.conn.is_some() {
+            cx.close(conn, CloseReason::RoleChange);
+            return;
+        }
+        self.conn = Some(conn);
+        let info = FollowerInfo {
+            node: cx.s.node(),
+            cluster: cx.s.identity.cluster,
+            incarnation: cx.s.identity.incarnation,
+            accepted: cx.s.accepted(),
+            membership: cx.s.ensemble.committed().version(),
+            versions: VERSIONS,
+            client_addr: cx.client_addr(),
+        };
+        cx.send(conn, Message::FollowerInfo(info));
+    }
+
+    /// The leader may not know yet that it is one: tries again until the time is up.
+    pub(crate) fn on_connect_failed(&mut self, cx: &Cx<'_>, to: NodeId) {
+        if to == self.leader && self.conn.is_none() {
+            self.redial_at = Some(cx.now.at.after(cx.s.cfg.timeouts.redial));
+        }
+    }
+
+    pub(crate) fn on_closed(&mut self, cx: &mut Cx<'_>, conn: ConnId) -> Next {
+        if self.conn != Some(conn) {
+            cx.note(Note::StaleConn(conn));
+            return Next::Stay;
+        }
+        self.conn = None;
+        match self.phase {
+            Phase::Discovery { promising: None } => {
+                self.on_connect_failed(cx, self.leader);
+                Next::Stay
+            }
+            _ => Next::Look(LeaveReason::Disconnected),
+        }
+    }
+
+    pub(crate) fn holds(&self, conn: ConnId) -> bool {
+        self.conn == Some(conn)
+    }
+
+    pub(crate) fn on_message(&mut self, cx: &mut Cx<'_>, conn: ConnId, msg: Message) -> Next {
+        self.heard = cx.now.at;
+        let result = match msg {
+            Message::LeaderInfo { epoch, client_addr } => {
+                self.leader_addr = client_addr;
+                return self.on_leader_info(cx, conn, epoch);
+            }
+            Message::Rejected(why) => return self.on_rejected(cx, why),
+            Message::Truncate { to } => return self.on_truncate(cx, to),
+            Message::Snapshot(head) => self.on_snapshot(cx, head),
+            Message::SnapshotChunk { index, items, last } => {
+                self.on_chunk(cx, conn, index, items, last)
+            }
+            Message::LogEntries { entries } => self.on_log_entries(cx, conn, entries),
+            Message::NewLeader { epoch, end } => return self.on_new_leader(cx, conn, epoch, end),
+            Message::Propose { epoch, entries } => self.on_propose(cx, conn, epoch, entries),
+            Message::Commit { epoch, upto } => self.on_commit(cx, epoch, upto),
+            Message::UpToDate { epoch, commit } => self.on_up_to_date(cx, conn, epoch, commit),
+            Message::Ping {
+                epoch,
+                nonce,
+                commit,
+            } => self.on_ping(cx, conn, epoch, nonce, commit),
+            Message::ForwardRefused { seqs, why } => {
+                cx.s.requests.refused(&seqs, why, cx.out);
+                Ok(())
+            }
+            Message::ReadIndexAck { id, index } => {
+                cx.s.requests.indexed(id, index);
+                cx.s.requests.readable(cx.s.applied, cx.out);
+                Ok(())
+            }
+            Message::FollowerInfo(_)
+            | Message::EpochAck(_)
+            | Message::EpochNack { .. }
+            | Message::SnapshotChunkAck { .. }
+            | Message::LogEntriesAck { .. }
+            | Message::NewLeaderAck { .. }
+            | Message::Ack { .. }
+            | Message::Pong { .. }
+            | Message::Forward { .. }
+            | Message::ReadIndex { .. } => Err(PeerFault::Unexpected("a follower's message")),
+        };
+        match result {
+            Ok(()) => Next::Stay,
+            Err(fault) => self.fault(cx, conn, fault),
+        }
+    }
+
+    fn fault(&mut self, cx: &mut Cx<'_>, conn: ConnId, fault: PeerFault) -> Next {
+        cx.note(Note::PeerFault {
+            conn,
+            fault: fault.clone(),
+        });
+        cx.close(conn, CloseReason::Fault(fault));
+        self.conn = None;
+        Next::Look(LeaveReason::Fault)
+    }
+
+    fn on_rejected(&mut self, cx: &mut Cx<'_>, why: Rejection) -> Next {
+        cx.note(Note::RejectedBy {
+            peer: Some(self.leader),
+            why: why.clone(),
+        });
+        match why {
+            Rejection::WrongDisk { known } => Next::Halt(HaltReason::WrongDisk {
+                known,
+                ours: cx.s.identity.incarnation,
+            }),
+            Rejection::NotMember => Next::Halt(HaltReason::NotMember),
+            Rejection::WrongCluster { .. } | Rejection::Version { .. } => {
+                Next::Look(LeaveReason::Rejected)
+            }
+        }
+    }
+
+    // Discovery.
+
+    /// Promises the epoch, if nothing higher and no other leader of the same epoch was promised.
+    fn on_leader_info(&mut self, cx: &mut Cx<'_>, conn: ConnId, epoch: Epoch) -> Next {
+        if !matches!(self.phase, Phase::Discovery { promising: None }) {
+            return self.fault(cx, conn, PeerFault::Unexpected("LEADER-INFO"));
+        }
+        let accepted = cx.s.accepted();
+        if epoch < accepted {
+            cx.send(conn, Message::EpochNack { accepted });
+            return Next::Look(LeaveReason::HigherEpoch(accepted));
+        }
+        let held = cx.s.promise.filter(|promise| promise.epoch == epoch);
+        let counted = held.is_none_or(|promise| promise.leader == self.leader)
+            || cx.s.cfg.mutant(Mutant::AckEpochToAnother);
+        cx.note(Note::EpochAccepted {
+            epoch,
+            leader: self.leader,
+            counted,
+        });
+        if held.is_none() {
+            self.phase = Phase::Discovery {
+                promising: Some(epoch),
+            };
+            cx.promise(Promise {
+                epoch,
+                leader: self.leader,
+            });
+            if !cx.s.cfg.mutant(Mutant::PromiseInMemory) {
+                return Next::Stay;
+            }
+        }
+        self.acknowledge_epoch(cx, epoch, counted);
+        Next::Stay
+    }
+
+    fn acknowledge_epoch(&mut self, cx: &mut Cx<'_>, epoch: Epoch, counted: bool) {
+        self.phase = Phase::Sync {
+            epoch,
+            snapshot: None,
+        };
+        let Some(conn) = self.conn else { return };
+        let ack = EpochAck {
+            epoch,
+            counted,
+            current: cx.s.current,
+            last: cx.s.log.last(),
+            base: cx.s.log.base().at.txid,
+            commit: cx.s.commit,
+        };
+        assert_eq!(
+            ack.last.txid, cx.s.durable,
+            "an epoch is acknowledged with a quiet disk"
+        );
+        cx.send(conn, Message::EpochAck(ack));
+    }
+
+    // Synchronisation.
+
+    fn on_truncate(&mut self, cx: &mut Cx<'_>, to: Position) -> Next {
+        let Phase::Sync {
+            epoch,
+            snapshot: None,
+        } = self.phase
+        else {
+            let conn = self.conn.unwrap_or_default();
+            return self.fault(cx, conn, PeerFault::Unexpected("TRUNCATE"));
+        };
+        if to.txid < cx.s.commit {
+            return Next::Halt(HaltReason::CommittedLost {
+                commit: cx.s.commit,
+                to: to.txid,
+            });
+        }
+        // Equal txids must have equal histories, and whoever entered an epoch holds nothing but
+        // its leader's entries. Anything else is damage: it must not be repaired by guessing.
+        if cx.s.log.position_at(to.txid) != Some(to) || cx.s.current == epoch {
+            return Next::Halt(HaltReason::Diverged { at: to.txid });
+        }
+        match cx.s.cfg.mutant(Mutant::SkipTruncation) {
+            true => {}
+            false => cx.truncate(to),
+        }
+        Next::Stay
+    }
+
+    fn on_snapshot(&mut self, cx: &mut Cx<'_>, head: SnapshotHead) -> Result<(), PeerFault> {
+        let Phase::Sync {
+            snapshot: snapshot @ None,
+            ..
+        } = &mut self.phase
+        else {
+            return Err(PeerFault::Unexpected("SNAPSHOT"));
+        };
+        // A snapshot behind the own log would drop entries that a quorum may need.
+        if head.at.txid <= cx.s.log.last().txid {
+            return Err(PeerFault::OldSnapshot(head.at.txid));
+        }
+        cx.s.stages = cx.s.stages.wrapping_add(1);
+        let stage = cx.s.stages;
+        cx.out.push(Action::StageOpen(stage));
+        cx.out.call(Upcall::BeginInstall(head.clone()));
+        *snapshot = Some(Incoming {
+            head,
+            stage,
+            next: 0,
+        });
+        Ok(())
+    }
+
+    fn on_chunk(
+        &mut self,
+        cx: &mut Cx<'_>,
+        conn: ConnId,
+        index: u64,
+        items: Vec<Item>,
+        last: bool,
+    ) -> Result<(), PeerFault> {
+        let Phase::Sync {
+            snapshot: Some(incoming),
+            ..
+        } = &mut self.phase
+        else {
+            return Err(PeerFault::Unexpected("a snapshot part"));
+        };
+        if index != incoming.next {
+            return Err(PeerFault::Chunk(index));
+        }
+        incoming.next += 1;
+        cx.out.push(Action::Stage {
+            stage: incoming.stage,
+            items: items.clone(),
+        });
+        cx.out.call(Upcall::InstallItems(items));
+        cx.send(conn, Message::SnapshotChunkAck { index });
+        if last {
+            cx.out.call(Upcall::VerifyInstall);
+        }
+        Ok(())
+    }
+
+    /// The application has looked at the whole snapshot: only a good one becomes current.
+    pub(crate) fn on_verified(&mut self, cx: &mut Cx<'_>, good: bool) -> Next {
+        let Phase::Sync { snapshot, .. } = &mut self.phase else {
+            return Next::Stay;
+        };
+        let conn = self.conn.unwrap_or_default();
+        if !good {
+            return self.fault(cx, conn, PeerFault::SnapshotDigest);
+        }
+        if let Some(Incoming { head, stage, .. }) = snapshot.take() {
+            let base = Base {
+                at: head.at,
+                membership: head.membership,
+            };
+            cx.install(base, stage, head.digest);
+        }
+        Next::Stay
+    }
+
+    fn on_log_entries(
+        &mut self,
+        cx: &mut Cx<'_>,
+        conn: ConnId,
+        entries: Vec<Entry>,
+    ) -> Result<(), PeerFault> {
+        let Phase::Sync {
+            epoch,
+            snapshot: None,
+        } = self.phase
+        else {
+            return Err(PeerFault::Unexpected("LOG-ENTRIES"));
+        };
+        let in_history = entries.iter().all(|entry| entry.txid.epoch() <= epoch);
+        if !in_history {
+            return Err(PeerFault::Gap);
+        }
+        check(cx, &entries)?;
+        cx.append(entries);
+        cx.send(
+            conn,
+            Message::LogEntriesAck {
+                upto: cx.s.log.last().txid,
+            },
+        );
+        Ok(())
+    }
+
+    /// The history is complete: makes it durable, and the epoch after it in the same stream.
+    fn on_new_leader(
+        &mut self,
+        cx: &mut Cx<'_>,
+        conn: ConnId,
+        epoch: Epoch,
+        end: Position,
+    ) -> Next {
+        let Phase::Sync {
+            epoch: expected,
+            snapshot: None,
+        } = self.phase
+        else {
+            return self.fault(cx, conn, PeerFault::Unexpected("NEW-LEADER"));
+        };
+        if epoch != expected {
+            return self.fault(
+                cx,
+                conn,
+                PeerFault::Epoch {
+                    got: epoch,
+                    expected,
+                },
+            );
+        }
+        let last = cx.s.log.last();
+        if last.txid != end.txid {
+            return self.fault(cx, conn, PeerFault::History(end.txid));
+        }
+        if last.chain != end.chain {
+            return Next::Halt(HaltReason::Diverged { at: end.txid });
+        }
+        self.phase = Phase::Entering {
+            epoch,
+            end: end.txid,
+        };
+        cx.enter(epoch);
+        if cx.s.cfg.mutant(Mutant::AckHistoryUnflushed) {
+            cx.send(
+                conn,
+                Message::NewLeaderAck {
+                    epoch,
+                    end: end.txid,
+                },
+            );
+        }
+        Next::Stay
+    }
+
+    fn on_up_to_date(
+        &mut self,
+        cx: &mut Cx<'_>,
+        conn: ConnId,
+        epoch: Epoch,
+        commit: Txid,
+    ) -> Result<(), PeerFault> {
+        let Phase::Entered {
+            epoch: expected,
+            serving: serving @ false,
+        } = &mut self.phase
+        else {
+            return Err(PeerFault::Unexpected("UP-TO-DATE"));
+        };
+        if epoch != *expected {
+            return Err(PeerFault::Epoch {
+                got: epoch,
+                expected: *expected,
+            });
+        }
+        if commit > cx.s.log.last().txid {
+            return Err(PeerFault::Beyond(commit));
+        }
+        *serving = true;
+        cx.s.serving = true;
+        cx.note(Note::Serving {
+            epoch,
+            leader: self.leader,
+        });
+        cx.commit(commit);
+        cx.rejoin();
+        self.pass_on(cx, conn);
+        Ok(())
+    }
+
+    // Broadcast.
+
+    /// The epoch that is entered, or on its way to the disk.
+    fn entered(&self, epoch: Epoch) -> Result<(), PeerFault> {
+        match self.phase {
+            Phase::Entering {
+                epoch: expected, ..
+            }
+            | Phase::Entered {
+                epoch: expected, ..
+            } => {
+                if epoch == expected {
+                    Ok(())
+                } else {
+                    Err(PeerFault::Epoch {
+                        got: epoch,
+                        expected,
+                    })
+                }
+            }
+            Phase::Discovery { .. } | Phase::Sync { .. } => {
+                Err(PeerFault::Unexpected("a message of the broadcast"))
+            }
+        }
+    }
+
+    fn on_propose(
+        &mut self,
+        cx: &mut Cx<'_>,
+        conn: ConnId,
+        epoch: Epoch,
+        entries: Vec<Entry>,
+    ) -> Result<(), PeerFault> {
+        self.entered(epoch)?;
+        if entries.iter().any(|entry| entry.txid.epoch() != epoch) {
+            return Err(PeerFault::Gap);
+        }
+        check(cx, &entries)?;
+        cx.append(entries);
+        if cx.s.cfg.mutant(Mutant::AckAtAppend) {
+            cx.send(
+                conn,
+                Message::Ack {
+                    epoch,
+                    upto: cx.s.log.last().txid,
+                },
+            );
+        }
+        Ok(())
+    }
+
+    fn on_commit(&mut self, cx: &mut Cx<'_>, epoch: Epoch, upto: Txid) -> Result<(), PeerFault> {
+        self.entered(epoch)?;
+        if upto > cx.s.log.last().txid {
+            return Err(PeerFault::Beyond(upto));
+        }
+        cx.commit(upto);
+        Ok(())
+    }
+
+    /// Answers only while nothing higher is promised: the answer confirms the leader's reign.
+    fn on_ping(
+        &mut self,
+        cx: &mut Cx<'_>,
+        conn: ConnId,
+        epoch: Epoch,
+        nonce: u64,
+        commit: Txid,
+    ) -> Result<(), PeerFault> {
+        self.on_commit(cx, epoch, commit)?;
+        if matches!(self.phase, Phase::Entered { .. }) && cx.s.accepted() == epoch {
+            cx.send(conn, Message::Pong { epoch, nonce });
+        }
+        Ok(())
+    }
+
+    /// The disk has what this duty waited for.
+    pub(crate) fn on_duties(&mut self, cx: &mut Cx<'_>) {
+        let mut acked = None;
+        while let Some(duty) = cx.s.ledger.due() {
+            match duty {
+                Duty::Promised => {
+                    if let Phase::Discovery {
+                        promising: Some(epoch),
+                    } = self.phase
+                    {
+                        self.acknowledge_epoch(cx, epoch, true);
+                    }
+                }
+                Duty::Logged(txid) => {
+                    cx.logged(txid);
+                    acked = Some(txid);
+                }
+                Duty::Entered => {
+                    // What came before belongs to the history that is acknowledged as a whole.
+                    acked = None;
+                    self.acknowledge_history(cx);
+                }
+            }
+        }
+        if let (Some(upto), Phase::Entered { epoch, .. }, Some(conn)) =
+            (acked, &self.phase, self.conn)
+        {
+            cx.send(
+                conn,
+                Message::Ack {
+                    epoch: *epoch,
+                    upto,
+                },
+            );
+        }
+    }
+
+    fn acknowledge_history(&mut self, cx: &mut Cx<'_>) {
+        let Phase::Entering { epoch, end } = self.phase else {
+            return;
+        };
+        self.phase = Phase::Entered {
+            epoch,
+            serving: false,
+        };
+        if let Some(conn) = self.conn {
+            cx.send(conn, Message::NewLeaderAck { epoch, end });
+        }
+    }
+
+    /// Sends what clients wait for to the leader.
+    pub(crate) fn pass_on(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
+        let mut requests = cx.s.requests.send_writes();
+        while !requests.is_empty() {
+            let mut room = cx.s.cfg.limits.message_bytes;
+            let fits = requests.iter().take_while(|request| {
+                let had_room = room > 0;
+                room = room.saturating_sub(request.body.len());
+                had_room
+            });
+            let rest = requests.split_off(fits.count());
+            cx.send(conn, Message::Forward { requests });
+            requests = rest;
+        }
+        if let Some(id) = cx.s.requests.ask() {
+            cx.send(conn, Message::ReadIndex { id });
+        }
+    }
+
+    /// Gives up what is under way.
+    pub(crate) fn leave(self, cx: &mut Cx<'_>) {
+        if let Phase::Sync {
+            snapshot: Some(incoming),
+            ..
+        } = self.phase
+        {
+            cx.out.push(Action::StageDrop(incoming.stage));
+            cx.out.call(Upcall::AbortInstall);
+        }
+        if let Some(conn) = self.conn {
+            cx.close(conn, CloseReason::RoleChange);
+        }
+    }
+}
+
+/// Checks that the entries continue the log, in order and without a hole.
+fn check(cx: &Cx<'_>, entries: &[Entry]) -> Result<(), PeerFault> {
+    let mut end = cx.s.log.last();
+    for entry in entries {
+        entry.follows(end).map_err(|_: Gap| PeerFault::Gap)?;
+        end = entry.position();
+    }
+    if entries.is_empty() {
+        Err(PeerFault::Unexpected("no entries"))
+    } else {
+        Ok(())
+    }
+}

@@ -1,0 +1,484 @@
+//! Leading: discovery here, synchronisation and broadcast in [`reign`].
+
+mod feed;
+mod reads;
+mod reign;
+
+use crate::error::{CloseReason, HaltReason, PeerFault};
+use crate::event::Upcall;
+use crate::follower::VERSIONS;
+use crate::ids::{ConnId, Epoch, Incarnation, NodeId, Round};
+use crate::ledger::Duty;
+use crate::message::{Candidate, EpochAck, FollowerInfo, Message, Rejection, Stance, Vote};
+use crate::mutants::Mutant;
+use crate::note::{LeaveReason, Note};
+use crate::replica::FollowerStatus;
+use crate::state::{Cx, Next, State};
+use crate::storage::Promise;
+use crate::time::Instant;
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::string::String;
+use alloc::vec::Vec;
+use feed::Feed;
+use reign::Reign;
+
+/// The role of a node that leads, or tries to.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct Leading {
+    round: Round,
+    candidate: Candidate,
+    /// When something last brought this leader closer to its establishment.
+    progress: Instant,
+    peers: BTreeMap<ConnId, Peer>,
+    stage: Stage,
+    /// Voters that have turned to another round, or support another leader of the same epoch.
+    gone: BTreeSet<NodeId>,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+enum Stage {
+    /// Followers of a quorum are awaited.
+    Gathering,
+    /// The own promise is on its way to the disk.
+    Promising(Epoch),
+    /// LEADER-INFO is out, promises are awaited.
+    Promised(Epoch),
+    /// A quorum promised: this node alone can lead the epoch.
+    Reigning(Reign),
+}
+
+/// A node that follows, by its present connection.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+struct Peer {
+    node: NodeId,
+    incarnation: Incarnation,
+    client_addr: String,
+    accepted: Epoch,
+    ack: Option<EpochAck>,
+    feed: Option<Feed>,
+    heard: Instant,
+    /// The last commit it was told.
+    told: crate::ids::Txid,
+}
+
+impl Leading {
+    /// Takes office after an election, with the followers that came early.
+    pub(crate) fn start(
+        cx: &mut Cx<'_>,
+        early: BTreeMap<ConnId, FollowerInfo>,
+    ) -> Result<Self, Next> {
+        let mut leading = Self {
+            round: cx.s.round,
+            candidate: crate::election::own(cx.s),
+            progress: cx.now.at,
+            peers: BTreeMap::new(),
+            stage: Stage::Gathering,
+            gone: BTreeSet::new(),
+        };
+        let mut next = leading.choose_epoch(cx);
+        for (conn, info) in early {
+            if next == Next::Stay {
+                next = leading.on_follower_info(cx, conn, info);
+            } else {
+                cx.close(conn, CloseReason::RoleChange);
+            }
+        }
+        if next == Next::Stay {
+            return Ok(leading);
+        }
+        leading.leave(cx);
+        Err(next)
+    }
+
+    pub(crate) fn deadline(&self, s: &State) -> Option<Instant> {
+        match &self.stage {
+            Stage::Reigning(reign) => Some(reign.next_ping()),
+            _ => Some(self.progress.after(s.cfg.timeouts.init)),
+        }
+    }
+
+    /// The epoch, once it is chosen.
+    pub(crate) fn epoch(&self) -> Option<Epoch> {
+        match &self.stage {
+            Stage::Gathering => None,
+            Stage::Promising(epoch) | Stage::Promised(epoch) => Some(*epoch),
+            Stage::Reigning(reign) => Some(reign.epoch()),
+        }
+    }
+
+    pub(crate) fn is_established(&self) -> bool {
+        matches!(&self.stage, Stage::Reigning(reign) if reign.is_established())
+    }
+
+    /// True if a quorum has promised this epoch to this leader: no other can lead it.
+    pub(crate) fn is_reigning(&self) -> bool {
+        matches!(self.stage, Stage::Reigning(_))
+    }
+
+    pub(crate) fn holds(&self, conn: ConnId) -> bool {
+        self.peers.contains_key(&conn)
+    }
+
+    /// What this node answers to those who look for a leader.
+    pub(crate) fn ballot(&self, s: &State) -> Vote {
+        let epoch = self.epoch().filter(|_| self.is_established());
+        crate::election::ballot(s, Stance::Leading(epoch), self.round, self.candidate)
+    }
+
+    /// Entries after this must not be pruned: a follower is being fed from there.
+    pub(crate) fn pin(&self) -> Option<crate::ids::Txid> {
+        self.peers
+            .values()
+            .filter_map(|peer| peer.feed.as_ref())
+            .map(Feed::pin)
+            .min()
+    }
+
+    pub(crate) fn on_tick(&mut self, cx: &mut Cx<'_>) -> Next {
+        if cx
+            .s
+            .ledger
+            .oldest()
+            .is_some_and(|at| cx.now.at >= at.after(cx.s.cfg.timeouts.disk))
+        {
+            return Next::Look(LeaveReason::SlowDisk);
+        }
+        if self.is_reigning() {
+            return self.on_reign_tick(cx);
+        }
+        if cx.now.at >= self.progress.after(cx.s.cfg.timeouts.init) {
+            return Next::Look(LeaveReason::InitTimeout);
+        }
+        Next::Stay
+    }
+
+    /// A voter looks for a leader. Before this leader is established, those who have moved on to a
+    /// later round will not come: it gives up as soon as the rest cannot be a quorum.
+    pub(crate) fn on_looking(&mut self, cx: &Cx<'_>, vote: &Vote) -> Next {
+        if vote.round <= self.round || self.is_established() {
+            return Next::Stay;
+        }
+        self.gone.insert(vote.from);
+        self.give_up_if_deserted(cx)
+    }
+
+    fn give_up_if_deserted(&self, cx: &Cx<'_>) -> Next {
+        if cx.s.ensemble.is_quorum(|id| !self.gone.contains(&id)) {
+            return Next::Stay;
+        }
+        Next::Look(LeaveReason::Silence)
+    }
+
+    /// A node wants to follow: checks who it is, and greets it.
+    pub(crate) fn on_follower_info(
+        &mut self,
+        cx: &mut Cx<'_>,
+        conn: ConnId,
+        info: FollowerInfo,
+    ) -> Next {
+        if let Err(why) = admit(cx, &info) {
+            cx.send(conn, Message::Rejected(why));
+            cx.close(conn, CloseReason::Rejected);
+            return Next::Stay;
+        }
+        let older: Vec<ConnId> = self
+            .peers
+            .iter()
+            .filter(|(_, p)| p.node == info.node)
+            .map(|(c, _)| *c)
+            .collect();
+        for conn in older {
+            self.drop_peer(cx, conn, Some(CloseReason::Replaced));
+        }
+        self.gone.remove(&info.node);
+        let peer = Peer {
+            node: info.node,
+            incarnation: info.incarnation,
+            client_addr: info.client_addr,
+            accepted: info.accepted,
+            ack: None,
+            feed: None,
+            heard: cx.now.at,
+            told: crate::ids::Txid::ZERO,
+        };
+        self.peers.insert(conn, peer);
+        match self.stage {
+            Stage::Gathering => self.choose_epoch(cx),
+            Stage::Promising(_) => Next::Stay,
+            Stage::Promised(epoch) => self.greet(cx, &[conn], epoch),
+            Stage::Reigning(ref reign) => {
+                let epoch = reign.epoch();
+                self.greet(cx, &[conn], epoch)
+            }
+        }
+    }
+
+    /// Chooses the epoch once a quorum is here: above everything that any of them promised.
+    fn choose_epoch(&mut self, cx: &mut Cx<'_>) -> Next {
+        let here = |id| id == cx.s.node() || self.peers.values().any(|peer| peer.node == id);
+        if !cx.s.ensemble.is_quorum(here) {
+            return Next::Stay;
+        }
+        let promised = self.peers.values().map(|peer| peer.accepted);
+        let highest = promised.fold(cx.s.accepted().max(cx.s.epoch_floor), Epoch::max);
+        let Some(epoch) = highest.next() else {
+            return Next::Halt(HaltReason::EpochsExhausted);
+        };
+        cx.note(Note::EpochProposed(epoch));
+        self.stage = Stage::Promising(epoch);
+        self.progress = cx.now.at;
+        cx.promise(Promise {
+            epoch,
+            leader: cx.s.node(),
+        });
+        if cx.s.cfg.mutant(Mutant::LeaderInfoUnflushed) {
+            return self.on_promised(cx);
+        }
+        Next::Stay
+    }
+
+    /// The own promise is on disk: only now is the epoch offered to anybody.
+    fn on_promised(&mut self, cx: &mut Cx<'_>) -> Next {
+        let Stage::Promising(epoch) = self.stage else {
+            return Next::Stay;
+        };
+        self.stage = Stage::Promised(epoch);
+        let all: Vec<ConnId> = self.peers.keys().copied().collect();
+        match self.greet(cx, &all, epoch) {
+            Next::Stay => self.count_promises(cx),
+            next => next,
+        }
+    }
+
+    fn greet(&mut self, cx: &mut Cx<'_>, conns: &[ConnId], epoch: Epoch) -> Next {
+        let accepted = conns
+            .iter()
+            .filter_map(|conn| self.peers.get(conn))
+            .map(|p| p.accepted);
+        if let Some(higher) = accepted.max().filter(|accepted| *accepted > epoch) {
+            if let next @ Next::Look(_) = self.on_higher_promise(cx, higher) {
+                return next;
+            }
+        }
+        let client_addr = cx.client_addr();
+        cx.send_all(conns.to_vec(), Message::LeaderInfo { epoch, client_addr });
+        Next::Stay
+    }
+
+    /// A voter has promised an epoch above this leader's to somebody who never got established: it
+    /// can only come back in a still higher one. Giving up once readmits it.
+    fn on_higher_promise(&self, cx: &mut Cx<'_>, higher: Epoch) -> Next {
+        cx.s.epoch_floor = cx.s.epoch_floor.max(higher);
+        if self.is_established() && !cx.s.may_readmit(cx.now.at) {
+            return Next::Stay;
+        }
+        Next::Look(LeaveReason::HigherEpoch(higher))
+    }
+
+    pub(crate) fn on_message(&mut self, cx: &mut Cx<'_>, conn: ConnId, msg: Message) -> Next {
+        let Some(peer) = self.peers.get_mut(&conn) else {
+            return Next::Stay;
+        };
+        peer.heard = cx.now.at;
+        let result = match msg {
+            Message::EpochAck(ack) => return self.on_epoch_ack(cx, conn, ack),
+            Message::EpochNack { accepted } => {
+                self.drop_peer(cx, conn, Some(CloseReason::StaleEpoch));
+                return self.on_higher_promise(cx, accepted);
+            }
+            Message::SnapshotChunkAck { index } => self.on_chunk_ack(cx, conn, index),
+            Message::LogEntriesAck { upto } => self.on_entries_ack(cx, conn, upto),
+            Message::NewLeaderAck { epoch, end } => self.on_new_leader_ack(cx, conn, epoch, end),
+            Message::Ack { epoch, upto } => self.on_ack(cx, conn, epoch, upto),
+            Message::Pong { epoch, nonce } => self.on_pong(cx, conn, epoch, nonce),
+            Message::Forward { requests } => self.on_forward(cx, conn, requests),
+            Message::ReadIndex { id } => self.on_read_index(cx, conn, id),
+            Message::Rejected(why) => {
+                cx.note(Note::RejectedBy {
+                    peer: Some(peer.node),
+                    why,
+                });
+                Err(PeerFault::Unexpected("REJECTED"))
+            }
+            Message::FollowerInfo(_)
+            | Message::LeaderInfo { .. }
+            | Message::Truncate { .. }
+            | Message::Snapshot(_)
+            | Message::SnapshotChunk { .. }
+            | Message::LogEntries { .. }
+            | Message::NewLeader { .. }
+            | Message::UpToDate { .. }
+            | Message::Propose { .. }
+            | Message::Commit { .. }
+            | Message::Ping { .. }
+            | Message::ForwardRefused { .. }
+            | Message::ReadIndexAck { .. } => Err(PeerFault::Unexpected("a leader's message")),
+        };
+        match result {
+            Ok(next) => next,
+            Err(fault) => self.fault(cx, conn, fault),
+        }
+    }
+
+    fn fault(&mut self, cx: &mut Cx<'_>, conn: ConnId, fault: PeerFault) -> Next {
+        cx.note(Note::PeerFault {
+            conn,
+            fault: fault.clone(),
+        });
+        self.drop_peer(cx, conn, Some(CloseReason::Fault(fault)));
+        Next::Stay
+    }
+
+    /// A follower promised the epoch and tells its history.
+    fn on_epoch_ack(&mut self, cx: &mut Cx<'_>, conn: ConnId, ack: EpochAck) -> Next {
+        let epoch = self.epoch().unwrap_or_default();
+        let Some(peer) = self.peers.get_mut(&conn) else {
+            return Next::Stay;
+        };
+        if ack.epoch != epoch || peer.ack.is_some() {
+            let fault = PeerFault::Epoch {
+                got: ack.epoch,
+                expected: epoch,
+            };
+            return self.fault(cx, conn, fault);
+        }
+        peer.ack = Some(ack);
+        let node = peer.node;
+        match self.stage {
+            Stage::Promised(_) => {
+                let own = (cx.s.current, cx.s.durable);
+                let ahead = ack.counted && (ack.current, ack.last.txid) > own;
+                if ahead && !cx.s.cfg.mutant(Mutant::LeadThoughBehind) {
+                    // It may hold what is committed and this node lacks.
+                    return Next::Look(LeaveReason::Behind(node));
+                }
+                self.progress = cx.now.at;
+                if !ack.counted {
+                    self.gone.insert(node);
+                    return self.give_up_if_deserted(cx);
+                }
+                self.count_promises(cx)
+            }
+            Stage::Reigning(_) => self.attach(cx, conn),
+            Stage::Gathering | Stage::Promising(_) => {
+                self.fault(cx, conn, PeerFault::Unexpected("EPOCH-ACK"))
+            }
+        }
+    }
+
+    /// With the promises of a quorum the reign begins: nobody else can lead this epoch.
+    fn count_promises(&mut self, cx: &mut Cx<'_>) -> Next {
+        let Stage::Promised(epoch) = self.stage else {
+            return Next::Stay;
+        };
+        let any = cx.s.cfg.mutant(Mutant::CountUncounted);
+        let promised = |id| {
+            let acked = |peer: &Peer| peer.ack.is_some_and(|ack| ack.counted || any);
+            id == cx.s.node()
+                || self
+                    .peers
+                    .values()
+                    .any(|peer| peer.node == id && acked(peer))
+        };
+        if !cx.s.ensemble.is_quorum(promised) {
+            return Next::Stay;
+        }
+        self.begin_reign(cx, epoch)
+    }
+
+    /// The disk has what these duties waited for.
+    pub(crate) fn on_duties(&mut self, cx: &mut Cx<'_>) -> Next {
+        while let Some(duty) = cx.s.ledger.due() {
+            let next = match duty {
+                Duty::Promised => self.on_promised(cx),
+                Duty::Logged(txid) => {
+                    cx.logged(txid);
+                    self.advance(cx)
+                }
+                Duty::Entered => self.on_entered(cx),
+            };
+            if next != Next::Stay {
+                return next;
+            }
+        }
+        Next::Stay
+    }
+
+    pub(crate) fn on_closed(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
+        if self.holds(conn) {
+            self.drop_peer(cx, conn, None);
+        } else {
+            cx.note(Note::StaleConn(conn));
+        }
+    }
+
+    /// Forgets a connection, and closes it if that is still to be done.
+    fn drop_peer(&mut self, cx: &mut Cx<'_>, conn: ConnId, close: Option<CloseReason>) {
+        let Some(peer) = self.peers.remove(&conn) else {
+            return;
+        };
+        if peer.feed.is_some_and(|feed| feed.holds_snapshot()) {
+            cx.out.call(Upcall::CloseSnapshot(conn));
+        }
+        cx.note(Note::FollowerGone(peer.node));
+        if let Some(why) = close {
+            cx.close(conn, why);
+        }
+    }
+
+    /// Gives up the office.
+    pub(crate) fn leave(mut self, cx: &mut Cx<'_>) {
+        let conns: Vec<ConnId> = self.peers.keys().copied().collect();
+        for conn in conns {
+            self.drop_peer(cx, conn, Some(CloseReason::RoleChange));
+        }
+    }
+
+    pub(crate) fn followers(&self, s: &State, now: Instant) -> Vec<FollowerStatus> {
+        let last = s.log.last().txid;
+        let status = |peer: &Peer| {
+            let feed = peer.feed.as_ref();
+            let matched = feed.map_or(crate::ids::Txid::ZERO, |feed| feed.matched);
+            FollowerStatus {
+                node: peer.node,
+                client_addr: peer.client_addr.clone(),
+                matched,
+                lag: s.log.distance(matched, last),
+                heard: now.since(peer.heard),
+                ready: feed.is_some_and(Feed::is_acked),
+            }
+        };
+        self.peers.values().map(status).collect()
+    }
+}
+
+/// Decides whether a node may follow at all.
+fn admit(cx: &mut Cx<'_>, info: &FollowerInfo) -> Result<(), Rejection> {
+    if info.cluster != cx.s.identity.cluster {
+        let members = cx.s.log.base().membership.clone();
+        return Err(Rejection::WrongCluster { members });
+    }
+    if info.versions.0 > VERSIONS.1 || info.versions.1 < VERSIONS.0 {
+        return Err(Rejection::Version { speaks: VERSIONS });
+    }
+    if info.node == cx.s.node() {
+        cx.note(Note::DuplicateId(info.node));
+        return Err(Rejection::WrongDisk {
+            known: cx.s.identity.incarnation,
+        });
+    }
+    if !cx.s.ensemble.is_voter(info.node) {
+        return Err(Rejection::NotMember);
+    }
+    let known = cx.s.ensemble.disk_of(info.node);
+    match known.filter(|known| *known != info.incarnation) {
+        Some(known) if !cx.s.cfg.mutant(Mutant::WipedNodeCounts) => {
+            cx.note(Note::WrongDisk {
+                node: info.node,
+                presents: info.incarnation,
+            });
+            Err(Rejection::WrongDisk { known })
+        }
+        _ => Ok(()),
+    }
+}

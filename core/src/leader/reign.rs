@@ -1,0 +1,606 @@
+//! The reign: synchronisation of followers, establishment, broadcast, heartbeats and reads.
+
+use super::feed::Feed;
+use super::reads::{Asker, Rounds};
+use super::{Leading, Stage};
+use crate::entry::{Body, Entry, Origin};
+use crate::error::{CloseReason, PeerFault};
+use crate::ids::{ConnId, Epoch, NodeId, Txid};
+use crate::message::{Forwarded, Message, RefuseReason};
+use crate::mutants::Mutant;
+use crate::note::{LeaveReason, Note};
+use crate::quorum::Membership;
+use crate::state::{Cx, Next};
+use crate::time::Instant;
+use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+/// What a leader holds once a quorum has promised its epoch.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct Reign {
+    epoch: Epoch,
+    /// True once the own disk has the epoch: only then does the leader count itself.
+    entered: bool,
+    established: bool,
+    rounds: Rounds,
+    next_ping: Instant,
+    /// When each node last acknowledged or answered in this epoch.
+    heard: BTreeMap<NodeId, Instant>,
+}
+
+impl Reign {
+    pub(super) fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    pub(super) fn is_established(&self) -> bool {
+        self.established
+    }
+
+    pub(super) fn next_ping(&self) -> Instant {
+        self.next_ping
+    }
+}
+
+type Handled = Result<Next, PeerFault>;
+
+impl Leading {
+    /// A quorum has promised: what this leader has logged is the initial history of its epoch.
+    pub(super) fn begin_reign(&mut self, cx: &mut Cx<'_>, epoch: Epoch) -> Next {
+        self.stage = Stage::Reigning(Reign {
+            epoch,
+            entered: cx.s.cfg.mutant(Mutant::LeaderCountsUnflushed),
+            established: false,
+            rounds: Rounds::default(),
+            next_ping: cx.now.at.after(cx.s.cfg.timeouts.ping),
+            heard: BTreeMap::new(),
+        });
+        self.progress = cx.now.at;
+        cx.enter(epoch);
+        let acked = self.peers.iter().filter(|(_, peer)| peer.ack.is_some());
+        let acked: Vec<ConnId> = acked.map(|(conn, _)| *conn).collect();
+        for conn in acked {
+            self.attach(cx, conn);
+        }
+        self.establish(cx)
+    }
+
+    fn reign(&mut self) -> Option<&mut Reign> {
+        match &mut self.stage {
+            Stage::Reigning(reign) => Some(reign),
+            _ => None,
+        }
+    }
+
+    /// Fixes where a follower's history ends and its proposals begin, and starts to feed it.
+    pub(super) fn attach(&mut self, cx: &mut Cx<'_>, conn: ConnId) -> Next {
+        let Some(epoch) = self.epoch() else {
+            return Next::Stay;
+        };
+        let Some(peer) = self.peers.get_mut(&conn) else {
+            return Next::Stay;
+        };
+        let Some(ack) = peer.ack else {
+            return Next::Stay;
+        };
+        let at =
+            cx.s.log
+                .position_at(cx.s.applied)
+                .expect("the applied entry is in the log");
+        let (feed, plan) = Feed::start(cx, conn, &ack, at);
+        cx.note(Note::SyncPlanned {
+            peer: peer.node,
+            kind: plan.kind(),
+        });
+        peer.feed.insert(feed).pump(cx, conn, epoch);
+        Next::Stay
+    }
+
+    /// Feeds one follower, as far as its window allows.
+    fn pump(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
+        let Some(epoch) = self.epoch() else { return };
+        let Some(feed) = self
+            .peers
+            .get_mut(&conn)
+            .and_then(|peer| peer.feed.as_mut())
+        else {
+            return;
+        };
+        if !feed.pump(cx, conn, epoch) {
+            self.drop_peer(cx, conn, Some(CloseReason::TooSlow));
+        }
+    }
+
+    /// The application holds its state for a follower.
+    pub(crate) fn on_snapshot_opened(
+        &mut self,
+        cx: &mut Cx<'_>,
+        conn: ConnId,
+        digest: crate::digest::Digest,
+    ) {
+        if let Some(feed) = self
+            .peers
+            .get_mut(&conn)
+            .and_then(|peer| peer.feed.as_mut())
+        {
+            feed.on_opened(cx, conn, digest);
+        }
+        self.pump(cx, conn);
+    }
+
+    /// The application read a part of its state for a follower.
+    pub(crate) fn on_snapshot_read(
+        &mut self,
+        cx: &mut Cx<'_>,
+        conn: ConnId,
+        items: Vec<crate::message::Item>,
+        last: bool,
+    ) {
+        if let Some(feed) = self
+            .peers
+            .get_mut(&conn)
+            .and_then(|peer| peer.feed.as_mut())
+        {
+            feed.on_read(cx, conn, items, last);
+        }
+        self.pump(cx, conn);
+    }
+
+    pub(super) fn on_chunk_ack(&mut self, cx: &mut Cx<'_>, conn: ConnId, index: u64) -> Handled {
+        self.progress = cx.now.at;
+        if !self.feed(conn)?.on_chunk_ack(index) {
+            return Err(PeerFault::Chunk(index));
+        }
+        self.pump(cx, conn);
+        Ok(Next::Stay)
+    }
+
+    pub(super) fn on_entries_ack(&mut self, cx: &mut Cx<'_>, conn: ConnId, upto: Txid) -> Handled {
+        self.progress = cx.now.at;
+        if !self.feed(conn)?.on_received(upto) {
+            return Err(PeerFault::Beyond(upto));
+        }
+        self.pump(cx, conn);
+        Ok(Next::Stay)
+    }
+
+    fn feed(&mut self, conn: ConnId) -> Result<&mut Feed, PeerFault> {
+        let peer = self.peers.get_mut(&conn);
+        peer.and_then(|peer| peer.feed.as_mut())
+            .ok_or(PeerFault::Unexpected("an acknowledgement"))
+    }
+
+    /// Checks that a follower speaks of this reign, and notes that it was heard.
+    fn hear(&mut self, cx: &Cx<'_>, conn: ConnId, epoch: Epoch) -> Result<NodeId, PeerFault> {
+        let node = self
+            .peers
+            .get(&conn)
+            .map(|peer| peer.node)
+            .unwrap_or_default();
+        let Some(reign) = self.reign() else {
+            return Err(PeerFault::Unexpected("a message of the broadcast"));
+        };
+        if epoch != reign.epoch {
+            return Err(PeerFault::Epoch {
+                got: epoch,
+                expected: reign.epoch,
+            });
+        }
+        reign.heard.insert(node, cx.now.at);
+        Ok(node)
+    }
+
+    /// A follower has the initial history, and then the epoch, on its disk.
+    pub(super) fn on_new_leader_ack(
+        &mut self,
+        cx: &mut Cx<'_>,
+        conn: ConnId,
+        epoch: Epoch,
+        end: Txid,
+    ) -> Handled {
+        let node = self.hear(cx, conn, epoch)?;
+        self.progress = cx.now.at;
+        if !self.feed(conn)?.on_history_ack(epoch, end) {
+            return Err(PeerFault::History(end));
+        }
+        cx.note(Note::FollowerReady(node));
+        if self.is_established() {
+            self.welcome(cx, conn);
+            self.pump(cx, conn);
+            return Ok(self.advance(cx));
+        }
+        Ok(self.establish(cx))
+    }
+
+    /// Lets a follower serve, telling it what is committed now.
+    fn welcome(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
+        let Some(epoch) = self.epoch() else { return };
+        if let Some(peer) = self.peers.get_mut(&conn) {
+            let sent = peer.feed.as_ref().map_or(Txid::ZERO, Feed::pin);
+            peer.told = cx.s.commit.min(sent);
+            cx.send(
+                conn,
+                Message::UpToDate {
+                    epoch,
+                    commit: peer.told,
+                },
+            );
+        }
+    }
+
+    /// The own disk has the history and the epoch.
+    pub(super) fn on_entered(&mut self, cx: &mut Cx<'_>) -> Next {
+        if let Some(reign) = self.reign() {
+            reign.entered = true;
+        }
+        self.establish(cx)
+    }
+
+    /// Once a quorum, this node's own disk included, holds the initial history under the new
+    /// epoch, that history is committed and the leader may propose.
+    fn establish(&mut self, cx: &mut Cx<'_>) -> Next {
+        let Stage::Reigning(reign) = &self.stage else {
+            return Next::Stay;
+        };
+        let holds = |id| {
+            let acked = |peer: &super::Peer| peer.feed.as_ref().is_some_and(Feed::is_acked);
+            let own = id == cx.s.node() && reign.entered;
+            own || self
+                .peers
+                .values()
+                .any(|peer| peer.node == id && acked(peer))
+        };
+        if reign.established || !cx.s.ensemble.is_quorum(holds) {
+            return Next::Stay;
+        }
+        let (epoch, last) = (reign.epoch, cx.s.log.last().txid);
+        if let Some(reign) = self.reign() {
+            reign.established = true;
+        }
+        cx.note(Note::Established { epoch, last });
+        cx.s.serving = true;
+        cx.commit(last);
+        let acked = self
+            .peers
+            .iter()
+            .filter(|(_, peer)| peer.feed.as_ref().is_some_and(Feed::is_acked));
+        let acked: Vec<ConnId> = acked.map(|(conn, _)| *conn).collect();
+        for conn in acked {
+            self.welcome(cx, conn);
+        }
+        cx.rejoin();
+        if cx.s.ensemble.is_forming() && cx.s.ensemble.pending().is_none() {
+            if let next @ (Next::Look(_) | Next::Halt(_)) = self.propose_formation(cx) {
+                return next;
+            }
+        }
+        self.serve(cx)
+    }
+
+    /// The first entry of all: records by which disk each initial member is known from now on.
+    fn propose_formation(&mut self, cx: &mut Cx<'_>) -> Next {
+        let mut members = cx.s.ensemble.committed().members().clone();
+        let disks = self
+            .peers
+            .values()
+            .map(|peer| (peer.node, peer.incarnation));
+        for (node, disk) in disks.chain([(cx.s.node(), cx.s.identity.incarnation)]) {
+            if let Some(member) = members.get_mut(&node) {
+                member.incarnation = Some(disk);
+            }
+        }
+        let Some(version) = self.next_txid(cx) else {
+            return Next::Look(LeaveReason::CounterFull);
+        };
+        let membership = Arc::new(Membership::new(version, members));
+        self.propose(cx, alloc::vec![(None, Body::Membership(membership))])
+    }
+
+    /// Proposes and asks what this node's own clients wait for.
+    pub(crate) fn serve(&mut self, cx: &mut Cx<'_>) -> Next {
+        if !self.is_established() {
+            return Next::Stay;
+        }
+        let list = cx.s.requests.send_writes();
+        let list = list
+            .into_iter()
+            .map(|w| (Some(w.origin), Body::Command(w.body)));
+        if let next @ (Next::Look(_) | Next::Halt(_)) = self.propose(cx, list.collect()) {
+            return next;
+        }
+        if let Some(question) = cx.s.requests.ask() {
+            self.ask(cx, Asker::Own(question));
+        }
+        Next::Stay
+    }
+
+    fn next_txid(&self, cx: &Cx<'_>) -> Option<Txid> {
+        let epoch = self.epoch()?;
+        let last = cx.s.log.last().txid;
+        let next = if last.epoch() == epoch {
+            last.next()?
+        } else {
+            Txid::first(epoch)
+        };
+        (next.counter() <= cx.s.cfg.limits.counter_max).then_some(next)
+    }
+
+    /// Logs entries and sends them to every follower that is waiting for the next one.
+    fn propose(&mut self, cx: &mut Cx<'_>, bodies: Vec<(Option<Origin>, Body)>) -> Next {
+        if bodies.is_empty() {
+            return Next::Stay;
+        }
+        let before = cx.s.log.last();
+        let mut end = before;
+        let Some(mut txid) = self.next_txid(cx) else {
+            return Next::Look(LeaveReason::CounterFull);
+        };
+        let room = cx.s.cfg.limits.counter_max - txid.counter();
+        if bodies.len() as u64 > room.saturating_add(1) {
+            // The requests are not lost: who asked finds that the log lacks them, and asks again.
+            return Next::Look(LeaveReason::CounterFull);
+        }
+        let mut entries = Vec::with_capacity(bodies.len());
+        for (origin, body) in bodies {
+            let entry = Entry::new(end, txid, cx.now.wall, origin, body);
+            end = entry.position();
+            txid = txid.next().unwrap_or(txid);
+            entries.push(entry);
+        }
+        cx.append(entries);
+        if cx.s.cfg.mutant(Mutant::LeaderCountsUnflushed) {
+            cx.s.durable = end.txid;
+        }
+        self.broadcast(cx, before.txid);
+        self.advance(cx)
+    }
+
+    /// Sends the entries after `from` to all followers whose cursor is there: encoded once.
+    fn broadcast(&mut self, cx: &mut Cx<'_>, from: Txid) {
+        let Some(epoch) = self.epoch() else { return };
+        let limits = &cx.s.cfg.limits;
+        let (window, max_bytes) = (limits.window_bytes, limits.message_bytes);
+        let mut cursor = from;
+        loop {
+            let mut to = Vec::new();
+            let entries = cx.s.log.batch(cursor, cx.s.log.last().txid, max_bytes);
+            let Some(last) = entries.last().map(|entry| entry.txid) else {
+                break;
+            };
+            let bytes = entries.iter().map(Entry::size).sum();
+            for (conn, peer) in &mut self.peers {
+                if let Some(feed) = peer.feed.as_mut().filter(|f| f.is_live_at(cursor, window)) {
+                    feed.sent(last, bytes);
+                    to.push(*conn);
+                }
+            }
+            if to.is_empty() {
+                break;
+            }
+            cx.send_all(to, Message::Propose { epoch, entries });
+            cursor = last;
+        }
+    }
+
+    pub(super) fn on_ack(
+        &mut self,
+        cx: &mut Cx<'_>,
+        conn: ConnId,
+        epoch: Epoch,
+        upto: Txid,
+    ) -> Handled {
+        self.hear(cx, conn, epoch)?;
+        if !self.feed(conn)?.on_ack(cx, epoch, upto) {
+            return Err(PeerFault::Beyond(upto));
+        }
+        self.pump(cx, conn);
+        Ok(self.advance(cx))
+    }
+
+    /// Commits what a quorum has on disk, and tells the followers. Only entries of this epoch are
+    /// counted; those before it were committed by establishment.
+    pub(super) fn advance(&mut self, cx: &mut Cx<'_>) -> Next {
+        let Stage::Reigning(reign) = &self.stage else {
+            return Next::Stay;
+        };
+        if !reign.established {
+            return Next::Stay;
+        }
+        let at = |id: NodeId| {
+            if id == cx.s.node() {
+                return if reign.entered {
+                    cx.s.durable
+                } else {
+                    Txid::ZERO
+                };
+            }
+            let feeds = self.peers.values().filter(|peer| peer.node == id);
+            feeds
+                .filter_map(|p| p.feed.as_ref())
+                .map(|f| f.matched)
+                .max()
+                .unwrap_or_default()
+        };
+        let reached = cx.s.ensemble.watermark(at);
+        if reached.epoch() == reign.epoch && reached > cx.s.commit {
+            cx.commit(reached);
+        }
+        self.tell_commits(cx);
+        Next::Stay
+    }
+
+    /// Tells followers what is committed, never more than they were sent.
+    fn tell_commits(&mut self, cx: &mut Cx<'_>) {
+        let Some(epoch) = self.epoch() else { return };
+        let mut groups: BTreeMap<Txid, Vec<ConnId>> = BTreeMap::new();
+        for (conn, peer) in &mut self.peers {
+            let Some(feed) = peer.feed.as_ref().filter(|feed| feed.is_acked()) else {
+                continue;
+            };
+            let upto = cx.s.commit.min(feed.pin());
+            if upto > peer.told {
+                peer.told = upto;
+                groups.entry(upto).or_default().push(*conn);
+            }
+        }
+        for (upto, to) in groups {
+            cx.send_all(to, Message::Commit { epoch, upto });
+        }
+    }
+
+    // Heartbeats and reads.
+
+    pub(super) fn on_reign_tick(&mut self, cx: &mut Cx<'_>) -> Next {
+        let timeouts = cx.s.cfg.timeouts.clone();
+        let silent = self.peers.iter().filter(|(_, peer)| {
+            let acked = peer.feed.as_ref().is_some_and(Feed::is_acked);
+            let limit = if acked { timeouts.sync } else { timeouts.init };
+            cx.now.at >= peer.heard.after(limit)
+        });
+        let silent: Vec<ConnId> = silent.map(|(conn, _)| *conn).collect();
+        for conn in silent {
+            self.drop_peer(cx, conn, Some(CloseReason::Silent));
+        }
+        let Stage::Reigning(reign) = &self.stage else {
+            return Next::Stay;
+        };
+        if reign.established {
+            let alive = |id| {
+                let heard = reign.heard.get(&id).map(|at| at.after(timeouts.sync));
+                id == cx.s.node() || heard.is_some_and(|until| until > cx.now.at)
+            };
+            if !cx.s.ensemble.is_quorum(alive) {
+                return Next::Look(LeaveReason::Silence);
+            }
+        } else if cx.now.at >= self.progress.after(timeouts.init) {
+            return Next::Look(LeaveReason::InitTimeout);
+        }
+        if reign.next_ping <= cx.now.at {
+            self.ping(cx);
+        }
+        Next::Stay
+    }
+
+    /// Begins a round: a heartbeat to every follower that is up to date.
+    fn ping(&mut self, cx: &mut Cx<'_>) {
+        let ping = cx.s.cfg.timeouts.ping;
+        let Some(reign) = self.reign() else { return };
+        reign.next_ping = cx.now.at.after(ping);
+        let (epoch, nonce) = (reign.epoch, reign.rounds.begin());
+        let mut groups: BTreeMap<Txid, Vec<ConnId>> = BTreeMap::new();
+        for (conn, peer) in &self.peers {
+            if peer.feed.as_ref().is_some_and(Feed::is_acked) {
+                groups.entry(peer.told).or_default().push(*conn);
+            }
+        }
+        for (commit, to) in groups {
+            cx.send_all(
+                to,
+                Message::Ping {
+                    epoch,
+                    nonce,
+                    commit,
+                },
+            );
+        }
+        self.answer_reads(cx);
+    }
+
+    pub(super) fn on_pong(
+        &mut self,
+        cx: &mut Cx<'_>,
+        conn: ConnId,
+        epoch: Epoch,
+        nonce: u64,
+    ) -> Handled {
+        let node = self.hear(cx, conn, epoch)?;
+        if let Some(reign) = self.reign() {
+            reign.rounds.answer(node, nonce);
+        }
+        self.answer_reads(cx);
+        Ok(Next::Stay)
+    }
+
+    pub(super) fn on_read_index(&mut self, cx: &mut Cx<'_>, conn: ConnId, id: u64) -> Handled {
+        if !self.is_established() {
+            return Err(PeerFault::Unexpected("READ-INDEX"));
+        }
+        self.ask(cx, Asker::Peer(conn, id));
+        Ok(Next::Stay)
+    }
+
+    fn ask(&mut self, cx: &mut Cx<'_>, asker: Asker) {
+        let shares = cx.s.cfg.mutant(Mutant::ReadJoinsRound);
+        let commit = cx.s.commit;
+        if cx.s.cfg.mutant(Mutant::ReadWithoutRound) {
+            return self.answer_read(cx, asker, commit);
+        }
+        let Some(reign) = self.reign() else { return };
+        reign.rounds.ask(asker, commit, shares);
+        if reign.rounds.is_wanted() {
+            self.ping(cx);
+        }
+        self.answer_reads(cx);
+    }
+
+    /// Answers the reads whose round a quorum has confirmed, and begins the next round if some
+    /// came in the meantime.
+    fn answer_reads(&mut self, cx: &mut Cx<'_>) {
+        while let Stage::Reigning(reign) = &mut self.stage {
+            let own = cx.s.identity.node;
+            let ensemble = &cx.s.ensemble;
+            let confirmed = reign
+                .rounds
+                .confirmed(|has| ensemble.is_quorum(|id| id == own || has(id)));
+            if let Some((asker, index)) = confirmed {
+                self.answer_read(cx, asker, index);
+            } else if reign.rounds.is_wanted() {
+                return self.ping(cx);
+            } else {
+                return;
+            }
+        }
+    }
+
+    fn answer_read(&mut self, cx: &mut Cx<'_>, asker: Asker, index: Txid) {
+        match asker {
+            Asker::Own(question) => {
+                cx.s.requests.indexed(question, index);
+                cx.s.requests.readable(cx.s.applied, cx.out);
+            }
+            Asker::Peer(conn, id) if self.peers.contains_key(&conn) => {
+                cx.send(conn, Message::ReadIndexAck { id, index });
+            }
+            Asker::Peer(..) => {}
+        }
+    }
+
+    /// Writes of a follower's clients.
+    pub(super) fn on_forward(
+        &mut self,
+        cx: &mut Cx<'_>,
+        conn: ConnId,
+        requests: Vec<Forwarded>,
+    ) -> Handled {
+        let limit = cx.s.cfg.limits.command_bytes;
+        let why = if !self.is_established() {
+            Some(RefuseReason::NoLeader)
+        } else if cx.s.log.bytes() >= cx.s.log_limit() {
+            Some(RefuseReason::Busy)
+        } else if requests.iter().any(|request| request.body.len() > limit) {
+            Some(RefuseReason::TooLarge)
+        } else {
+            None
+        };
+        if let Some(why) = why {
+            let seqs = requests.iter().map(|request| request.origin).collect();
+            cx.send(conn, Message::ForwardRefused { seqs, why });
+            return Ok(Next::Stay);
+        }
+        let list = requests
+            .into_iter()
+            .map(|r| (Some(r.origin), Body::Command(r.body)));
+        Ok(self.propose(cx, list.collect()))
+    }
+}

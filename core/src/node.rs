@@ -1,0 +1,702 @@
+//! The consensus node: one event in, a list of actions out.
+
+use crate::config::Config;
+use crate::election::Looking;
+use crate::entry::{Entry, Position};
+use crate::error::{CloseReason, HaltReason, PeerFault, RestoreError};
+use crate::event::{Action, Actions, Event, Submission, Upcall};
+use crate::follower::Following;
+use crate::ids::{ConnId, Epoch, NodeId, Txid, WriteId};
+use crate::leader::Leading;
+use crate::log::Log;
+use crate::message::{FollowerInfo, Message, RefuseReason, Rejection, Stance, Vote};
+use crate::mutants::Mutant;
+use crate::note::{LeaveReason, Note};
+use crate::quorum::Ensemble;
+use crate::replica::{RoleStatus, Status};
+use crate::state::{Cx, Next, State};
+use crate::storage::Recovered;
+use crate::time::{Instant, Now};
+use alloc::string::String;
+use alloc::vec::Vec;
+
+/// A node of the ensemble, without its application: it orders opaque commands.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Node {
+    state: State,
+    role: Role,
+    /// Time never goes backwards here, whatever the runtime says.
+    latest: Instant,
+}
+
+/// What a node is to the others. Each role owns what it needs; leaving it drops everything.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+enum Role {
+    Looking(Looking),
+    Following(Following),
+    Leading(Leading),
+    Halted,
+}
+
+impl Node {
+    /// Starts a node from what is on its disk. `seed` must differ at each start: it names this
+    /// life of the process, and drives the jitter of elections.
+    pub fn restore(
+        cfg: Config,
+        disk: Recovered,
+        seed: u64,
+        now: Now,
+        out: &mut Actions,
+    ) -> Result<Self, RestoreError> {
+        let log = check_recovered(&cfg, &disk)?;
+        let points = (disk.applied.txid, disk.activated);
+        let state = State::new(
+            cfg,
+            disk.identity,
+            disk.promise,
+            disk.current,
+            log,
+            points,
+            seed,
+        );
+        let mut node = Self {
+            state,
+            role: Role::Halted,
+            latest: now.at,
+        };
+        let mut cx = Cx {
+            s: &mut node.state,
+            out,
+            now,
+        };
+        node.role = Role::Looking(Looking::start(&mut cx));
+        node.settle(now, out);
+        Ok(node)
+    }
+
+    /// Handles one event, appending to `out` what is to be done.
+    pub fn handle(&mut self, now: Now, event: Event, out: &mut Actions) {
+        self.latest = self.latest.max(now.at);
+        let now = Now {
+            at: self.latest,
+            wall: now.wall,
+        };
+        if matches!(self.role, Role::Halted) {
+            return refuse_all(event, out);
+        }
+        let next = self.dispatch(now, event, out);
+        self.change(next, now, out);
+    }
+
+    /// When the next [`Event::Tick`] is due. An earlier one is harmless.
+    pub fn deadline(&self) -> Option<Instant> {
+        let s = &self.state;
+        let role = match &self.role {
+            Role::Looking(looking) => looking.deadline(),
+            Role::Following(following) => following.deadline(&s.cfg.timeouts),
+            Role::Leading(leading) => leading.deadline(s),
+            Role::Halted => return None,
+        };
+        let strangers = s
+            .strangers
+            .values()
+            .min()
+            .map(|at| at.after(s.cfg.timeouts.init));
+        role.into_iter()
+            .chain(s.requests.deadline())
+            .chain(strangers)
+            .min()
+    }
+
+    /// Decides by role and event.
+    fn dispatch(&mut self, now: Now, event: Event, out: &mut Actions) -> Next {
+        let cx = &mut Cx {
+            s: &mut self.state,
+            out,
+            now,
+        };
+        match event {
+            Event::Tick => self.on_tick(now, out),
+            Event::Notified(vote) => self.on_vote(now, vote, out),
+            Event::Accepted(conn) => {
+                cx.s.strangers.insert(conn, now.at);
+                Next::Stay
+            }
+            Event::Connected { conn, to } => {
+                match &mut self.role {
+                    Role::Following(following) => following.on_connected(cx, conn, to),
+                    _ => cx.close(conn, CloseReason::RoleChange),
+                }
+                Next::Stay
+            }
+            Event::ConnectFailed(to) => {
+                if let Role::Following(following) = &mut self.role {
+                    following.on_connect_failed(cx, to);
+                }
+                Next::Stay
+            }
+            Event::Received { conn, msg } => self.on_received(now, conn, msg, out),
+            Event::Closed(conn) => self.on_closed(now, conn, out),
+            Event::Persisted(upto) => self.on_persisted(now, upto, out),
+            Event::Checkpointed(upto) => {
+                let pin = match &self.role {
+                    Role::Leading(leading) => leading.pin(),
+                    _ => None,
+                };
+                cx.checkpointed(upto, pin);
+                Next::Stay
+            }
+            Event::StorageFailed => Next::Halt(HaltReason::Storage),
+            Event::Submit(submissions) => {
+                admit(cx, submissions);
+                self.serve(now, out)
+            }
+            Event::Read(reads) => {
+                for (ticket, deadline) in reads {
+                    if cx.s.requests.len() >= cx.s.cfg.limits.pending_requests {
+                        cx.out.call(Upcall::Refuse {
+                            ticket,
+                            why: RefuseReason::Busy,
+                        });
+                    } else {
+                        cx.s.requests.hold_read(ticket, deadline);
+                    }
+                }
+                self.serve(now, out)
+            }
+            Event::Await(reads) => {
+                for (ticket, deadline, index) in reads {
+                    cx.s.requests.hold_indexed(ticket, deadline, index);
+                }
+                cx.s.requests.readable(cx.s.applied, cx.out);
+                Next::Stay
+            }
+            Event::Forget(tickets) => {
+                cx.s.requests.forget(&tickets);
+                Next::Stay
+            }
+            Event::SnapshotOpened { conn, digest } => {
+                if let Role::Leading(leading) = &mut self.role {
+                    leading.on_snapshot_opened(cx, conn, digest);
+                }
+                Next::Stay
+            }
+            Event::SnapshotRead { conn, items, last } => {
+                if let Role::Leading(leading) = &mut self.role {
+                    leading.on_snapshot_read(cx, conn, items, last);
+                }
+                Next::Stay
+            }
+            Event::SnapshotVerified(good) => match &mut self.role {
+                Role::Following(following) => following.on_verified(cx, good),
+                _ => Next::Stay,
+            },
+        }
+    }
+
+    fn on_tick(&mut self, now: Now, out: &mut Actions) -> Next {
+        let cx = &mut Cx {
+            s: &mut self.state,
+            out,
+            now,
+        };
+        cx.s.requests.expire(now.at, cx.out);
+        let init = cx.s.cfg.timeouts.init;
+        let mute =
+            cx.s.strangers
+                .iter()
+                .filter(|(_, at)| now.at >= at.after(init));
+        for conn in mute.map(|(conn, _)| *conn).collect::<Vec<_>>() {
+            cx.s.strangers.remove(&conn);
+            cx.close(conn, CloseReason::Silent);
+        }
+        match &mut self.role {
+            Role::Looking(looking) => looking.on_tick(cx),
+            Role::Following(following) => following.on_tick(cx),
+            Role::Leading(leading) => leading.on_tick(cx),
+            Role::Halted => Next::Stay,
+        }
+    }
+
+    /// Lets only votes of other voters of this ensemble through, on the disks that it knows.
+    fn on_vote(&mut self, now: Now, vote: Vote, out: &mut Actions) -> Next {
+        let cx = &mut Cx {
+            s: &mut self.state,
+            out,
+            now,
+        };
+        let (to, from) = (vote.from, vote.from);
+        if vote.cluster != cx.s.identity.cluster {
+            cx.note(Note::ForeignVote(from));
+            if cx.s.ensemble.is_voter(from) && from != cx.s.node() {
+                let members = cx.s.log.base().membership.clone();
+                let why = Rejection::WrongCluster { members };
+                cx.out.push(Action::NotifyRejected { to, why });
+            }
+            return Next::Stay;
+        }
+        if from == cx.s.node() {
+            cx.note(Note::DuplicateId(from));
+            return Next::Stay;
+        }
+        if !cx.s.ensemble.is_voter(from) || !cx.s.ensemble.is_voter(vote.candidate.node) {
+            cx.note(Note::StrangerVote(from));
+            return Next::Stay;
+        }
+        let known =
+            cx.s.ensemble
+                .disk_of(from)
+                .filter(|known| *known != vote.incarnation);
+        if let Some(known) = known.filter(|_| !cx.s.cfg.mutant(Mutant::WipedNodeCounts)) {
+            cx.note(Note::WrongDisk {
+                node: from,
+                presents: vote.incarnation,
+            });
+            cx.out.push(Action::NotifyRejected {
+                to,
+                why: Rejection::WrongDisk { known },
+            });
+            return Next::Stay;
+        }
+        let looks = vote.stance == Stance::Looking;
+        let (next, answer) = match &mut self.role {
+            Role::Looking(looking) => return looking.on_vote(cx, vote),
+            Role::Following(following) if looks => (Next::Stay, following.ballot(cx)),
+            Role::Leading(leading) if looks => {
+                let next = leading.on_looking(cx, &vote);
+                (next, leading.ballot(cx.s))
+            }
+            Role::Following(_) | Role::Leading(_) | Role::Halted => return Next::Stay,
+        };
+        if next == Next::Stay {
+            cx.out.push(Action::Notify { to, vote: answer });
+        }
+        next
+    }
+
+    fn on_received(&mut self, now: Now, conn: ConnId, msg: Message, out: &mut Actions) -> Next {
+        let cx = &mut Cx {
+            s: &mut self.state,
+            out,
+            now,
+        };
+        if cx.s.strangers.remove(&conn).is_some() {
+            let Message::FollowerInfo(info) = msg else {
+                let fault = PeerFault::Unexpected("a message before FOLLOWER-INFO");
+                cx.note(Note::PeerFault {
+                    conn,
+                    fault: fault.clone(),
+                });
+                cx.close(conn, CloseReason::Fault(fault));
+                return Next::Stay;
+            };
+            return self.on_follower_info(now, conn, info, out);
+        }
+        match &mut self.role {
+            Role::Following(following) if following.holds(conn) => {
+                following.on_message(cx, conn, msg)
+            }
+            Role::Leading(leading) if leading.holds(conn) => leading.on_message(cx, conn, msg),
+            Role::Looking(looking) if looking.early.contains_key(&conn) => {
+                looking.early.remove(&conn);
+                let fault = PeerFault::Unexpected("a message before LEADER-INFO");
+                cx.note(Note::PeerFault {
+                    conn,
+                    fault: fault.clone(),
+                });
+                cx.close(conn, CloseReason::Fault(fault));
+                Next::Stay
+            }
+            _ => {
+                cx.note(Note::StaleConn(conn));
+                Next::Stay
+            }
+        }
+    }
+
+    fn on_follower_info(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        info: FollowerInfo,
+        out: &mut Actions,
+    ) -> Next {
+        let cx = &mut Cx {
+            s: &mut self.state,
+            out,
+            now,
+        };
+        match &mut self.role {
+            Role::Looking(looking) => {
+                looking.on_follower_info(cx, conn, info);
+                Next::Stay
+            }
+            Role::Leading(leading) => leading.on_follower_info(cx, conn, info),
+            Role::Following(_) | Role::Halted => {
+                cx.close(conn, CloseReason::NotLeading);
+                Next::Stay
+            }
+        }
+    }
+
+    fn on_closed(&mut self, now: Now, conn: ConnId, out: &mut Actions) -> Next {
+        let cx = &mut Cx {
+            s: &mut self.state,
+            out,
+            now,
+        };
+        if cx.s.strangers.remove(&conn).is_some() {
+            return Next::Stay;
+        }
+        match &mut self.role {
+            Role::Looking(looking) => {
+                looking.early.remove(&conn);
+                Next::Stay
+            }
+            Role::Following(following) => following.on_closed(cx, conn),
+            Role::Leading(leading) => {
+                leading.on_closed(cx, conn);
+                Next::Stay
+            }
+            Role::Halted => Next::Stay,
+        }
+    }
+
+    fn on_persisted(&mut self, now: Now, upto: WriteId, out: &mut Actions) -> Next {
+        let cx = &mut Cx {
+            s: &mut self.state,
+            out,
+            now,
+        };
+        cx.completed(upto);
+        match &mut self.role {
+            Role::Looking(looking) => looking.on_persisted(cx),
+            Role::Following(following) => {
+                following.on_duties(cx);
+                Next::Stay
+            }
+            Role::Leading(leading) => leading.on_duties(cx),
+            Role::Halted => Next::Stay,
+        }
+    }
+
+    /// Passes what clients wait for to whom it concerns now, if there is anybody.
+    fn serve(&mut self, now: Now, out: &mut Actions) -> Next {
+        let cx = &mut Cx {
+            s: &mut self.state,
+            out,
+            now,
+        };
+        match &mut self.role {
+            Role::Following(following) => {
+                if let Some(conn) = following.serving_conn() {
+                    following.pass_on(cx, conn);
+                }
+                Next::Stay
+            }
+            Role::Leading(leading) => leading.serve(cx),
+            Role::Looking(_) | Role::Halted => Next::Stay,
+        }
+    }
+
+    /// Changes the role, as often as a new one ends at once.
+    fn change(&mut self, next: Next, now: Now, out: &mut Actions) {
+        let mut next = next;
+        while next != Next::Stay {
+            let cx = &mut Cx {
+                s: &mut self.state,
+                out,
+                now,
+            };
+            let old = core::mem::replace(&mut self.role, Role::Halted);
+            let early = leave(cx, old, &next);
+            cx.s.serving = false;
+            if !cx.s.cfg.mutant(Mutant::KeepDuties) {
+                cx.s.ledger.drop_duties();
+            }
+            cx.s.requests.hold_reads();
+            (self.role, next) = match next {
+                Next::Stay => return,
+                Next::Look(_) => {
+                    let mut looking = Looking::start(cx);
+                    let next = looking.on_persisted(cx);
+                    (Role::Looking(looking), next)
+                }
+                Next::Follow(vote) => (Role::Following(Following::start(cx, &vote)), Next::Stay),
+                Next::Lead => match Leading::start(cx, early) {
+                    Ok(leading) => (Role::Leading(leading), Next::Stay),
+                    Err(next) => (Role::Halted, next),
+                },
+                Next::Halt(why) => {
+                    cx.s.requests.stop(cx.out);
+                    cx.out.push(Action::Halt(why));
+                    (Role::Halted, Next::Stay)
+                }
+            };
+        }
+    }
+
+    /// Ends a role that has nothing to wait for (a single voter elects itself at once).
+    fn settle(&mut self, now: Now, out: &mut Actions) {
+        let cx = &mut Cx {
+            s: &mut self.state,
+            out,
+            now,
+        };
+        let next = match &mut self.role {
+            Role::Looking(looking) => looking.on_persisted(cx),
+            _ => Next::Stay,
+        };
+        self.change(next, now, out);
+    }
+}
+
+/// Leaves a role. The connections of early followers go along to a new leader.
+fn leave(
+    cx: &mut Cx<'_>,
+    role: Role,
+    next: &Next,
+) -> alloc::collections::BTreeMap<ConnId, FollowerInfo> {
+    let mut early = alloc::collections::BTreeMap::new();
+    let why = match next {
+        Next::Look(why) => *why,
+        Next::Stay | Next::Lead | Next::Follow(_) | Next::Halt(_) => LeaveReason::Fault,
+    };
+    match role {
+        Role::Looking(mut looking) => {
+            if *next == Next::Lead {
+                early = core::mem::take(&mut looking.early);
+            }
+            looking.leave(cx);
+        }
+        Role::Following(following) => {
+            cx.note(Note::LeftLeader {
+                leader: following.leader,
+                why,
+            });
+            following.leave(cx);
+        }
+        Role::Leading(leading) => {
+            cx.note(Note::SteppedDown {
+                epoch: leading.epoch(),
+                why,
+            });
+            leading.leave(cx);
+        }
+        Role::Halted => {}
+    }
+    early
+}
+
+/// Takes in what fits.
+fn admit(cx: &mut Cx<'_>, submissions: Vec<Submission>) {
+    for submission in submissions {
+        let limits = &cx.s.cfg.limits;
+        let why = if submission.body.len() > limits.command_bytes {
+            RefuseReason::TooLarge
+        } else if cx.s.requests.len() >= limits.pending_requests
+            || cx.s.requests.bytes() >= limits.pending_bytes
+            || cx.s.log.bytes() >= cx.s.log_limit()
+        {
+            RefuseReason::Busy
+        } else {
+            cx.s.requests.hold_write(submission);
+            continue;
+        };
+        cx.out.call(Upcall::Refuse {
+            ticket: submission.ticket,
+            why,
+        });
+    }
+}
+
+/// A halted node says nothing to the others, and refuses its clients.
+fn refuse_all(event: Event, out: &mut Actions) {
+    let why = RefuseReason::Stopping;
+    let tickets: Vec<_> = match event {
+        Event::Submit(list) => list
+            .into_iter()
+            .map(|submission| submission.ticket)
+            .collect(),
+        Event::Read(list) => list.into_iter().map(|(ticket, _)| ticket).collect(),
+        Event::Await(list) => list.into_iter().map(|(ticket, _, _)| ticket).collect(),
+        _ => return,
+    };
+    for ticket in tickets {
+        out.call(Upcall::Refuse { ticket, why });
+    }
+}
+
+fn check_recovered(cfg: &Config, disk: &Recovered) -> Result<Log, RestoreError> {
+    if cfg.node != disk.identity.node {
+        return Err(RestoreError::Node {
+            configured: cfg.node,
+            stored: disk.identity.node,
+        });
+    }
+    let mut log = Log::new(disk.base.clone());
+    for entry in &disk.entries {
+        log.append(Entry::clone(entry)).map_err(RestoreError::Log)?;
+    }
+    let accepted = disk.promise.map_or(Epoch::ZERO, |promise| promise.epoch);
+    if disk.current > accepted {
+        return Err(RestoreError::Epochs {
+            accepted,
+            current: disk.current,
+        });
+    }
+    let last = log.last().txid;
+    if last.epoch() > accepted {
+        return Err(RestoreError::Unpromised(last));
+    }
+    match log.position_at(disk.applied.txid) {
+        None => Err(RestoreError::Applied {
+            base: disk.base.at.txid,
+            last,
+            applied: disk.applied.txid,
+        }),
+        Some(at) if at != disk.applied => Err(RestoreError::AppliedChain(at.txid)),
+        Some(_) => Ok(log),
+    }
+}
+
+// For people, checkers and tests.
+
+impl Node {
+    /// What the node does. The digest is the replica's to add.
+    pub fn status(&self) -> Status {
+        let s = &self.state;
+        let (role, leader_addr) = match &self.role {
+            Role::Looking(_) => (RoleStatus::Looking, String::new()),
+            Role::Following(following) => (
+                RoleStatus::Following {
+                    leader: following.leader,
+                    serving: following.is_serving(),
+                },
+                following.leader_addr.clone(),
+            ),
+            Role::Leading(leading) => (
+                RoleStatus::Leading {
+                    established: leading.is_established(),
+                },
+                s.cfg.client_addr.clone(),
+            ),
+            Role::Halted => (RoleStatus::Halted, String::new()),
+        };
+        let followers = match &self.role {
+            Role::Leading(leading) => leading.followers(s, self.latest),
+            _ => Vec::new(),
+        };
+        Status {
+            node: s.node(),
+            incarnation: s.identity.incarnation,
+            role,
+            leader_addr,
+            accepted: s.accepted(),
+            current: s.current,
+            round: s.round,
+            base: s.log.base().at.txid,
+            last: s.log.last().txid,
+            durable: s.durable,
+            committed: s.commit,
+            applied: s.applied,
+            digest: crate::digest::Digest::ZERO,
+            membership: s.ensemble.committed().clone(),
+            log_bytes: s.log.bytes(),
+            waiting: s.requests.len(),
+            followers,
+        }
+    }
+
+    /// This node's id.
+    pub fn id(&self) -> NodeId {
+        self.state.node()
+    }
+
+    /// The log in memory.
+    pub fn log(&self) -> &Log {
+        &self.state.log
+    }
+
+    /// The memberships that count.
+    pub fn ensemble(&self) -> &Ensemble {
+        &self.state.ensemble
+    }
+
+    /// The last entry applied.
+    pub fn applied(&self) -> Txid {
+        self.state.applied
+    }
+
+    /// The epoch in which this node is the one possible leader: a quorum has promised it.
+    pub fn reigns(&self) -> Option<Epoch> {
+        match &self.role {
+            Role::Leading(leading) if leading.is_reigning() => leading.epoch(),
+            _ => None,
+        }
+    }
+
+    /// True if this node leads and is established.
+    pub fn is_established(&self) -> bool {
+        matches!(&self.role, Role::Leading(leading) if leading.is_established())
+    }
+
+    /// Asserts what must hold of a node at any time. Costs a walk over the log.
+    pub fn check(&self) {
+        let s = &self.state;
+        let last = s.log.last().txid;
+        assert!(
+            s.current <= s.accepted(),
+            "{} entered without a promise",
+            s.current
+        );
+        assert!(
+            last.epoch() <= s.accepted(),
+            "an entry of an epoch that was not promised"
+        );
+        assert!(
+            s.durable <= last,
+            "durable {} beyond the log's end {last}",
+            s.durable
+        );
+        assert!(
+            s.applied <= s.commit,
+            "applied {} beyond commit {}",
+            s.applied,
+            s.commit
+        );
+        assert!(
+            s.commit <= last,
+            "commit {} beyond the log's end {last}",
+            s.commit
+        );
+        if !s.is_installing() {
+            assert!(
+                s.applied <= s.durable,
+                "applied {} is not durable",
+                s.applied
+            );
+            assert!(
+                s.log.position_at(s.applied).is_some(),
+                "{} is not in the log",
+                s.applied
+            );
+            assert!(
+                s.checkpointed() <= s.applied,
+                "a checkpoint ahead of what is applied"
+            );
+            assert!(
+                s.log.base().at.txid <= s.checkpointed(),
+                "pruned beyond the checkpoint"
+            );
+        }
+        let mut end: Position = s.log.base().at;
+        for entry in s.log.iter() {
+            assert_eq!(entry.follows(end), Ok(()), "the log has a hole");
+            end = entry.position();
+        }
+        if self.is_established() {
+            assert!(s.serving, "an established leader serves");
+        }
+    }
+}

@@ -1,0 +1,366 @@
+//! Requests of this node's clients, from their arrival to their answer.
+//!
+//! A write is *held* until there is a leader to log it, then *sent*. A sent one is answered when
+//! its entry is applied here, whichever leader committed it. When the node joins a leader, every
+//! sent request whose entry is not in the log can never appear: what a deposed leader logged alone
+//! cannot be committed once a quorum has entered a later epoch. It is held again, and resubmitted.
+//! Only when time runs out, or a snapshot hides what happened, is an outcome unknown.
+
+use crate::entry::{Origin, Payload};
+use crate::event::{Actions, Submission, Upcall};
+use crate::ids::{Ticket, Txid};
+use crate::message::{Forwarded, RefuseReason};
+use crate::time::Instant;
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+struct Write {
+    /// `None` once the client is gone.
+    ticket: Option<Ticket>,
+    body: Payload,
+    deadline: Instant,
+    sent: bool,
+}
+
+/// Where a linearizable read stands.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+enum Read {
+    /// No leader was asked yet.
+    Held,
+    /// The leader was asked, by this question.
+    Asked(u64),
+    /// It may be answered when this is applied.
+    Indexed(Txid),
+}
+
+/// The requests waiting at this node.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct Requests {
+    boot: u64,
+    next_seq: u64,
+    next_question: u64,
+    bytes: usize,
+    writes: BTreeMap<u64, Write>,
+    reads: BTreeMap<Ticket, (Read, Instant)>,
+    /// The questions asked of a leader, with the reads that wait for each.
+    questions: BTreeMap<u64, Vec<Ticket>>,
+    /// Reads that wait for the node to apply something.
+    indexed: BTreeMap<Txid, Vec<Ticket>>,
+    deadlines: BTreeSet<(Instant, Waiting)>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+enum Waiting {
+    Write(u64),
+    Read(Ticket),
+}
+
+impl Requests {
+    pub(crate) fn new(boot: u64) -> Self {
+        Self {
+            boot,
+            next_seq: 1,
+            next_question: 1,
+            bytes: 0,
+            writes: BTreeMap::new(),
+            reads: BTreeMap::new(),
+            questions: BTreeMap::new(),
+            indexed: BTreeMap::new(),
+            deadlines: BTreeSet::new(),
+        }
+    }
+
+    /// How many requests wait.
+    pub(crate) fn len(&self) -> usize {
+        self.writes.len() + self.reads.len()
+    }
+
+    /// Bytes of writes that wait.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// When the first of them runs out of time.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.deadlines.first().map(|(at, _)| *at)
+    }
+
+    /// Takes in a write, held.
+    pub(crate) fn hold_write(&mut self, submission: Submission) {
+        let Submission {
+            ticket,
+            body,
+            deadline,
+        } = submission;
+        let seq = self.next_seq;
+        self.next_seq += 1;
+        self.bytes += body.len();
+        self.deadlines.insert((deadline, Waiting::Write(seq)));
+        self.writes.insert(
+            seq,
+            Write {
+                ticket: Some(ticket),
+                body,
+                deadline,
+                sent: false,
+            },
+        );
+    }
+
+    /// Marks all held writes as sent and hands them over, in the order in which they came.
+    pub(crate) fn send_writes(&mut self) -> Vec<Forwarded> {
+        let boot = self.boot;
+        let held = self
+            .writes
+            .iter_mut()
+            .rev()
+            .take_while(|(_, write)| !write.sent);
+        let mut list: Vec<Forwarded> = held
+            .map(|(seq, write)| {
+                write.sent = true;
+                Forwarded {
+                    origin: Origin { boot, seq: *seq },
+                    body: write.body.clone(),
+                }
+            })
+            .collect();
+        list.reverse();
+        list
+    }
+
+    /// The node has joined a leader, and `logged` are the requests that its log still holds
+    /// unapplied: all other sent ones are certainly not done. Returns how many are held again.
+    pub(crate) fn rejoin(&mut self, logged: impl Iterator<Item = Origin>) -> usize {
+        let boot = self.boot;
+        let logged: BTreeSet<u64> = logged.filter(|o| o.boot == boot).map(|o| o.seq).collect();
+        let mut again = 0;
+        let lost: Vec<u64> = self
+            .writes
+            .iter()
+            .filter(|(seq, write)| write.sent && !logged.contains(seq))
+            .map(|(seq, _)| *seq)
+            .collect();
+        // A client's later request never overtakes an earlier one: held ones get new numbers
+        // behind everything that is in the log, all in their old order.
+        let held: Vec<u64> = self
+            .writes
+            .iter()
+            .filter(|(_, w)| !w.sent)
+            .map(|(seq, _)| *seq)
+            .collect();
+        for seq in lost.iter().chain(&held) {
+            let Some(mut write) = self.writes.remove(seq) else {
+                continue;
+            };
+            self.deadlines
+                .remove(&(write.deadline, Waiting::Write(*seq)));
+            if write.ticket.is_none() {
+                self.bytes -= write.body.len();
+                continue;
+            }
+            again += usize::from(write.sent);
+            write.sent = false;
+            let seq = self.next_seq;
+            self.next_seq += 1;
+            self.deadlines.insert((write.deadline, Waiting::Write(seq)));
+            self.writes.insert(seq, write);
+        }
+        again
+    }
+
+    /// The entry of `origin` is applied: whose request was it?
+    pub(crate) fn applied(&mut self, origin: Origin) -> Option<Ticket> {
+        if origin.boot != self.boot {
+            return None;
+        }
+        self.remove_write(origin.seq).and_then(|write| write.ticket)
+    }
+
+    /// The leader refused these: certainly not done.
+    pub(crate) fn refused(&mut self, list: &[Origin], why: RefuseReason, out: &mut Actions) {
+        let boot = self.boot;
+        for origin in list.iter().filter(|origin| origin.boot == boot) {
+            let ticket = self.remove_write(origin.seq).and_then(|write| write.ticket);
+            if let Some(ticket) = ticket {
+                out.call(Upcall::Refuse { ticket, why });
+            }
+        }
+    }
+
+    /// A snapshot took the place of the log: nobody knows what became of the sent writes.
+    pub(crate) fn lose_sent(&mut self, out: &mut Actions) {
+        let sent: Vec<u64> = self
+            .writes
+            .iter()
+            .filter(|(_, w)| w.sent)
+            .map(|(s, _)| *s)
+            .collect();
+        for seq in sent {
+            if let Some(ticket) = self.remove_write(seq).and_then(|write| write.ticket) {
+                out.call(Upcall::Unknown(ticket));
+            }
+        }
+    }
+
+    /// Takes in a read, held.
+    pub(crate) fn hold_read(&mut self, ticket: Ticket, deadline: Instant) {
+        self.deadlines.insert((deadline, Waiting::Read(ticket)));
+        self.reads.insert(ticket, (Read::Held, deadline));
+    }
+
+    /// Takes in a read that waits for the node to apply `index`.
+    pub(crate) fn hold_indexed(&mut self, ticket: Ticket, deadline: Instant, index: Txid) {
+        self.deadlines.insert((deadline, Waiting::Read(ticket)));
+        self.reads.insert(ticket, (Read::Indexed(index), deadline));
+        self.indexed.entry(index).or_default().push(ticket);
+    }
+
+    /// Puts all held reads behind one question to the leader, if there are any.
+    pub(crate) fn ask(&mut self) -> Option<u64> {
+        let question = self.next_question;
+        let held = self
+            .reads
+            .iter_mut()
+            .filter(|(_, (read, _))| *read == Read::Held);
+        let tickets: Vec<Ticket> = held
+            .map(|(ticket, (read, _))| {
+                *read = Read::Asked(question);
+                *ticket
+            })
+            .collect();
+        if tickets.is_empty() {
+            return None;
+        }
+        self.next_question += 1;
+        self.questions.insert(question, tickets);
+        Some(question)
+    }
+
+    /// The leader answered a question.
+    pub(crate) fn indexed(&mut self, question: u64, index: Txid) {
+        for ticket in self.questions.remove(&question).into_iter().flatten() {
+            if let Some((read, _)) = self.reads.get_mut(&ticket) {
+                *read = Read::Indexed(index);
+                self.indexed.entry(index).or_default().push(ticket);
+            }
+        }
+    }
+
+    /// Everything up to `applied` is applied: hands over the reads that may be answered now.
+    pub(crate) fn readable(&mut self, applied: Txid, out: &mut Actions) {
+        while let Some(entry) = self.indexed.first_entry().filter(|e| *e.key() <= applied) {
+            for ticket in entry.remove() {
+                if let Some((_, deadline)) = self.reads.remove(&ticket) {
+                    self.deadlines.remove(&(deadline, Waiting::Read(ticket)));
+                    out.call(Upcall::Readable(ticket));
+                }
+            }
+        }
+    }
+
+    /// The leader is gone: its unanswered questions are held again. An index once given stays good.
+    pub(crate) fn hold_reads(&mut self) {
+        for ticket in core::mem::take(&mut self.questions).into_values().flatten() {
+            if let Some((read, _)) = self.reads.get_mut(&ticket) {
+                *read = Read::Held;
+            }
+        }
+    }
+
+    /// Answers what has run out of time.
+    pub(crate) fn expire(&mut self, now: Instant, out: &mut Actions) {
+        while let Some((_, waiting)) = self.deadlines.pop_first_if(now) {
+            match waiting {
+                Waiting::Write(seq) => {
+                    let Some(write) = self.remove_write(seq) else {
+                        continue;
+                    };
+                    self.give_up(write, RefuseReason::NoLeader, out);
+                }
+                Waiting::Read(ticket) => {
+                    self.remove_read(ticket);
+                    out.call(Upcall::Refuse {
+                        ticket,
+                        why: RefuseReason::NoLeader,
+                    });
+                }
+            }
+        }
+    }
+
+    /// Answers everything: the node stops.
+    pub(crate) fn stop(&mut self, out: &mut Actions) {
+        for (_, write) in core::mem::take(&mut self.writes) {
+            self.give_up(write, RefuseReason::Stopping, out);
+        }
+        for (ticket, _) in core::mem::take(&mut self.reads) {
+            out.call(Upcall::Refuse {
+                ticket,
+                why: RefuseReason::Stopping,
+            });
+        }
+        *self = Self {
+            next_seq: self.next_seq,
+            ..Self::new(self.boot)
+        };
+    }
+
+    /// The clients of these requests are gone. What was sent may still happen; what was not, will
+    /// not.
+    pub(crate) fn forget(&mut self, tickets: &[Ticket]) {
+        let gone: BTreeSet<Ticket> = tickets.iter().copied().collect();
+        for ticket in tickets {
+            self.remove_read(*ticket);
+        }
+        let mut unsent = Vec::new();
+        for (seq, write) in &mut self.writes {
+            if write.ticket.is_some_and(|ticket| gone.contains(&ticket)) {
+                write.ticket = None;
+                if !write.sent {
+                    unsent.push(*seq);
+                }
+            }
+        }
+        for seq in unsent {
+            self.remove_write(seq);
+        }
+    }
+
+    fn give_up(&self, write: Write, why: RefuseReason, out: &mut Actions) {
+        match write.ticket {
+            Some(ticket) if write.sent => out.call(Upcall::Unknown(ticket)),
+            Some(ticket) => out.call(Upcall::Refuse { ticket, why }),
+            None => {}
+        }
+    }
+
+    fn remove_write(&mut self, seq: u64) -> Option<Write> {
+        let write = self.writes.remove(&seq)?;
+        self.bytes -= write.body.len();
+        self.deadlines
+            .remove(&(write.deadline, Waiting::Write(seq)));
+        Some(write)
+    }
+
+    fn remove_read(&mut self, ticket: Ticket) {
+        if let Some((_, deadline)) = self.reads.remove(&ticket) {
+            self.deadlines.remove(&(deadline, Waiting::Read(ticket)));
+        }
+    }
+}
+
+/// Takes the first deadline that has passed.
+trait Expired {
+    fn pop_first_if(&mut self, now: Instant) -> Option<(Instant, Waiting)>;
+}
+
+impl Expired for BTreeSet<(Instant, Waiting)> {
+    fn pop_first_if(&mut self, now: Instant) -> Option<(Instant, Waiting)> {
+        let first = *self.first()?;
+        (first.0 <= now).then(|| {
+            self.remove(&first);
+            first
+        })
+    }
+}

@@ -1,0 +1,424 @@
+//! What a node is apart from its role: what is on its disk, what it knows to be committed, and who
+//! waits for it. Roles come and go; this stays.
+
+use crate::config::Config;
+use crate::entry::{Body, Entry, Origin, Position};
+use crate::error::{CloseReason, HaltReason};
+use crate::event::{Action, Actions, Upcall};
+use crate::ids::{ConnId, Epoch, NodeId, Round, Txid, WriteId};
+use crate::ledger::{Duty, Ledger};
+use crate::log::{Log, membership};
+use crate::message::{Message, Vote};
+use crate::mutants::Mutant;
+use crate::note::{LeaveReason, Note};
+use crate::quorum::Ensemble;
+use crate::requests::Requests;
+use crate::rng::Rng;
+use crate::storage::{Base, Identity, Promise, Record};
+use crate::time::{Instant, Micros, Now};
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+/// The lasting part of a node.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct State {
+    pub(crate) cfg: Config,
+    pub(crate) identity: Identity,
+    /// The promise as last issued to the disk.
+    pub(crate) promise: Option<Promise>,
+    /// `current_epoch` as last issued to the disk.
+    pub(crate) current: Epoch,
+    pub(crate) log: Log,
+    pub(crate) ensemble: Ensemble,
+    pub(crate) ledger: Ledger,
+    /// The end of the log on disk. Everything told to others uses this, never the end in memory.
+    pub(crate) durable: Txid,
+    pub(crate) commit: Txid,
+    pub(crate) applied: Txid,
+    /// True while the role lets clients be served: only then are commits applied.
+    pub(crate) serving: bool,
+    pub(crate) requests: Requests,
+    pub(crate) rng: Rng,
+    pub(crate) round: Round,
+    /// A leader chooses its next epoch above this: a locked-out voter has promised so much.
+    pub(crate) epoch_floor: Epoch,
+    /// When an established leader last gave up to readmit a voter that promised more.
+    readmitted: Option<Instant>,
+    /// A snapshot whose installation is issued and not yet durable.
+    installing: Option<(WriteId, Position)>,
+    /// Numbers the snapshots staged in this life.
+    pub(crate) stages: u64,
+    checkpoint: Compaction,
+    /// Inbound connections that have not said who they are, with when they came.
+    pub(crate) strangers: BTreeMap<ConnId, Instant>,
+}
+
+/// Where the state store stands, for the compaction of the log.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
+struct Compaction {
+    /// The last entry known to be in the durable state store.
+    durable: Txid,
+    /// True while a checkpoint is being written.
+    running: bool,
+    /// Bytes applied since the last checkpoint began.
+    bytes: usize,
+    /// Entries applied since the last checkpoint began.
+    entries: usize,
+}
+
+/// The state, the outputs and the time of one step.
+pub(crate) struct Cx<'a> {
+    pub(crate) s: &'a mut State,
+    pub(crate) out: &'a mut Actions,
+    pub(crate) now: Now,
+}
+
+/// What a role wants to become after a step.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Next {
+    /// The same.
+    Stay,
+    /// Looking, for this reason.
+    Look(LeaveReason),
+    /// Leading, as the election of this node's round ended.
+    Lead,
+    /// Following this vote's leader.
+    Follow(Vote),
+    /// Nothing any more.
+    Halt(HaltReason),
+}
+
+impl State {
+    pub(crate) fn new(
+        cfg: Config,
+        identity: Identity,
+        promise: Option<Promise>,
+        current: Epoch,
+        log: Log,
+        (applied, activated): (Txid, Txid),
+        seed: u64,
+    ) -> Self {
+        let commit = applied.max(activated);
+        let mut ensemble = Ensemble::new(log.membership_at(commit));
+        let mut before = commit;
+        for entry in log.after(commit) {
+            if let Some(membership) = membership(entry) {
+                ensemble.log(membership.clone(), before);
+            }
+            before = entry.txid;
+        }
+        let rng = Rng::new(seed);
+        Self {
+            promise,
+            current,
+            durable: log.last().txid,
+            log,
+            ensemble,
+            ledger: Ledger::default(),
+            commit,
+            applied,
+            serving: false,
+            requests: Requests::new(rng.split(1).next_u64()),
+            stages: rng.split(2).next_u64(),
+            rng: rng.split(3),
+            round: Round::default(),
+            epoch_floor: Epoch::ZERO,
+            readmitted: None,
+            installing: None,
+            checkpoint: Compaction {
+                durable: applied,
+                ..Compaction::default()
+            },
+            strangers: BTreeMap::new(),
+            cfg,
+            identity,
+        }
+    }
+
+    pub(crate) fn node(&self) -> NodeId {
+        self.identity.node
+    }
+
+    /// `accepted_epoch`.
+    pub(crate) fn accepted(&self) -> Epoch {
+        self.promise.map_or(Epoch::ZERO, |promise| promise.epoch)
+    }
+
+    /// An established leader may give up to readmit a voter, but not again and again.
+    pub(crate) fn may_readmit(&mut self, now: Instant) -> bool {
+        const REST: u64 = 10;
+        let rest = Micros::new(self.cfg.timeouts.init.get().saturating_mul(REST));
+        let may = self.readmitted.is_none_or(|at| now >= at.after(rest));
+        if may {
+            self.readmitted = Some(now);
+        }
+        may
+    }
+
+    /// True while a snapshot is on its way to the disk as the new start of the log.
+    pub(crate) fn is_installing(&self) -> bool {
+        self.installing.is_some()
+    }
+
+    /// What is known to be durable in the state store.
+    pub(crate) fn checkpointed(&self) -> Txid {
+        self.checkpoint.durable
+    }
+
+    /// Bytes of log at which followers that are still being served no longer hold back pruning.
+    pub(crate) fn log_limit(&self) -> usize {
+        self.cfg.limits.retain_bytes.saturating_mul(4)
+    }
+}
+
+impl Cx<'_> {
+    pub(crate) fn send(&mut self, conn: ConnId, msg: Message) {
+        self.out.send(conn, msg);
+    }
+
+    pub(crate) fn send_all(&mut self, to: Vec<ConnId>, msg: Message) {
+        if !to.is_empty() {
+            self.out.push(Action::Send { to, msg });
+        }
+    }
+
+    pub(crate) fn close(&mut self, conn: ConnId, why: CloseReason) {
+        self.out.push(Action::Close { conn, why });
+    }
+
+    pub(crate) fn note(&mut self, note: Note) {
+        self.out.note(note);
+    }
+
+    pub(crate) fn client_addr(&self) -> String {
+        self.s.cfg.client_addr.clone()
+    }
+
+    /// Issues a record to the disk.
+    pub(crate) fn persist(&mut self, record: Record) -> WriteId {
+        let id = self.s.ledger.issue(self.now.at);
+        self.out.push(Action::Persist { id, record });
+        id
+    }
+
+    /// Promises an epoch: one promise an epoch, and never a lower one.
+    pub(crate) fn promise(&mut self, promise: Promise) {
+        assert!(
+            promise.epoch > self.s.accepted(),
+            "a promise below {}",
+            self.s.accepted()
+        );
+        self.s.promise = Some(promise);
+        self.persist(Record::Promise(promise));
+        self.s.ledger.then(Duty::Promised);
+    }
+
+    /// Enters an epoch, its whole initial history being in the log.
+    pub(crate) fn enter(&mut self, epoch: Epoch) {
+        assert!(
+            epoch >= self.s.current && epoch <= self.s.accepted(),
+            "{epoch} was not promised"
+        );
+        self.s.current = epoch;
+        self.persist(Record::Enter(epoch));
+        self.s.ledger.then(Duty::Entered);
+    }
+
+    /// Appends entries that are known to continue the log.
+    pub(crate) fn append(&mut self, entries: Vec<Entry>) {
+        for entry in &entries {
+            let before = self.s.log.last().txid;
+            self.s
+                .log
+                .append(entry.clone())
+                .expect("entries are checked before they are appended");
+            if let Body::Membership(membership) = &entry.body {
+                self.s.ensemble.log(membership.clone(), before);
+            }
+        }
+        self.persist(Record::Append(entries));
+        self.s.ledger.then(Duty::Logged(self.s.log.last().txid));
+    }
+
+    /// Cuts the log. Never below what is committed.
+    pub(crate) fn truncate(&mut self, to: Position) {
+        assert!(
+            to.txid >= self.s.commit,
+            "{} would cut committed {}",
+            to.txid,
+            self.s.commit
+        );
+        let from = self.s.log.last().txid;
+        self.s.log.truncate(to);
+        self.s.ensemble.truncate(to.txid);
+        self.s.durable = self.s.durable.min(to.txid);
+        self.s.ledger.drop_duties();
+        self.persist(Record::Truncate(to));
+        self.note(Note::Truncated { from, to: to.txid });
+    }
+
+    /// Replaces the log by a staged snapshot that reaches beyond it.
+    pub(crate) fn install(&mut self, base: Base, stage: u64, digest: crate::digest::Digest) {
+        assert!(
+            base.at.txid > self.s.log.last().txid,
+            "a snapshot that is not beyond the log"
+        );
+        self.s.log = Log::new(base.clone());
+        self.s.ensemble = Ensemble::new(base.membership.clone());
+        self.s.ledger.drop_duties();
+        let at = base.at;
+        let id = self.persist(Record::Install {
+            base,
+            stage,
+            digest,
+        });
+        self.s.installing = Some((id, at));
+        self.s.ledger.then(Duty::Logged(at.txid));
+    }
+
+    /// The disk completed writes: moves what depends on the disk alone. The duties that are due
+    /// now are the role's.
+    pub(crate) fn completed(&mut self, upto: WriteId) {
+        self.s.ledger.complete(upto);
+        if let Some((_, at)) = self.s.installing.take_if(|(id, _)| *id <= upto) {
+            self.s.commit = self.s.commit.max(at.txid);
+            self.s.applied = at.txid;
+            self.s.checkpoint = Compaction {
+                durable: at.txid,
+                running: self.s.checkpoint.running,
+                ..Compaction::default()
+            };
+            self.out.call(Upcall::FinishInstall);
+            self.s.requests.lose_sent(self.out);
+            self.note(Note::Installed(at.txid));
+        }
+        if self.s.ledger.is_clean() {
+            self.s.durable = self.s.log.last().txid;
+        }
+    }
+
+    /// Takes note that the disk holds the log up to here.
+    pub(crate) fn logged(&mut self, upto: Txid) {
+        self.s.durable = self.s.durable.max(upto);
+        self.deliver();
+    }
+
+    /// Takes note that everything up to here is committed, and applies what the disk has of it.
+    pub(crate) fn commit(&mut self, upto: Txid) {
+        self.s.commit = self.s.commit.max(upto);
+        let pending = self
+            .s
+            .ensemble
+            .pending()
+            .map(|membership| membership.version());
+        self.s.ensemble.commit(self.s.commit);
+        if let Some(version) = pending.filter(|version| *version <= self.s.commit) {
+            self.persist(Record::Activate(version));
+            self.note(Note::MembershipCommitted(version));
+        }
+        self.deliver();
+    }
+
+    /// Applies what is committed and durable, in order, while the role serves clients.
+    pub(crate) fn deliver(&mut self) {
+        if !self.s.serving {
+            return;
+        }
+        let upto = if self.s.cfg.mutant(Mutant::ApplyBeforeDurable) {
+            self.s.commit
+        } else {
+            self.s.commit.min(self.s.durable)
+        };
+        if upto <= self.s.applied {
+            return;
+        }
+        for entry in self.s.log.after(self.s.applied) {
+            if entry.txid > upto {
+                break;
+            }
+            let ticket = entry
+                .origin
+                .and_then(|origin| self.s.requests.applied(origin));
+            self.s.applied = entry.txid;
+            self.s.checkpoint.bytes += entry.size();
+            self.s.checkpoint.entries += 1;
+            self.out.call(Upcall::Deliver {
+                txid: entry.txid,
+                time: entry.time,
+                body: entry.body.clone(),
+                ticket,
+            });
+        }
+        self.s.requests.readable(self.s.applied, self.out);
+        self.checkpoint_if_due();
+    }
+
+    fn checkpoint_if_due(&mut self) {
+        let limits = &self.s.cfg.limits;
+        let due = self.s.checkpoint.bytes >= limits.retain_bytes / 2
+            || self.s.checkpoint.entries >= limits.retain_entries / 2;
+        if due && !self.s.checkpoint.running {
+            let at = self
+                .s
+                .log
+                .position_at(self.s.applied)
+                .expect("applied is in the log");
+            self.s.checkpoint = Compaction {
+                durable: self.s.checkpoint.durable,
+                running: true,
+                ..Default::default()
+            };
+            self.out.call(Upcall::Checkpoint(at));
+        }
+    }
+
+    /// The state store holds everything up to here: prunes the log behind what must be kept.
+    pub(crate) fn checkpointed(&mut self, upto: Txid, pin: Option<Txid>) {
+        self.s.checkpoint.running = false;
+        if upto < self.s.log.base().at.txid || self.s.installing.is_some() {
+            return; // A checkpoint of before the last snapshot.
+        }
+        self.s.checkpoint.durable = self.s.checkpoint.durable.max(upto);
+        let pinned = if self.s.log.bytes() > self.s.log_limit() {
+            None
+        } else {
+            pin
+        };
+        let limit = pinned.unwrap_or(upto).min(self.s.checkpoint.durable);
+        let limits = &self.s.cfg.limits;
+        let mut bytes = self.s.log.bytes();
+        let mut entries = self.s.log.len();
+        let mut to = self.s.log.base().at;
+        for entry in self.s.log.iter() {
+            let enough = bytes <= limits.retain_bytes && entries <= limits.retain_entries;
+            if enough || entry.txid > limit {
+                break;
+            }
+            bytes -= entry.size();
+            entries -= 1;
+            to = entry.position();
+        }
+        if to.txid > self.s.log.base().at.txid {
+            self.s.log.prune(to);
+            self.persist(Record::Prune(self.s.log.base().clone()));
+            self.note(Note::Pruned(to.txid));
+        }
+        self.checkpoint_if_due();
+    }
+
+    /// The node has joined a leader, or become one, with its log as it is now: what was sent
+    /// before and is not in it is certainly not done, and may be sent again.
+    pub(crate) fn rejoin(&mut self) {
+        let origins: Vec<Origin> = self
+            .s
+            .log
+            .after(self.s.applied)
+            .filter_map(|entry| entry.origin)
+            .collect();
+        let again = self.s.requests.rejoin(origins.into_iter());
+        if again > 0 {
+            self.note(Note::Resubmitted(again));
+        }
+    }
+}
