@@ -1,0 +1,192 @@
+//! The canonical bytes of commands: what the log carries.
+
+use super::path::Path;
+use super::types::Command;
+use super::wire::{DecodeError, Reader, put_bytes};
+use crate::entry::Payload;
+use alloc::vec::Vec;
+
+/// The largest value that a node can have.
+pub const MAX_VALUE_BYTES: usize = 1 << 20;
+
+/// The first byte of every command. A new form gets a new byte; old ones stay readable, since the
+/// log outlives releases.
+const FORMAT: u8 = 1;
+const ADD: u8 = 1;
+const SET: u8 = 2;
+const DELETE: u8 = 3;
+const DELETE_RECURSIVE: u8 = 4;
+
+impl Command {
+    /// The node that the command is about.
+    pub const fn path(&self) -> &Path {
+        match self {
+            Self::Add { path, .. } | Self::Set { path, .. } | Self::Delete { path, .. } => path,
+        }
+    }
+
+    /// The command's bytes: format, kind, path, and for Add and Set the value.
+    pub fn encode(&self) -> Payload {
+        let (kind, path, value) = match self {
+            Self::Add { path, value } => (ADD, path, Some(value)),
+            Self::Set { path, value } => (SET, path, Some(value)),
+            Self::Delete { path, recursive } => {
+                let kind = if *recursive { DELETE_RECURSIVE } else { DELETE };
+                (kind, path, None)
+            }
+        };
+        let path = path.as_str().as_bytes();
+        let mut out = Vec::with_capacity(path.len() + value.map_or(0, |v| v.len()) + 8);
+        out.extend([FORMAT, kind]);
+        put_bytes(&mut out, path);
+        if let Some(value) = value {
+            put_bytes(&mut out, value);
+        }
+        out.into()
+    }
+
+    /// Reads a command. Never panics; accepts exactly what [`Command::encode`] makes of commands
+    /// within the limits.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut reader = Reader(bytes);
+        let format = reader.byte()?;
+        if format != FORMAT {
+            return Err(DecodeError::Format(format));
+        }
+        let kind = reader.byte()?;
+        if !(ADD..=DELETE_RECURSIVE).contains(&kind) {
+            return Err(DecodeError::Kind(kind));
+        }
+        let path = read_path(&mut reader)?;
+        let command = match kind {
+            ADD => Self::Add {
+                path,
+                value: read_value(&mut reader)?,
+            },
+            SET => Self::Set {
+                path,
+                value: read_value(&mut reader)?,
+            },
+            _ => Self::Delete {
+                path,
+                recursive: kind == DELETE_RECURSIVE,
+            },
+        };
+        reader.end()?;
+        Ok(command)
+    }
+}
+
+fn read_path(reader: &mut Reader<'_>) -> Result<Path, DecodeError> {
+    let text = core::str::from_utf8(reader.bytes()?).map_err(|_| DecodeError::Utf8)?;
+    if text.starts_with('/') {
+        return Err(DecodeError::LeadingSlash);
+    }
+    Path::parse(text).map_err(DecodeError::Path)
+}
+
+fn read_value(reader: &mut Reader<'_>) -> Result<Payload, DecodeError> {
+    let bytes = reader.bytes()?;
+    if bytes.len() > MAX_VALUE_BYTES {
+        return Err(DecodeError::ValueTooLarge(bytes.len()));
+    }
+    Ok(bytes.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::path::PathError;
+    use super::*;
+    use proptest::prelude::*;
+
+    fn add(path: &str, value: &[u8]) -> Command {
+        Command::Add {
+            path: Path::parse(path).unwrap(),
+            value: value.into(),
+        }
+    }
+
+    fn set(path: &str, value: &[u8]) -> Command {
+        Command::Set {
+            path: Path::parse(path).unwrap(),
+            value: value.into(),
+        }
+    }
+
+    fn delete(path: &str, recursive: bool) -> Command {
+        Command::Delete {
+            path: Path::parse(path).unwrap(),
+            recursive,
+        }
+    }
+
+    #[test]
+    fn format_is_frozen() {
+        // Logs hold these bytes: a change here is a change of format.
+        for (command, bytes) in [
+            (add("a/b", b"xy"), b"\x01\x01\x03a/b\x02xy".as_slice()),
+            (set("a", b""), b"\x01\x02\x01a\x00"),
+            (delete("a", false), b"\x01\x03\x01a"),
+            (delete("", true), b"\x01\x04\x00"),
+        ] {
+            assert_eq!(command.encode().as_slice(), bytes);
+            assert_eq!(Command::decode(bytes), Ok(command));
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_command_is_refused() {
+        for (bytes, error) in [
+            (b"".as_slice(), DecodeError::Short),
+            (b"\x02\x01\x01a\x00", DecodeError::Format(2)),
+            (b"\x01\x00\x01a\x00", DecodeError::Kind(0)),
+            (b"\x01\x05\x01a", DecodeError::Kind(5)),
+            (b"\x01\x01\x01a", DecodeError::Short),
+            (b"\x01\x03\x02a", DecodeError::Short),
+            (b"\x01\x03\x01a\x00", DecodeError::Trailing),
+            (b"\x01\x03\x02/a", DecodeError::LeadingSlash),
+            (b"\x01\x03\x81\x00a", DecodeError::Number),
+            (b"\x01\x03\x01\xff", DecodeError::Utf8),
+            (
+                b"\x01\x03\x02a/",
+                DecodeError::Path(PathError::EmptySegment),
+            ),
+        ] {
+            assert_eq!(Command::decode(bytes), Err(error), "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn values_have_a_limit() {
+        let largest = set("a", &[7; MAX_VALUE_BYTES]);
+        assert_eq!(Command::decode(&largest.encode()), Ok(largest));
+        let larger = set("a", &[7; MAX_VALUE_BYTES + 1]);
+        assert_eq!(
+            Command::decode(&larger.encode()),
+            Err(DecodeError::ValueTooLarge(MAX_VALUE_BYTES + 1))
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn commands_come_back(path in "([a-c]{1,3}/){0,3}[a-c]", value: Vec<u8>, kind in 0..4) {
+            let command = match kind {
+                0 => add(&path, &value),
+                1 => set(&path, &value),
+                _ => delete(&path, kind == 2),
+            };
+            prop_assert_eq!(Command::decode(&command.encode()), Ok(command));
+        }
+
+        #[test]
+        fn whatever_can_be_read_has_one_form(
+            kind in 0..6u8,
+            bytes in prop::collection::vec(prop_oneof![0..4u8, Just(b'a'), any::<u8>()], 0..10),
+        ) {
+            let bytes: Vec<u8> = [FORMAT, kind].into_iter().chain(bytes).collect();
+            if let Ok(command) = Command::decode(&bytes) {
+                prop_assert_eq!(command.encode(), Payload::from(bytes));
+            }
+        }
+    }
+}

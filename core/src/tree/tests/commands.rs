@@ -1,0 +1,151 @@
+//! Commands, stats, reads, digests and changes.
+
+use super::naive::entry;
+use super::{Twins, command, commands, items, path, paths, set};
+use crate::app::App;
+use crate::digest::Digest;
+use crate::tree::{
+    Answer, Command, CommandError, MAX_PAGE_BYTES, MAX_VALUE_BYTES, Page, Query, Tree,
+};
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::vec::Vec;
+use proptest::prelude::*;
+
+fn list(tree: &Tree, query: Query) -> Option<Page> {
+    match tree.query(&query) {
+        Answer::List(page) => page,
+        Answer::Node(_) => panic!("asked for a list"),
+    }
+}
+
+proptest! {
+    #[test]
+    fn the_tree_is_its_naive_twin(commands in commands(), asked in paths()) {
+        let mut twins = Twins::new();
+        for command in &commands {
+            twins.apply(command);
+            prop_assert_eq!(twins.tree.digest(), twins.naive.digest());
+        }
+        prop_assert_eq!(items(&mut twins.tree), twins.naive.items());
+        let answer = twins.tree.query(&Query::Get { path: asked.clone() });
+        prop_assert_eq!(answer, Answer::Node(twins.naive.get(&asked)));
+    }
+
+    #[test]
+    fn pages_are_those_of_the_naive_twin(
+        commands in commands(),
+        top in paths(),
+        after in prop::option::of(paths()),
+        limit in 0..6u32,
+        recursive: bool,
+        values: bool,
+    ) {
+        let twins = Twins::after(&commands);
+        let expected = twins.naive.list(&top, recursive, after.as_ref(), limit, values);
+        let page = list(&twins.tree, Query::List { path: top, recursive, after, limit, values });
+        prop_assert_eq!(page, expected);
+    }
+
+    #[test]
+    fn changes_bring_an_older_state_up_to_date(
+        before in commands(),
+        after in commands(),
+    ) {
+        let mut twins = Twins::after(&before);
+        let mut stored: BTreeMap<_, _> = items(&mut twins.tree)
+            .into_iter()
+            .map(|item| (item.key, item.value))
+            .collect();
+        twins.tree.take_changes();
+        for command in &after {
+            twins.apply(command);
+        }
+        for change in twins.tree.take_changes() {
+            match change.value {
+                Some(value) => stored.insert(change.key, value),
+                None => stored.remove(&change.key),
+            };
+        }
+        let present: BTreeMap<_, _> = items(&mut twins.tree)
+            .into_iter()
+            .map(|item| (item.key, item.value))
+            .collect();
+        prop_assert_eq!(stored, present);
+        prop_assert_eq!(twins.tree.take_changes(), []);
+    }
+
+    #[test]
+    fn a_refused_command_changes_nothing(commands in commands(), last in command()) {
+        let mut twins = Twins::after(&commands);
+        twins.tree.take_changes();
+        let before = twins.tree.clone();
+        let (txid, time) = entry(twins.applied + 1);
+        if twins.tree.apply(txid, time, &last.encode()).is_err() {
+            prop_assert_eq!(twins.tree, before);
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_no_command_have_an_outcome(bytes: Vec<u8>) {
+        let mut tree = Tree::empty();
+        let (txid, time) = entry(1);
+        let outcome = tree.apply(txid, time, &bytes);
+        if Command::decode(&bytes).is_err() {
+            prop_assert_eq!(outcome, Err(CommandError::Malformed));
+            prop_assert_eq!(tree, Tree::empty());
+        }
+    }
+}
+
+#[test]
+fn an_empty_tree_has_the_digest_of_nothing_and_gets_it_back_only_untouched() {
+    let mut twins = Twins::new();
+    assert_eq!(twins.tree.digest(), Digest::ZERO);
+    twins.apply(&set("a", "1"));
+    twins.apply(&Command::Delete {
+        path: path("a"),
+        recursive: false,
+    });
+    // The root remembers that it had a child.
+    assert!(twins.tree.is_empty());
+    assert_ne!(twins.tree.digest(), Digest::ZERO);
+}
+
+#[test]
+fn a_node_whose_parents_are_missing_brings_them_along() {
+    let mut twins = Twins::new();
+    twins.apply(&set("a/b/c", "1"));
+    let found = twins.naive.get(&path("a/b")).unwrap();
+    assert_eq!(found.value.as_deref(), Some(b"".as_slice()));
+    assert_eq!((found.stat.children, found.stat.version), (1, 0));
+    assert_eq!(twins.tree.len(), 4);
+}
+
+#[test]
+fn a_page_is_limited_by_its_bytes_but_never_empty() {
+    let mut twins = Twins::new();
+    for n in 0..5 {
+        let value = alloc::vec![7; if n == 0 { MAX_VALUE_BYTES } else { MAX_PAGE_BYTES / 3 }];
+        twins.apply(&Command::Add {
+            path: path(&format!("k/{n}")),
+            value: value.into(),
+        });
+    }
+    let page = |after: Option<&str>, values| {
+        let query = Query::List {
+            path: path("k"),
+            recursive: false,
+            after: after.map(path),
+            limit: 100,
+            values,
+        };
+        let page = list(&twins.tree, query).unwrap();
+        let names: Vec<_> = page.nodes.iter().map(|found| found.path.name()).collect();
+        (names.join(","), page.more)
+    };
+    assert_eq!(page(None, true), ("0".into(), true));
+    assert_eq!(page(Some("k/0"), true), ("1,2".into(), true));
+    assert_eq!(page(Some("k/2"), true), ("3,4".into(), false));
+    assert_eq!(page(None, false), ("0,1,2,3,4".into(), false));
+}
