@@ -1,0 +1,274 @@
+//! Parts that several messages share, from the core's types to the wire's and, checked, back.
+
+use crate::error::DecodeError;
+use crate::wire;
+use bytes::Bytes;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use zabkeeper_core::digest::Digest;
+use zabkeeper_core::entry::{Body, Entry, Origin, Payload, Position};
+use zabkeeper_core::ids::{Epoch, Incarnation, NodeId, Txid};
+use zabkeeper_core::message::RefuseReason;
+use zabkeeper_core::quorum::{Member, Membership};
+use zabkeeper_core::time::WallTime;
+
+/// The content of a required field.
+pub(crate) fn need<W, D>(field: Option<W>, name: &'static str) -> Result<D, DecodeError>
+where
+    D: TryFrom<W, Error = DecodeError>,
+{
+    field.ok_or(DecodeError::Missing(name))?.try_into()
+}
+
+/// The elements of a repeated field.
+pub(crate) fn all<W, D>(list: Vec<W>) -> Result<Vec<D>, DecodeError>
+where
+    D: TryFrom<W, Error = DecodeError>,
+{
+    list.into_iter().map(D::try_from).collect()
+}
+
+/// A node's id, which is never 0.
+pub(crate) fn node(raw: u32, name: &'static str) -> Result<NodeId, DecodeError> {
+    match raw {
+        0 => Err(DecodeError::Invalid(name)),
+        raw => Ok(NodeId::new(raw)),
+    }
+}
+
+/// The epoch of a leader, which is never 0.
+pub(crate) fn epoch(raw: u64, name: &'static str) -> Result<Epoch, DecodeError> {
+    match raw {
+        0 => Err(DecodeError::Invalid(name)),
+        raw => Ok(Epoch::new(raw)),
+    }
+}
+
+/// A txid that names an entry.
+pub(crate) fn entry_id(field: Option<wire::Txid>, name: &'static str) -> Result<Txid, DecodeError> {
+    let txid: Txid = need(field, name)?;
+    if txid.is_zero() {
+        return Err(DecodeError::Invalid(name));
+    }
+    Ok(txid)
+}
+
+/// Shares the bytes with the encoder instead of copying them.
+pub(crate) fn share(payload: &Payload) -> Bytes {
+    struct Shared(Payload);
+    impl AsRef<[u8]> for Shared {
+        fn as_ref(&self) -> &[u8] {
+            &self.0
+        }
+    }
+    Bytes::from_owner(Shared(payload.clone()))
+}
+
+/// The bytes as the core keeps them.
+pub(crate) fn payload(bytes: &Bytes) -> Payload {
+    Payload::from(&**bytes)
+}
+
+impl From<Txid> for wire::Txid {
+    fn from(txid: Txid) -> Self {
+        Self {
+            epoch: txid.epoch().get(),
+            counter: txid.counter(),
+        }
+    }
+}
+
+impl TryFrom<wire::Txid> for Txid {
+    type Error = DecodeError;
+
+    fn try_from(wire: wire::Txid) -> Result<Self, DecodeError> {
+        Self::new(Epoch::new(wire.epoch), wire.counter).ok_or(DecodeError::Invalid("txid"))
+    }
+}
+
+impl From<Position> for wire::Position {
+    fn from(position: Position) -> Self {
+        Self {
+            txid: Some(position.txid.into()),
+            chain: position.chain.get(),
+        }
+    }
+}
+
+impl TryFrom<wire::Position> for Position {
+    type Error = DecodeError;
+
+    fn try_from(wire: wire::Position) -> Result<Self, DecodeError> {
+        let txid: Txid = need(wire.txid, "position.txid")?;
+        if txid.is_zero() && wire.chain != 0 {
+            return Err(DecodeError::Invalid("position.chain"));
+        }
+        Ok(Self {
+            txid,
+            chain: Digest::new(wire.chain),
+        })
+    }
+}
+
+impl From<(u32, u32)> for wire::Versions {
+    fn from((oldest, newest): (u32, u32)) -> Self {
+        Self { oldest, newest }
+    }
+}
+
+impl TryFrom<wire::Versions> for (u32, u32) {
+    type Error = DecodeError;
+
+    fn try_from(wire: wire::Versions) -> Result<Self, DecodeError> {
+        if wire.oldest > wire.newest {
+            return Err(DecodeError::Invalid("versions"));
+        }
+        Ok((wire.oldest, wire.newest))
+    }
+}
+
+impl From<&Membership> for wire::Membership {
+    fn from(membership: &Membership) -> Self {
+        let members = membership.members().iter();
+        Self {
+            version: Some(membership.version().into()),
+            members: members
+                .map(|(id, member)| wire::Member {
+                    node: id.get(),
+                    voter: member.voter,
+                    incarnation: member.incarnation.map(Incarnation::get),
+                    election_addr: member.election_addr.clone(),
+                    message_addr: member.message_addr.clone(),
+                })
+                .collect(),
+        }
+    }
+}
+
+impl TryFrom<wire::Membership> for Membership {
+    type Error = DecodeError;
+
+    fn try_from(wire: wire::Membership) -> Result<Self, DecodeError> {
+        if wire.members.is_empty() {
+            return Err(DecodeError::Missing("membership.members"));
+        }
+        let mut members = BTreeMap::new();
+        for member in wire.members {
+            let id = node(member.node, "member.node")?;
+            if members
+                .last_key_value()
+                .is_some_and(|(last, _)| *last >= id)
+            {
+                return Err(DecodeError::Invalid("membership.members: their order"));
+            }
+            let member = Member {
+                voter: member.voter,
+                incarnation: member.incarnation.map(Incarnation::new),
+                election_addr: member.election_addr,
+                message_addr: member.message_addr,
+            };
+            members.insert(id, member);
+        }
+        Ok(Self::new(
+            need(wire.version, "membership.version")?,
+            members,
+        ))
+    }
+}
+
+impl TryFrom<wire::Membership> for Arc<Membership> {
+    type Error = DecodeError;
+
+    fn try_from(wire: wire::Membership) -> Result<Self, DecodeError> {
+        Membership::try_from(wire).map(Self::new)
+    }
+}
+
+impl From<Origin> for wire::Origin {
+    fn from(origin: Origin) -> Self {
+        Self {
+            boot: origin.boot,
+            seq: origin.seq,
+        }
+    }
+}
+
+impl TryFrom<wire::Origin> for Origin {
+    type Error = DecodeError;
+
+    fn try_from(wire: wire::Origin) -> Result<Self, DecodeError> {
+        Ok(Self {
+            boot: wire.boot,
+            seq: wire.seq,
+        })
+    }
+}
+
+impl From<&Entry> for wire::Entry {
+    fn from(entry: &Entry) -> Self {
+        use wire::entry::Body as Kind;
+        Self {
+            txid: Some(entry.txid.into()),
+            prev: Some(entry.prev.into()),
+            chain: entry.chain.get(),
+            time_ms: entry.time.as_millis(),
+            origin: entry.origin.map(wire::Origin::from),
+            body: Some(match &entry.body {
+                Body::Command(command) => Kind::Command(share(command)),
+                Body::Membership(membership) => Kind::Membership((&**membership).into()),
+            }),
+        }
+    }
+}
+
+impl TryFrom<wire::Entry> for Entry {
+    type Error = DecodeError;
+
+    fn try_from(wire: wire::Entry) -> Result<Self, DecodeError> {
+        use wire::entry::Body as Kind;
+        let txid = entry_id(wire.txid, "entry.txid")?;
+        let body = match wire.body.ok_or(DecodeError::Missing("entry.body"))? {
+            Kind::Command(command) => Body::Command(payload(&command)),
+            Kind::Membership(membership) => Body::Membership(membership.try_into()?),
+        };
+        if matches!(&body, Body::Membership(membership) if membership.version() != txid) {
+            return Err(DecodeError::Invalid("entry.membership.version"));
+        }
+        Ok(Self {
+            txid,
+            prev: need(wire.prev, "entry.prev")?,
+            time: WallTime::from_millis(wire.time_ms),
+            origin: wire.origin.map(Origin::try_from).transpose()?,
+            body,
+            chain: Digest::new(wire.chain),
+        })
+    }
+}
+
+/// The number of a reason. Reasons that this module does not know would be sent as "not set", which
+/// no reader takes; a test goes through all of them.
+pub(crate) fn refuse_reason(why: RefuseReason) -> i32 {
+    use wire::RefuseReason as Wire;
+    i32::from(match why {
+        RefuseReason::NoLeader => Wire::NoLeader,
+        RefuseReason::Busy => Wire::Busy,
+        RefuseReason::TooLarge => Wire::TooLarge,
+        RefuseReason::Stopping => Wire::Stopping,
+        _ => Wire::Unspecified,
+    })
+}
+
+/// The reason of a number.
+pub(crate) fn to_refuse_reason(value: i32) -> Result<RefuseReason, DecodeError> {
+    use wire::RefuseReason as Wire;
+    match Wire::try_from(value) {
+        Ok(Wire::NoLeader) => Ok(RefuseReason::NoLeader),
+        Ok(Wire::Busy) => Ok(RefuseReason::Busy),
+        Ok(Wire::TooLarge) => Ok(RefuseReason::TooLarge),
+        Ok(Wire::Stopping) => Ok(RefuseReason::Stopping),
+        Ok(Wire::Unspecified) | Err(_) => Err(DecodeError::Unknown {
+            field: "refuse reason",
+            value,
+        }),
+    }
+}

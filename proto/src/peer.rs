@@ -1,0 +1,303 @@
+//! Messages between nodes.
+
+use crate::convert::{all, epoch, need, node, payload, refuse_reason, share, to_refuse_reason};
+use crate::error::DecodeError;
+use crate::frame::{self, Frame, Kind};
+use crate::wire::{self, peer_message::Message as Wire};
+use bytes::Bytes;
+use prost::Message as _;
+use zabkeeper_core::digest::Digest;
+use zabkeeper_core::entry::{Entry, Origin};
+use zabkeeper_core::ids::{ClusterId, Epoch, Incarnation, Txid};
+use zabkeeper_core::message::{EpochAck, FollowerInfo, Forwarded, Item, Message, SnapshotHead};
+
+/// Appends the message to `out` as a whole frame.
+pub fn encode(message: &Message, out: &mut Vec<u8>) {
+    let message = wire::PeerMessage {
+        message: Some(message.into()),
+    };
+    frame::write(out, Kind::Peer, &message);
+}
+
+/// Reads the message of a frame.
+pub fn decode(frame: &Frame<'_>) -> Result<Message, DecodeError> {
+    // One copy of the whole body, of which all byte fields are then views.
+    let message = wire::PeerMessage::decode(Bytes::copy_from_slice(frame.body()))?;
+    let message = message.message.ok_or(DecodeError::Missing("message"))?;
+    message.try_into()
+}
+
+impl From<&Message> for Wire {
+    fn from(message: &Message) -> Self {
+        match message {
+            Message::FollowerInfo(info) => Self::FollowerInfo(info.into()),
+            Message::Rejected(why) => Self::Rejected(why.into()),
+            Message::LeaderInfo { epoch, client_addr } => Self::LeaderInfo(wire::LeaderInfo {
+                epoch: epoch.get(),
+                client_addr: client_addr.clone(),
+            }),
+            Message::EpochAck(ack) => Self::EpochAck((*ack).into()),
+            Message::EpochNack { accepted } => Self::EpochNack(wire::EpochNack {
+                accepted: accepted.get(),
+            }),
+            Message::Truncate { to } => Self::Truncate((*to).into()),
+            Message::Snapshot(head) => Self::Snapshot(head.into()),
+            Message::SnapshotChunk { index, items, last } => {
+                Self::SnapshotChunk(wire::SnapshotChunk {
+                    index: *index,
+                    items: items.iter().map(wire::Item::from).collect(),
+                    last: *last,
+                })
+            }
+            Message::SnapshotChunkAck { index } => {
+                Self::SnapshotChunkAck(wire::SnapshotChunkAck { index: *index })
+            }
+            Message::LogEntries { entries } => Self::LogEntries(wire::LogEntries {
+                entries: to_wire(entries),
+            }),
+            Message::LogEntriesAck { upto } => Self::LogEntriesAck((*upto).into()),
+            Message::NewLeader { epoch, end } => Self::NewLeader(wire::NewLeader {
+                epoch: epoch.get(),
+                end: Some((*end).into()),
+            }),
+            Message::NewLeaderAck { epoch, end } => Self::NewLeaderAck(pair(*epoch, *end)),
+            Message::UpToDate { epoch, commit } => Self::UpToDate(pair(*epoch, *commit)),
+            Message::Propose { epoch, entries } => Self::Propose(wire::Propose {
+                epoch: epoch.get(),
+                entries: to_wire(entries),
+            }),
+            Message::Ack { epoch, upto } => Self::Ack(pair(*epoch, *upto)),
+            Message::Commit { epoch, upto } => Self::Commit(pair(*epoch, *upto)),
+            Message::Ping {
+                epoch,
+                nonce,
+                commit,
+            } => Self::Ping(wire::Ping {
+                epoch: epoch.get(),
+                nonce: *nonce,
+                commit: Some((*commit).into()),
+            }),
+            Message::Pong { epoch, nonce } => Self::Pong(wire::Pong {
+                epoch: epoch.get(),
+                nonce: *nonce,
+            }),
+            Message::Forward { requests } => Self::Forward(wire::Forward {
+                requests: requests.iter().map(wire::Forwarded::from).collect(),
+            }),
+            Message::ForwardRefused { seqs, why } => Self::ForwardRefused(wire::ForwardRefused {
+                origins: seqs.iter().copied().map(wire::Origin::from).collect(),
+                why: refuse_reason(*why),
+            }),
+            Message::ReadIndex { id } => Self::ReadIndex(wire::ReadIndex { id: *id }),
+            Message::ReadIndexAck { id, index } => Self::ReadIndexAck(wire::ReadIndexAck {
+                id: *id,
+                index: Some((*index).into()),
+            }),
+        }
+    }
+}
+
+impl TryFrom<Wire> for Message {
+    type Error = DecodeError;
+
+    fn try_from(wire: Wire) -> Result<Self, DecodeError> {
+        Ok(match wire {
+            Wire::FollowerInfo(info) => Self::FollowerInfo(info.try_into()?),
+            Wire::Rejected(why) => Self::Rejected(why.try_into()?),
+            Wire::LeaderInfo(info) => Self::LeaderInfo {
+                epoch: epoch(info.epoch, "leader_info.epoch")?,
+                client_addr: info.client_addr,
+            },
+            Wire::EpochAck(ack) => Self::EpochAck(ack.try_into()?),
+            Wire::EpochNack(nack) => Self::EpochNack {
+                accepted: epoch(nack.accepted, "epoch_nack.accepted")?,
+            },
+            Wire::Truncate(to) => Self::Truncate { to: to.try_into()? },
+            Wire::Snapshot(head) => Self::Snapshot(head.try_into()?),
+            Wire::SnapshotChunk(chunk) => Self::SnapshotChunk {
+                index: chunk.index,
+                items: chunk.items.iter().map(Item::from).collect(),
+                last: chunk.last,
+            },
+            Wire::SnapshotChunkAck(ack) => Self::SnapshotChunkAck { index: ack.index },
+            Wire::LogEntries(log) => Self::LogEntries {
+                entries: all(log.entries)?,
+            },
+            Wire::LogEntriesAck(upto) => Self::LogEntriesAck {
+                upto: upto.try_into()?,
+            },
+            Wire::NewLeader(new) => Self::NewLeader {
+                epoch: epoch(new.epoch, "new_leader.epoch")?,
+                end: need(new.end, "new_leader.end")?,
+            },
+            Wire::NewLeaderAck(it) => unpair(it, |epoch, end| Self::NewLeaderAck { epoch, end })?,
+            Wire::UpToDate(it) => unpair(it, |epoch, commit| Self::UpToDate { epoch, commit })?,
+            Wire::Propose(propose) => Self::Propose {
+                epoch: epoch(propose.epoch, "propose.epoch")?,
+                entries: all(propose.entries)?,
+            },
+            Wire::Ack(it) => unpair(it, |epoch, upto| Self::Ack { epoch, upto })?,
+            Wire::Commit(it) => unpair(it, |epoch, upto| Self::Commit { epoch, upto })?,
+            Wire::Ping(ping) => Self::Ping {
+                epoch: epoch(ping.epoch, "ping.epoch")?,
+                nonce: ping.nonce,
+                commit: need(ping.commit, "ping.commit")?,
+            },
+            Wire::Pong(pong) => Self::Pong {
+                epoch: epoch(pong.epoch, "pong.epoch")?,
+                nonce: pong.nonce,
+            },
+            Wire::Forward(forward) => Self::Forward {
+                requests: all(forward.requests)?,
+            },
+            Wire::ForwardRefused(refused) => Self::ForwardRefused {
+                seqs: all(refused.origins)?,
+                why: to_refuse_reason(refused.why)?,
+            },
+            Wire::ReadIndex(question) => Self::ReadIndex { id: question.id },
+            Wire::ReadIndexAck(answer) => Self::ReadIndexAck {
+                id: answer.id,
+                index: need(answer.index, "read_index_ack.index")?,
+            },
+        })
+    }
+}
+
+fn to_wire(entries: &[Entry]) -> Vec<wire::Entry> {
+    entries.iter().map(wire::Entry::from).collect()
+}
+
+fn pair(epoch: Epoch, txid: Txid) -> wire::EpochTxid {
+    wire::EpochTxid {
+        epoch: epoch.get(),
+        txid: Some(txid.into()),
+    }
+}
+
+fn unpair(
+    wire: wire::EpochTxid,
+    message: impl FnOnce(Epoch, Txid) -> Message,
+) -> Result<Message, DecodeError> {
+    Ok(message(
+        epoch(wire.epoch, "epoch")?,
+        need(wire.txid, "txid")?,
+    ))
+}
+
+impl From<&FollowerInfo> for wire::FollowerInfo {
+    fn from(info: &FollowerInfo) -> Self {
+        Self {
+            node: info.node.get(),
+            cluster: info.cluster.get(),
+            incarnation: info.incarnation.get(),
+            accepted: info.accepted.get(),
+            membership: Some(info.membership.into()),
+            versions: Some(info.versions.into()),
+            client_addr: info.client_addr.clone(),
+        }
+    }
+}
+
+impl TryFrom<wire::FollowerInfo> for FollowerInfo {
+    type Error = DecodeError;
+
+    fn try_from(wire: wire::FollowerInfo) -> Result<Self, DecodeError> {
+        Ok(Self {
+            node: node(wire.node, "follower_info.node")?,
+            cluster: ClusterId::new(wire.cluster),
+            incarnation: Incarnation::new(wire.incarnation),
+            accepted: Epoch::new(wire.accepted),
+            membership: need(wire.membership, "follower_info.membership")?,
+            versions: need(wire.versions, "follower_info.versions")?,
+            client_addr: wire.client_addr,
+        })
+    }
+}
+
+impl From<EpochAck> for wire::EpochAck {
+    fn from(ack: EpochAck) -> Self {
+        Self {
+            epoch: ack.epoch.get(),
+            counted: ack.counted,
+            current: ack.current.get(),
+            last: Some(ack.last.into()),
+            base: Some(ack.base.into()),
+            commit: Some(ack.commit.into()),
+        }
+    }
+}
+
+impl TryFrom<wire::EpochAck> for EpochAck {
+    type Error = DecodeError;
+
+    fn try_from(wire: wire::EpochAck) -> Result<Self, DecodeError> {
+        Ok(Self {
+            epoch: epoch(wire.epoch, "epoch_ack.epoch")?,
+            counted: wire.counted,
+            current: Epoch::new(wire.current),
+            last: need(wire.last, "epoch_ack.last")?,
+            base: need(wire.base, "epoch_ack.base")?,
+            commit: need(wire.commit, "epoch_ack.commit")?,
+        })
+    }
+}
+
+impl From<&SnapshotHead> for wire::SnapshotHead {
+    fn from(head: &SnapshotHead) -> Self {
+        Self {
+            at: Some(head.at.into()),
+            membership: Some((&*head.membership).into()),
+            digest: head.digest.get(),
+        }
+    }
+}
+
+impl TryFrom<wire::SnapshotHead> for SnapshotHead {
+    type Error = DecodeError;
+
+    fn try_from(wire: wire::SnapshotHead) -> Result<Self, DecodeError> {
+        Ok(Self {
+            at: need(wire.at, "snapshot.at")?,
+            membership: need(wire.membership, "snapshot.membership")?,
+            digest: Digest::new(wire.digest),
+        })
+    }
+}
+
+impl From<&Item> for wire::Item {
+    fn from(item: &Item) -> Self {
+        Self {
+            key: share(&item.key),
+            value: share(&item.value),
+        }
+    }
+}
+
+impl From<&wire::Item> for Item {
+    fn from(wire: &wire::Item) -> Self {
+        Self {
+            key: payload(&wire.key),
+            value: payload(&wire.value),
+        }
+    }
+}
+
+impl From<&Forwarded> for wire::Forwarded {
+    fn from(forwarded: &Forwarded) -> Self {
+        Self {
+            origin: Some(forwarded.origin.into()),
+            body: share(&forwarded.body),
+        }
+    }
+}
+
+impl TryFrom<wire::Forwarded> for Forwarded {
+    type Error = DecodeError;
+
+    fn try_from(wire: wire::Forwarded) -> Result<Self, DecodeError> {
+        Ok(Self {
+            origin: need::<_, Origin>(wire.origin, "forwarded.origin")?,
+            body: payload(&wire.body),
+        })
+    }
+}

@@ -1,0 +1,128 @@
+//! A node's state, as clients see it.
+
+use crate::convert::{all, need, node};
+use crate::error::DecodeError;
+use crate::wire;
+use zabkeeper_core::digest::Digest;
+use zabkeeper_core::ids::{Epoch, Incarnation, Round};
+use zabkeeper_core::replica::{FollowerStatus, RoleStatus, Status};
+use zabkeeper_core::time::Micros;
+
+impl From<&Status> for wire::Status {
+    fn from(status: &Status) -> Self {
+        Self {
+            node: status.node.get(),
+            incarnation: status.incarnation.get(),
+            role: Some(status.role.into()),
+            leader_addr: status.leader_addr.clone(),
+            accepted_epoch: status.accepted.get(),
+            current_epoch: status.current.get(),
+            round: status.round.get(),
+            base: Some(status.base.into()),
+            last: Some(status.last.into()),
+            durable: Some(status.durable.into()),
+            committed: Some(status.committed.into()),
+            applied: Some(status.applied.into()),
+            digest: status.digest.get(),
+            membership: Some((&*status.membership).into()),
+            log_bytes: status.log_bytes as u64,
+            waiting: status.waiting as u64,
+            followers: status
+                .followers
+                .iter()
+                .map(wire::FollowerStatus::from)
+                .collect(),
+        }
+    }
+}
+
+impl TryFrom<wire::Status> for Status {
+    type Error = DecodeError;
+
+    fn try_from(wire: wire::Status) -> Result<Self, DecodeError> {
+        Ok(Self {
+            node: node(wire.node, "status.node")?,
+            incarnation: Incarnation::new(wire.incarnation),
+            role: need(wire.role, "status.role")?,
+            leader_addr: wire.leader_addr,
+            accepted: Epoch::new(wire.accepted_epoch),
+            current: Epoch::new(wire.current_epoch),
+            round: Round::new(wire.round),
+            base: need(wire.base, "status.base")?,
+            last: need(wire.last, "status.last")?,
+            durable: need(wire.durable, "status.durable")?,
+            committed: need(wire.committed, "status.committed")?,
+            applied: need(wire.applied, "status.applied")?,
+            digest: Digest::new(wire.digest),
+            membership: need(wire.membership, "status.membership")?,
+            log_bytes: size(wire.log_bytes, "status.log_bytes")?,
+            waiting: size(wire.waiting, "status.waiting")?,
+            followers: all(wire.followers)?,
+        })
+    }
+}
+
+impl From<RoleStatus> for wire::status::Role {
+    fn from(role: RoleStatus) -> Self {
+        match role {
+            RoleStatus::Looking => Self::Looking(wire::Empty {}),
+            RoleStatus::Following { leader, serving } => Self::Following(wire::FollowingRole {
+                leader: leader.get(),
+                serving,
+            }),
+            RoleStatus::Leading { established } => Self::Leading(wire::LeadingRole { established }),
+            RoleStatus::Halted => Self::Halted(wire::Empty {}),
+        }
+    }
+}
+
+impl TryFrom<wire::status::Role> for RoleStatus {
+    type Error = DecodeError;
+
+    fn try_from(wire: wire::status::Role) -> Result<Self, DecodeError> {
+        use wire::status::Role as Wire;
+        Ok(match wire {
+            Wire::Looking(wire::Empty {}) => Self::Looking,
+            Wire::Following(role) => Self::Following {
+                leader: node(role.leader, "status.following.leader")?,
+                serving: role.serving,
+            },
+            Wire::Leading(role) => Self::Leading {
+                established: role.established,
+            },
+            Wire::Halted(wire::Empty {}) => Self::Halted,
+        })
+    }
+}
+
+impl From<&FollowerStatus> for wire::FollowerStatus {
+    fn from(status: &FollowerStatus) -> Self {
+        Self {
+            node: status.node.get(),
+            client_addr: status.client_addr.clone(),
+            matched: Some(status.matched.into()),
+            lag: status.lag,
+            heard_us: status.heard.get(),
+            ready: status.ready,
+        }
+    }
+}
+
+impl TryFrom<wire::FollowerStatus> for FollowerStatus {
+    type Error = DecodeError;
+
+    fn try_from(wire: wire::FollowerStatus) -> Result<Self, DecodeError> {
+        Ok(Self {
+            node: node(wire.node, "follower.node")?,
+            client_addr: wire.client_addr,
+            matched: need(wire.matched, "follower.matched")?,
+            lag: wire.lag,
+            heard: Micros::new(wire.heard_us),
+            ready: wire.ready,
+        })
+    }
+}
+
+fn size(value: u64, name: &'static str) -> Result<usize, DecodeError> {
+    usize::try_from(value).map_err(|_| DecodeError::Invalid(name))
+}

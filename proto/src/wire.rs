@@ -1,0 +1,10 @@
+//! The structs that prost generates from the `.proto` files; `tests/generated.rs` keeps them equal.
+
+#![allow(
+    unreachable_pub,
+    missing_docs,
+    clippy::all,
+    reason = "generated code, private to this crate"
+)]
+
+include!("wire/zabkeeper.v1.rs");
