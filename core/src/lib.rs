@@ -8,6 +8,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod app;
+pub mod client;
 pub mod config;
 pub mod digest;
 mod election;

@@ -82,7 +82,7 @@ fn elements_that_the_tree_cannot_have_are_refused() {
     );
     // A node that no entry created: the digest would not see it.
     let value = good.iter().find(|item| root(item)).unwrap().value.clone();
-    let mut items = good.clone();
+    let mut items = good;
     for item in items.iter_mut().filter(|item| !root(item)) {
         item.value = value.clone();
     }

@@ -1,0 +1,141 @@
+//! What goes into a client and what comes out.
+
+use crate::ids::{ConnId, Ticket, Txid};
+use crate::message::RefuseReason;
+use crate::time::{Instant, Micros};
+
+/// What a caller asks for.
+pub trait Operation: Clone {
+    /// True if asking twice may do it twice.
+    fn is_write(&self) -> bool;
+}
+
+/// What can be tuned.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Config {
+    /// How many endpoints there are; they are numbered from 0 and tried in turn. At least 1.
+    pub endpoints: usize,
+    /// How long opening a connection may take.
+    pub connect_timeout: Micros,
+    /// How long a connection may leave a request unanswered and still get more of them.
+    pub attempt_timeout: Micros,
+    /// First pause after a refusal, or after every endpoint failed; doubles up to `backoff_max`.
+    /// The pause taken is a random one between half of it and the whole.
+    pub backoff_min: Micros,
+    /// Longest pause.
+    pub backoff_max: Micros,
+    /// Nodes are told a deadline that is earlier by this, but by an eighth of the time left at
+    /// most, so that a refusal at the last moment still arrives in time.
+    pub margin: Micros,
+}
+
+impl Config {
+    /// The defaults for so many endpoints.
+    pub const fn new(endpoints: usize) -> Self {
+        Self {
+            endpoints,
+            connect_timeout: Micros::millis(500),
+            attempt_timeout: Micros::millis(2000),
+            backoff_min: Micros::millis(20),
+            backoff_max: Micros::millis(500),
+            margin: Micros::millis(200),
+        }
+    }
+}
+
+/// Something that happened.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Event<O, R> {
+    /// The caller asks.
+    Submit {
+        /// Names the request; never used twice.
+        id: Ticket,
+        /// What it asks for.
+        op: O,
+        /// When it stops waiting.
+        deadline: Instant,
+    },
+    /// A connection that [`Action::Connect`] asked for is open.
+    Connected(ConnId),
+    /// A connection that [`Action::Connect`] asked for could not be opened.
+    ConnectFailed(ConnId),
+    /// The answer to the oldest request on a connection that has none yet.
+    Received {
+        /// The connection.
+        conn: ConnId,
+        /// The answer.
+        answer: Answer<R>,
+    },
+    /// A connection is gone.
+    Closed(ConnId),
+    /// Time has passed.
+    Tick,
+}
+
+/// What a node says to a request.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Answer<R> {
+    /// It was done.
+    Done {
+        /// The entry that did it, or the last one that a read saw.
+        txid: Txid,
+        /// What came of it.
+        reply: R,
+    },
+    /// Certainly not done.
+    Refused(RefuseReason),
+    /// Perhaps done.
+    Unknown,
+}
+
+/// How a request ends. Every one ends exactly once, at its deadline at the latest.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Outcome<R> {
+    /// It was done.
+    Done {
+        /// The entry that did it, or the last one that a read saw.
+        txid: Txid,
+        /// What came of it.
+        reply: R,
+    },
+    /// Certainly not done: this is the last reason that a node gave.
+    Refused(RefuseReason),
+    /// Certainly not done: no node took it, or none answered the read, before the deadline.
+    TimedOut,
+    /// Perhaps done, perhaps not, perhaps later.
+    Unknown,
+}
+
+/// Something to do.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Action<O, R> {
+    /// Open a connection, and use this name for it.
+    Connect {
+        /// Its name.
+        conn: ConnId,
+        /// Where to.
+        endpoint: usize,
+    },
+    /// Send a request.
+    Send {
+        /// On which connection.
+        conn: ConnId,
+        /// The request.
+        id: Ticket,
+        /// What it asks for.
+        op: O,
+        /// When the node must have answered.
+        deadline: Instant,
+        /// A local read must be answered from a state at least as new.
+        seen: Txid,
+    },
+    /// Close a connection, or stop opening it. No [`Event::Closed`] is expected.
+    Close(ConnId),
+    /// Tell the caller how its request ended.
+    Done {
+        /// The request.
+        id: Ticket,
+        /// How it ended.
+        outcome: Outcome<R>,
+    },
+}
