@@ -2,3 +2,4 @@
 //! `zabkeeper` binary as a thin shell over it. [`server::Server`] embeds a node in any program.
 
 pub mod config;
+pub mod storage;

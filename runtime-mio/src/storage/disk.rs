@@ -1,0 +1,310 @@
+//! A node's data directory: opened, checked, initialised if it is new.
+
+use super::error::{Damage, OpenError};
+use super::fs::{DirFs, Fs, sync_dir};
+use super::items::Items;
+use super::journal::{Journal, JournalOptions};
+use super::lock::{self, Lock};
+use super::recover;
+use super::staging::States;
+use super::state::{Meta, StateStore, generation_name};
+use super::summary::Head;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use zabkeeper_core::digest::Digest;
+use zabkeeper_core::entry::Position;
+use zabkeeper_core::ids::{Epoch, Incarnation, NodeId, Txid};
+use zabkeeper_core::quorum::Membership;
+use zabkeeper_core::storage::{Base, Checkpoint, Identity, Record, Recovered};
+
+/// What can be chosen about a data directory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Options {
+    /// About the journal.
+    pub journal: JournalOptions,
+    /// Bytes of memory in which sled keeps what it read last. The application has its whole state
+    /// in memory anyway, so this serves only checkpoints.
+    pub state_cache_bytes: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            journal: JournalOptions::default(),
+            state_cache_bytes: 16 << 20,
+        }
+    }
+}
+
+/// What the configuration says of the node. It decides only how an empty directory is initialised;
+/// a directory that was used must agree with it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Bootstrap {
+    /// The node.
+    pub node: NodeId,
+    /// The initial members; the version is zero.
+    pub membership: Arc<Membership>,
+    /// The number of the disk if the directory must be initialised: drawn at random by the caller.
+    pub incarnation: Incarnation,
+}
+
+/// An open data directory.
+pub struct Opened {
+    /// For writing.
+    pub store: DiskStorage,
+    /// The protocol's state.
+    pub recovered: Recovered,
+    /// The digest that the application's state must have once `items` are loaded.
+    pub digest: Digest,
+    /// The application's state at `recovered.applied`.
+    pub items: Items,
+    /// True if the directory was empty and has been initialised now.
+    pub created: bool,
+}
+
+/// A data directory open for writing, one operation after the other.
+/// [`StorageThread`](super::StorageThread) is the way to use it without waiting.
+pub struct DiskStorage<F: Fs = DirFs> {
+    pub(crate) journal: Journal<F>,
+    pub(crate) states: States,
+    pub(crate) lock: Lock,
+}
+
+/// Present while a directory is being initialised: what is beside it means nothing.
+const INITIALISING: &str = "initialising";
+
+/// Opens the data directory `dir`, and initialises it if it does not exist or is empty.
+///
+/// # Errors
+/// If anything in it is not what was written there. Nothing is repaired by guessing and nothing is
+/// deleted but remnants of unfinished operations.
+pub fn open(dir: &Path, options: &Options, bootstrap: &Bootstrap) -> Result<Opened, OpenError> {
+    open_on(DirFs::new(dir), dir, options, bootstrap).map(|(store, found)| Opened {
+        store,
+        recovered: found.recovered,
+        digest: found.digest,
+        items: found.items,
+        created: found.created,
+    })
+}
+
+/// What was found in a directory.
+pub struct Contents {
+    /// The protocol's state.
+    pub recovered: Recovered,
+    /// The digest that the application's state must have once `items` are loaded.
+    pub digest: Digest,
+    /// The application's state at `recovered.applied`.
+    pub items: Items,
+    /// True if the directory was empty and has been initialised now.
+    pub created: bool,
+}
+
+/// [`open`] with the journal's files on another file system than the directory's own, for tests.
+pub fn open_on<F: Fs>(
+    fs: F,
+    dir: &Path,
+    options: &Options,
+    bootstrap: &Bootstrap,
+) -> Result<(DiskStorage<F>, Contents), OpenError> {
+    fs::create_dir_all(dir).map_err(OpenError::io("create", dir))?;
+    let lock = Lock::take(dir)?;
+    let names = fs.names().map_err(OpenError::io("list", dir))?;
+    let created = !recover::exists(&names);
+    if created {
+        initialise(&fs, dir, options, bootstrap)?;
+    }
+    let marker = dir.join(INITIALISING);
+    if marker.exists() {
+        fs::remove_file(&marker).map_err(OpenError::io("remove", &marker))?;
+    }
+    let found = recover::read(&fs, dir)?;
+    check_identity(dir, bootstrap, found.head())?;
+    let identity = found.head().identity;
+    let generation = found.image.installed.unwrap_or(0);
+    let state = StateStore::open(dir, generation, options.state_cache_bytes)?;
+    let Meta {
+        applied, digest, ..
+    } = state.meta();
+    let log = &found.image.log;
+    if log.position_at(applied.txid) != Some(applied) {
+        let what = format!(
+            "the state stands at {} ({}), which is not a place in the journal's log, {} to {}",
+            applied.txid,
+            applied.chain,
+            log.base().at.txid,
+            log.last().txid
+        );
+        return Err(Damage::new(what, generation_name(generation)).into());
+    }
+    // The journal's records are durable from here on; only then may what they replace go.
+    let (journal, image) = found.resume(fs, dir, options.journal)?;
+    remove_other_generations(dir, generation)?;
+    let contents = Contents {
+        recovered: image.recover(identity, applied),
+        digest,
+        items: state.items(),
+        created,
+    };
+    let states = States::new(dir, state, options.state_cache_bytes);
+    let store = DiskStorage {
+        journal,
+        states,
+        lock,
+    };
+    Ok((store, contents))
+}
+
+impl<F: Fs> DiskStorage<F> {
+    /// Adds a record to what the next [`Self::flush`] writes. `Install` waits until the staged
+    /// state is durable and verified.
+    ///
+    /// # Errors
+    /// Final: after one, nothing more may be written.
+    pub fn append(&mut self, record: &Record) -> Result<(), String> {
+        let text = |error: io::Error| error.to_string();
+        let Record::Install {
+            base,
+            stage,
+            digest,
+        } = record
+        else {
+            return self.journal.append(record).map_err(text);
+        };
+        let generation = self.states.seal(*stage, base.at, *digest)?;
+        let record = Record::Install {
+            base: base.clone(),
+            stage: generation,
+            digest: *digest,
+        };
+        self.journal.append(&record).map_err(text)?;
+        self.flush()?;
+        self.states.retire(generation)
+    }
+
+    /// Makes everything appended survive a power cut.
+    ///
+    /// # Errors
+    /// Final: after one, nothing more may be written.
+    pub fn flush(&mut self) -> Result<(), String> {
+        let flushed = self.journal.flush().and_then(|()| self.journal.trim());
+        flushed.map_err(|error| error.to_string())
+    }
+
+    /// The application's states.
+    pub fn states(&mut self) -> &mut States {
+        &mut self.states
+    }
+
+    /// Writes a checkpoint, durable on return.
+    ///
+    /// # Errors
+    /// Final: after one, nothing more may be written.
+    pub fn checkpoint(&mut self, checkpoint: &Checkpoint) -> Result<(), String> {
+        self.states.checkpoint(checkpoint)
+    }
+
+    /// Flushes and closes the directory in good order.
+    ///
+    /// # Errors
+    /// If the last records could not be flushed.
+    pub fn close(self) -> io::Result<()> {
+        self.journal.close()
+    }
+}
+
+/// Makes a directory a node's. The one act that does it is the naming of the first segment; before
+/// it the directory holds only what the next attempt throws away.
+fn initialise<F: Fs>(
+    fs: &F,
+    dir: &Path,
+    options: &Options,
+    bootstrap: &Bootstrap,
+) -> Result<(), OpenError> {
+    let marker = dir.join(INITIALISING);
+    let interrupted = marker.exists();
+    let foreign = |name: &String| *name != lock::NAME && *name != "lost+found";
+    let found = names_in(dir).map_err(OpenError::io("list", dir))?;
+    if let Some(name) = found.iter().find(|name| !interrupted && foreign(name)) {
+        let what = format!(
+            "there is no journal beside {name}: either the journal was lost, or this is not a \
+             data directory of this program"
+        );
+        return Err(Damage::new(what, dir.display().to_string()).into());
+    }
+    let mark = || -> io::Result<()> {
+        File::create(&marker)?.sync_all()?;
+        sync_dir(dir)
+    };
+    mark().map_err(OpenError::io("write", &marker))?;
+    let identity = Identity {
+        cluster: bootstrap.membership.cluster_id(),
+        node: bootstrap.node,
+        incarnation: bootstrap.incarnation,
+    };
+    let meta = Meta {
+        generation: 0,
+        applied: Position::ZERO,
+        digest: Digest::ZERO,
+    };
+    let mut state = StateStore::create(dir, 0, options.state_cache_bytes)?;
+    state.seal(dir, meta).map_err(|error| OpenError::Io {
+        what: "write the state store in",
+        path: dir.to_path_buf(),
+        source: io::Error::other(error),
+    })?;
+    drop(state);
+    let head = Head {
+        identity,
+        initial: bootstrap.membership.clone(),
+        promise: None,
+        current: Epoch::ZERO,
+        activated: Txid::ZERO,
+        generation: 0,
+        start: Base {
+            at: Position::ZERO,
+            membership: bootstrap.membership.clone(),
+        },
+    };
+    Journal::initialise(fs, dir, options.journal, &head)
+}
+
+fn check_identity(dir: &Path, bootstrap: &Bootstrap, head: &Head) -> Result<(), OpenError> {
+    let identity = head.identity;
+    if identity.cluster != bootstrap.membership.cluster_id() {
+        return Err(OpenError::WrongCluster {
+            dir: dir.to_path_buf(),
+            stored: head.initial.clone(),
+            configured: bootstrap.membership.clone(),
+        });
+    }
+    if identity.node != bootstrap.node {
+        return Err(OpenError::WrongNode {
+            dir: dir.to_path_buf(),
+            stored: identity.node,
+            configured: bootstrap.node,
+        });
+    }
+    Ok(())
+}
+
+/// Removes what the journal does not name: snapshots that were not installed, and states that were
+/// replaced.
+fn remove_other_generations(dir: &Path, current: u64) -> Result<(), OpenError> {
+    for name in names_in(dir).map_err(OpenError::io("list", dir))? {
+        let generation = name.strip_prefix("state-").and_then(|n| n.parse().ok());
+        if generation.is_some_and(|n: u64| n != current && generation_name(n) == name) {
+            let path: PathBuf = dir.join(name);
+            fs::remove_dir_all(&path).map_err(OpenError::io("remove", &path))?;
+        }
+    }
+    Ok(())
+}
+
+fn names_in(dir: &Path) -> io::Result<Vec<String>> {
+    fs::read_dir(dir)?
+        .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+        .collect()
+}

@@ -1,0 +1,293 @@
+//! The journal: one stream of records in segment files.
+//!
+//! A segment file is made at its full size, zeroed, headed and flushed under another name, and only
+//! then named; so a named segment always begins well, flushes into it have no metadata to write,
+//! and a segment that is followed by another is complete. Segments that the log has left behind
+//! are recycled. Whether a segment can be the oldest one is explained at [`Segment::startable`].
+
+use super::codec;
+use super::error::OpenError;
+use super::fs::{Fs, JournalFile};
+use super::segment::{self, HEADER, Header, Kind};
+use super::summary::{Head, Summary};
+use std::io;
+use std::path::Path;
+use zabkeeper_core::entry::Position;
+use zabkeeper_core::ids::Txid;
+use zabkeeper_core::storage::Record;
+
+/// Segments that were left behind and wait to be used again, at most.
+const SPARES: usize = 2;
+
+/// What can be chosen about the journal.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct JournalOptions {
+    /// Bytes of a segment file. A record that does not fit gets a longer one of its own.
+    pub segment_bytes: u64,
+}
+
+impl Default for JournalOptions {
+    fn default() -> Self {
+        Self {
+            segment_bytes: 8 << 20,
+        }
+    }
+}
+
+/// A segment that exists on disk.
+#[derive(Clone, Debug)]
+pub(crate) struct Segment {
+    pub number: u64,
+    pub size: u64,
+    /// The end of the log at the segment's start.
+    pub start: Position,
+    /// Recovery may begin here once the log itself begins at or behind `start`. It may not if the
+    /// log was cut to before `start` later on: that truncation needs the entries before it.
+    pub startable: bool,
+}
+
+/// A journal open for writing. After an error nothing more may be asked of it.
+pub struct Journal<F: Fs> {
+    pub(crate) fs: F,
+    pub(crate) options: JournalOptions,
+    pub(crate) summary: Summary,
+    /// Oldest first; the last one is being written.
+    pub(crate) segments: Vec<Segment>,
+    pub(crate) spares: Vec<String>,
+    pub(crate) file: F::File,
+    pub(crate) header: Header,
+    /// Everything before this is durable.
+    pub(crate) durable: u64,
+    /// What follows it.
+    pub(crate) buffer: Vec<u8>,
+    /// The start of the log, according to the records appended, and to those flushed.
+    pub(crate) base: Txid,
+    pub(crate) durable_base: Txid,
+}
+
+impl<F: Fs> Journal<F> {
+    /// Writes the first segment of a new journal: the one act that makes a directory a node's.
+    pub(crate) fn initialise(
+        fs: &F,
+        dir: &Path,
+        options: JournalOptions,
+        head: &Head,
+    ) -> Result<(), OpenError> {
+        make_segment(fs, options, head, 1, 0, None, 0)
+            .map(drop)
+            .map_err(OpenError::io("initialise", dir))
+    }
+
+    /// Adds a record to what the next flush writes. Writes and flushes by itself only when the
+    /// segment is full.
+    pub fn append(&mut self, record: &Record) -> io::Result<()> {
+        let payload = codec::encode_record(record);
+        self.make_room(segment::framed(payload.len()))?;
+        self.summary
+            .apply(record)
+            .map_err(|error| io::Error::other(format!("a record cannot be written: {error}")))?;
+        note_truncation(&mut self.segments, record);
+        if let Record::Prune(base) | Record::Install { base, .. } = record {
+            self.base = base.at.txid;
+        }
+        self.push(Kind::Record, &payload);
+        Ok(())
+    }
+
+    /// Writes and flushes what was appended: one write, one flush. Nothing appended, nothing done.
+    pub fn flush(&mut self) -> io::Result<()> {
+        if self.buffer.is_empty() {
+            return Ok(());
+        }
+        self.file
+            .write_at(&self.buffer, self.durable - self.header.start)?;
+        self.file.sync()?;
+        self.durable = self.end();
+        self.durable_base = self.base;
+        self.buffer.clear();
+        self.buffer.shrink_to(BUFFER_KEPT);
+        Ok(())
+    }
+
+    /// Ends a journal in good order: a last note on disk that everything before it was flushed, so
+    /// that later damage to it cannot be taken for a write that was cut off.
+    pub fn close(mut self) -> io::Result<()> {
+        self.mark()
+    }
+
+    /// Gives back the segments that the log has left behind. Its start is taken from what is
+    /// flushed. Oldest first, each name made durable, so that a crash leaves no gap.
+    pub fn trim(&mut self) -> io::Result<()> {
+        let first = |s: &Segment| s.startable && s.start.txid <= self.durable_base;
+        let keep = self.segments.iter().rposition(first).unwrap_or(0);
+        for segment in self.segments.drain(..keep) {
+            let name = segment_name(segment.number);
+            if self.spares.len() < SPARES && segment.size == self.options.segment_bytes {
+                let spare = spare_name(segment.number);
+                self.fs.rename(&name, &spare)?;
+                self.spares.push(spare);
+            } else {
+                self.fs.remove(&name)?;
+            }
+            self.fs.sync_names()?;
+        }
+        Ok(())
+    }
+
+    /// Bytes appended and not flushed.
+    pub fn unflushed(&self) -> usize {
+        self.buffer.len()
+    }
+
+    /// Notes on disk how far the journal is known to be flushed, if there is room for it.
+    pub(crate) fn mark(&mut self) -> io::Result<()> {
+        self.flush()?;
+        if self.room() >= segment::framed(0) as u64 {
+            self.push(Kind::Mark, &[]);
+        }
+        self.flush()
+    }
+
+    fn push(&mut self, kind: Kind, payload: &[u8]) {
+        let (seed, lsn) = (self.header.seed(), self.end());
+        segment::frame(seed, kind, lsn, self.durable, payload, &mut self.buffer);
+    }
+
+    fn end(&self) -> u64 {
+        self.durable + self.buffer.len() as u64
+    }
+
+    /// Bytes left for records: all but the room for a seal.
+    fn room(&self) -> u64 {
+        let end = self.header.start + self.header.size - segment::framed(0) as u64;
+        end.saturating_sub(self.end())
+    }
+
+    /// Begins a new segment if a record of `size` bytes does not fit in the present one.
+    fn make_room(&mut self, size: usize) -> io::Result<()> {
+        if self.room() >= size as u64 {
+            return Ok(());
+        }
+        // The new segment's name says that everything before it is durable.
+        self.flush()?;
+        let number = self.header.number + 1;
+        let spare = self.spares.pop();
+        let head = self.summary.head();
+        let made = make_segment(
+            &self.fs,
+            self.options,
+            head,
+            number,
+            self.durable,
+            spare,
+            size,
+        )?;
+        self.segments.push(Segment {
+            number,
+            size: made.header.size,
+            start: self.summary.last(),
+            startable: true,
+        });
+        // Now the old segment may say that another follows, so that the loss of that file cannot go
+        // unnoticed.
+        let mut seal = Vec::new();
+        let (old, seed, end) = (self.header, self.header.seed(), self.durable);
+        segment::frame(seed, Kind::Seal, end, end, &[], &mut seal);
+        self.file.write_at(&seal, end - old.start)?;
+        self.file.sync()?;
+        (self.file, self.header, self.durable) = (made.file, made.header, made.end);
+        Ok(())
+    }
+}
+
+/// Takes note of segments whose beginning a truncation has cut away.
+pub(crate) fn note_truncation(segments: &mut [Segment], record: &Record) {
+    if let Record::Truncate(to) = record {
+        let beyond = segments.iter_mut().filter(|s| s.start.txid > to.txid);
+        beyond.for_each(|segment| segment.startable = false);
+    }
+}
+
+/// A new segment, open.
+struct Made<T> {
+    file: T,
+    header: Header,
+    /// The LSN behind its head.
+    end: u64,
+}
+
+/// Makes segment `number`, which begins at `start` and has room for a record of `size` bytes:
+/// whole and durable under another name before it gets its own.
+fn make_segment<F: Fs>(
+    fs: &F,
+    options: JournalOptions,
+    head: &Head,
+    number: u64,
+    start: u64,
+    spare: Option<String>,
+    size: usize,
+) -> io::Result<Made<F::File>> {
+    let incarnation = head.identity.incarnation.get();
+    let payload = codec::encode_head(head);
+    let needed = HEADER + segment::framed(payload.len()) + size + segment::framed(0);
+    let needed = needed as u64;
+    let fits = needed <= options.segment_bytes;
+    let (name, mut file, bytes) = match spare {
+        Some(spare) if fits => {
+            let file = fs.open(&spare)?;
+            (spare, file, options.segment_bytes)
+        }
+        unused => {
+            if let Some(unused) = unused {
+                fs.remove(&unused)?;
+            }
+            let bytes = needed.next_multiple_of(4096).max(options.segment_bytes);
+            let name = spare_name(number);
+            let file = fs.create(&name, bytes)?;
+            (name, file, bytes)
+        }
+    };
+    let header = Header {
+        number,
+        start,
+        incarnation,
+        size: bytes,
+    };
+    let mut begin = header.encode().to_vec();
+    let lsn = start + HEADER as u64;
+    segment::frame(header.seed(), Kind::Head, lsn, start, &payload, &mut begin);
+    file.write_at(&begin, 0)?;
+    file.sync()?;
+    fs.rename(&name, &segment_name(number))?;
+    fs.sync_names()?;
+    Ok(Made {
+        file,
+        header,
+        end: start + begin.len() as u64,
+    })
+}
+
+/// A buffer that grew for a large batch is given back down to this.
+const BUFFER_KEPT: usize = 1 << 20;
+
+/// The name of a segment file.
+pub(crate) fn segment_name(number: u64) -> String {
+    format!("journal-{number:010}.zkj")
+}
+
+/// The number in the name of a segment file.
+pub(crate) fn segment_number(name: &str) -> Option<u64> {
+    let digits = name.strip_prefix("journal-")?.strip_suffix(".zkj")?;
+    let number = digits.parse().ok()?;
+    (segment_name(number) == name).then_some(number)
+}
+
+/// The name of a file that may become a segment.
+fn spare_name(number: u64) -> String {
+    format!("spare-{number:010}.zkj")
+}
+
+/// True for files that no segment depends on.
+pub(crate) fn is_spare(name: &str) -> bool {
+    name.starts_with("spare-") && name.ends_with(".zkj")
+}

@@ -1,0 +1,155 @@
+//! Which generation of the application's state is written: the current one, and one that is being
+//! received.
+
+use super::items;
+use super::state::{Meta, StateStore};
+use std::path::{Path, PathBuf};
+use zabkeeper_core::digest::Digest;
+use zabkeeper_core::entry::Position;
+use zabkeeper_core::message::Item;
+use zabkeeper_core::storage::Checkpoint;
+
+/// The generations in use. After an error nothing more may be asked of it.
+pub struct States {
+    dir: PathBuf,
+    cache: u64,
+    /// The generations that stand for something, oldest first. More than one only from the sealing
+    /// of a snapshot until the journal has made it the current one.
+    sealed: Vec<StateStore>,
+    incoming: Option<Incoming>,
+    /// The newest generation ever begun.
+    newest: u64,
+}
+
+/// A snapshot that is being received.
+struct Incoming {
+    stage: u64,
+    store: StateStore,
+    count: u64,
+    sum: Digest,
+}
+
+impl States {
+    pub(crate) fn new(dir: &Path, current: StateStore, cache: u64) -> Self {
+        Self {
+            dir: dir.to_path_buf(),
+            cache,
+            newest: current.meta().generation,
+            sealed: vec![current],
+            incoming: None,
+        }
+    }
+
+    /// Begins to store a snapshot aside, dropping any begun earlier.
+    ///
+    /// # Errors
+    /// Final.
+    pub fn stage_open(&mut self, stage: u64) -> Result<(), String> {
+        self.drop_incoming()?;
+        self.newest += 1;
+        let store = StateStore::create(&self.dir, self.newest, self.cache);
+        self.incoming = Some(Incoming {
+            stage,
+            store: store.map_err(|error| error.to_string())?,
+            count: 0,
+            sum: Digest::ZERO,
+        });
+        Ok(())
+    }
+
+    /// Stores a part of it. A part of a snapshot that was given up is ignored.
+    ///
+    /// # Errors
+    /// Final.
+    pub fn stage(&mut self, stage: u64, parts: &[Item]) -> Result<(), String> {
+        let Some(incoming) = self.incoming.as_mut().filter(|i| i.stage == stage) else {
+            return Ok(());
+        };
+        incoming.count += parts.len() as u64;
+        let digests = parts.iter().map(items::digest);
+        incoming.sum = digests.fold(incoming.sum, Digest::plus);
+        incoming.store.add(parts)
+    }
+
+    /// Gives it up.
+    ///
+    /// # Errors
+    /// Final.
+    pub fn stage_drop(&mut self, stage: u64) -> Result<(), String> {
+        match &self.incoming {
+            Some(incoming) if incoming.stage == stage => self.drop_incoming(),
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes the snapshot received durable, reads it back, and gives the number of its generation
+    /// for the journal. The old one stays until [`Self::retire`].
+    ///
+    /// # Errors
+    /// Final. If the snapshot was never begun, or reads back otherwise than it was written.
+    pub fn seal(&mut self, stage: u64, at: Position, digest: Digest) -> Result<u64, String> {
+        let incoming = self.incoming.take().filter(|i| i.stage == stage);
+        let Some(mut incoming) = incoming else {
+            return Err("a snapshot was to be installed that was never received".into());
+        };
+        let generation = incoming.store.meta().generation;
+        let meta = Meta {
+            generation,
+            applied: at,
+            digest,
+        };
+        incoming.store.seal(&self.dir, meta)?;
+        let tally = incoming
+            .store
+            .tally()
+            .map_err(|damage| damage.to_string())?;
+        if tally != (incoming.count, incoming.sum) {
+            return Err("a snapshot reads back otherwise than it was written".into());
+        }
+        self.sealed.push(incoming.store);
+        Ok(generation)
+    }
+
+    /// Removes all generations before this one, which the journal has made the current one.
+    ///
+    /// # Errors
+    /// Final.
+    pub fn retire(&mut self, current: u64) -> Result<(), String> {
+        let old = self
+            .sealed
+            .iter()
+            .position(|s| s.meta().generation >= current);
+        for store in self.sealed.drain(..old.unwrap_or(0)) {
+            store
+                .destroy()
+                .map_err(|error| format!("cannot remove an old state: {error}"))?;
+        }
+        Ok(())
+    }
+
+    /// Brings the state to a later position; durable on return. While a snapshot waits to be made
+    /// current, a checkpoint of the state before it still goes to that one.
+    ///
+    /// # Errors
+    /// Final.
+    pub fn checkpoint(&mut self, checkpoint: &Checkpoint) -> Result<(), String> {
+        let fits = |s: &&mut StateStore| s.meta().applied.txid <= checkpoint.at.txid;
+        match self.sealed.iter_mut().rev().find(fits) {
+            Some(store) => store.checkpoint(checkpoint),
+            None => Err(format!(
+                "a checkpoint at {} behind the stored state",
+                checkpoint.at.txid
+            )),
+        }
+    }
+
+    fn drop_incoming(&mut self) -> Result<(), String> {
+        match self.incoming.take() {
+            None => Ok(()),
+            Some(incoming) => incoming
+                .store
+                .destroy()
+                .map_err(|error| format!("cannot remove an unfinished snapshot: {error}")),
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! What a new segment must tell about all segments before it.
+
+use std::sync::Arc;
+use zabkeeper_core::entry::{Body, Gap, Position};
+use zabkeeper_core::ids::{Epoch, Txid};
+use zabkeeper_core::image::{Image, ImageError};
+use zabkeeper_core::quorum::Membership;
+use zabkeeper_core::storage::{Base, Identity, Promise, Record};
+
+/// The first record of every segment: with it, the segment can be the oldest one. It says nothing
+/// of the entries before it, so the older segments must stay until the log begins behind them.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Head {
+    /// Whose journal it is.
+    pub identity: Identity,
+    /// The members that the directory was made for.
+    pub initial: Arc<Membership>,
+    /// The promise in force.
+    pub promise: Option<Promise>,
+    /// `current_epoch`.
+    pub current: Epoch,
+    /// The newest membership entry known to be committed.
+    pub activated: Txid,
+    /// Which generation of the state store is current.
+    pub generation: u64,
+    /// The end of the log, and the membership in force there.
+    pub start: Base,
+}
+
+/// The running state from which heads are written.
+#[derive(Clone, Debug)]
+pub(crate) struct Summary {
+    head: Head,
+    /// Memberships by the position that made them, oldest first: those that a truncation could
+    /// bring back. The first one is at or before every such position.
+    memberships: Vec<(Txid, Arc<Membership>)>,
+}
+
+impl Summary {
+    /// The state at the start of a segment.
+    pub(crate) fn new(head: Head) -> Self {
+        let membership = (head.start.at.txid, head.start.membership.clone());
+        Self {
+            head,
+            memberships: vec![membership],
+        }
+    }
+
+    /// The head that a segment beginning here gets.
+    pub(crate) fn head(&self) -> &Head {
+        &self.head
+    }
+
+    /// The end of the log.
+    pub(crate) fn last(&self) -> Position {
+        self.head.start.at
+    }
+
+    /// The image with which a recovery that begins here starts.
+    pub(crate) fn image(&self) -> Image {
+        let mut image = Image::new(self.head.start.clone());
+        image.promise = self.head.promise;
+        image.current = self.head.current;
+        image.activated = self.head.activated;
+        image.installed = (self.head.generation > 0).then_some(self.head.generation);
+        image
+    }
+
+    /// Adds one record. Entries that do not continue the log are refused: a journal that could not
+    /// be read again must not be written.
+    pub(crate) fn apply(&mut self, record: &Record) -> Result<(), ImageError> {
+        match record {
+            Record::Promise(promise) => self.head.promise = Some(*promise),
+            Record::Enter(epoch) => self.head.current = *epoch,
+            Record::Activate(txid) => self.head.activated = *txid,
+            Record::Append(entries) => {
+                for entry in entries {
+                    let ends = self.last().txid;
+                    if entry.prev != ends {
+                        let claims = entry.prev;
+                        return Err(ImageError::Append(Gap::NotNext { claims, ends }));
+                    }
+                    if let Body::Membership(membership) = &entry.body {
+                        self.memberships.push((entry.txid, membership.clone()));
+                    }
+                    self.head.start.at = entry.position();
+                }
+            }
+            Record::Truncate(to) => {
+                if to.txid > self.last().txid {
+                    return Err(ImageError::Truncate(*to));
+                }
+                self.head.start.at = *to;
+                while self.memberships.len() > 1
+                    && self.memberships.last().is_some_and(|(at, _)| *at > to.txid)
+                {
+                    self.memberships.pop();
+                }
+            }
+            Record::Install { base, stage, .. } => {
+                self.head.generation = *stage;
+                self.head.start.at = base.at;
+                self.memberships = vec![(base.at.txid, base.membership.clone())];
+            }
+            Record::Prune(base) => {
+                let passed = |(at, _): &&(Txid, _)| *at <= base.at.txid;
+                let passed = self.memberships.iter().take_while(passed).count();
+                self.memberships.drain(..passed.saturating_sub(1));
+            }
+        }
+        if let Some((_, membership)) = self.memberships.last() {
+            self.head.start.membership = membership.clone();
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,383 @@
+//! The storage threads: the event loop hands over what is to be stored, and is told what is.
+//!
+//! One thread writes the journal, in groups: whatever has piled up is written at once and flushed
+//! once. A second one writes the application's state, so that checkpoints and incoming snapshots do
+//! not hold up the journal. Both sleep until there is something to do, and do no I/O meanwhile.
+
+use super::disk::DiskStorage;
+use super::fs::Fs;
+use super::journal::Journal;
+use super::lock::Lock;
+use super::staging::States;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use zabkeeper_core::digest::Digest;
+use zabkeeper_core::entry::{Entry, Position};
+use zabkeeper_core::ids::{Txid, WriteId};
+use zabkeeper_core::message::Item;
+use zabkeeper_core::storage::{Base, Checkpoint, Record};
+
+/// Something to store: the core's storage actions.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum StorageCommand {
+    /// Write a record to the journal.
+    Persist {
+        /// The record's number; they only grow.
+        id: WriteId,
+        /// The record.
+        record: Record,
+    },
+    /// Begin to store an incoming snapshot aside, dropping any begun earlier.
+    StageOpen(u64),
+    /// Store a part of it.
+    Stage {
+        /// Which one.
+        stage: u64,
+        /// The elements.
+        items: Vec<Item>,
+    },
+    /// Give it up.
+    StageDrop(u64),
+    /// Write a checkpoint.
+    Checkpoint(Checkpoint),
+}
+
+/// Something that is stored.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Completion {
+    /// Every record up to this one survives a power cut.
+    Persisted(WriteId),
+    /// The application's state up to this entry survives a power cut.
+    Checkpointed(Txid),
+    /// Storing failed, for this reason. Nothing after it is or will be stored; the process must end.
+    Failed(String),
+}
+
+/// About how many bytes of records are written by one flush at most.
+const GROUP_BYTES: usize = 4 << 20;
+
+/// The storage threads of a data directory.
+pub struct StorageThread;
+
+/// The event loop's end of the storage threads. Dropping it lets them finish what they were given,
+/// on their own; [`StorageHandle::stop`] waits for that.
+pub struct StorageHandle {
+    journal: Sender<Job>,
+    states: Sender<StateJob>,
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// For the journal's thread.
+enum Job {
+    Persist {
+        id: WriteId,
+        record: Record,
+        bytes: usize,
+    },
+    /// An `Install`: its state is being sealed, and comes as the number of a generation.
+    Install {
+        id: WriteId,
+        base: Base,
+        digest: Digest,
+        generation: Receiver<u64>,
+    },
+}
+
+/// For the state's thread.
+enum StateJob {
+    Open(u64),
+    Add(u64, Vec<Item>, usize),
+    Drop(u64),
+    Checkpoint(Checkpoint, usize),
+    Seal {
+        stage: u64,
+        at: Position,
+        digest: Digest,
+        generation: Sender<u64>,
+    },
+    Retire(u64),
+}
+
+struct Shared {
+    done: Mutex<Vec<Completion>>,
+    queued: AtomicUsize,
+    notify: Box<dyn Fn() + Send + Sync>,
+    /// Released when the last of both threads and the handle is gone.
+    _lock: Lock,
+}
+
+impl StorageThread {
+    /// Starts the threads. `notify` is called, on one of them, whenever there is something new to
+    /// fetch by [`StorageHandle::completions`].
+    ///
+    /// # Errors
+    /// If the system makes no more threads.
+    pub fn spawn<F: Fs>(
+        store: DiskStorage<F>,
+        notify: impl Fn() + Send + Sync + 'static,
+    ) -> std::io::Result<StorageHandle> {
+        let shared = Arc::new(Shared {
+            done: Mutex::new(Vec::new()),
+            queued: AtomicUsize::new(0),
+            notify: Box::new(notify),
+            _lock: store.lock,
+        });
+        let (journal, jobs) = channel();
+        let (states, state_jobs) = channel();
+        let worker = JournalWorker {
+            journal: store.journal,
+            states: states.clone(),
+            shared: shared.clone(),
+        };
+        let first = spawn("journal", shared.clone(), move || worker.run(&jobs))?;
+        let (state, state_shared) = (store.states, shared.clone());
+        let second = spawn("state", shared.clone(), move || {
+            run_states(state, &state_jobs, &state_shared)
+        })?;
+        Ok(StorageHandle {
+            journal,
+            states,
+            shared,
+            threads: vec![first, second],
+        })
+    }
+}
+
+impl StorageHandle {
+    /// Hands over what is to be stored. Never waits; how much may be waiting is the caller's to
+    /// bound, by [`Self::queued_bytes`].
+    pub fn submit(&self, commands: Vec<StorageCommand>) {
+        for command in commands {
+            self.submit_one(command);
+        }
+    }
+
+    /// What has been stored since the last call.
+    pub fn completions(&self) -> Vec<Completion> {
+        std::mem::take(&mut *self.shared.done())
+    }
+
+    /// Bytes handed over and not stored yet.
+    pub fn queued_bytes(&self) -> usize {
+        self.shared.queued.load(Ordering::Relaxed)
+    }
+
+    /// Stores what was handed over, closes the directory in good order and ends the threads. What
+    /// was completed meanwhile, a failure included, is returned.
+    pub fn stop(self) -> Vec<Completion> {
+        let Self {
+            journal,
+            states,
+            shared,
+            threads,
+        } = self;
+        drop((journal, states));
+        for thread in threads {
+            // A panic of the thread has been reported as a failure already.
+            let _ = thread.join();
+        }
+        std::mem::take(&mut *shared.done())
+    }
+
+    fn submit_one(&self, command: StorageCommand) {
+        let bytes = size(&command);
+        self.shared.queued.fetch_add(bytes, Ordering::Relaxed);
+        // A thread that is gone has reported why, so what it does not take is not missed.
+        let _ = match command {
+            StorageCommand::Persist {
+                id,
+                record:
+                    Record::Install {
+                        base,
+                        stage,
+                        digest,
+                    },
+            } => {
+                let (sealed, generation) = channel();
+                let _ = self.states.send(StateJob::Seal {
+                    stage,
+                    at: base.at,
+                    digest,
+                    generation: sealed,
+                });
+                let job = Job::Install {
+                    id,
+                    base,
+                    digest,
+                    generation,
+                };
+                self.journal.send(job).is_ok()
+            }
+            StorageCommand::Persist { id, record } => self
+                .journal
+                .send(Job::Persist { id, record, bytes })
+                .is_ok(),
+            StorageCommand::StageOpen(stage) => self.states.send(StateJob::Open(stage)).is_ok(),
+            StorageCommand::Stage { stage, items } => {
+                self.states.send(StateJob::Add(stage, items, bytes)).is_ok()
+            }
+            StorageCommand::StageDrop(stage) => self.states.send(StateJob::Drop(stage)).is_ok(),
+            StorageCommand::Checkpoint(checkpoint) => self
+                .states
+                .send(StateJob::Checkpoint(checkpoint, bytes))
+                .is_ok(),
+        };
+    }
+}
+
+impl Shared {
+    fn done(&self) -> std::sync::MutexGuard<'_, Vec<Completion>> {
+        // A list of plain values is whole at every moment.
+        self.done.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn complete(&self, completion: Completion) {
+        self.done().push(completion);
+        (self.notify)();
+    }
+
+    fn stored(&self, bytes: usize) {
+        self.queued.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+/// Runs a worker; its failure, also by a panic, is final and is told.
+fn spawn(
+    name: &'static str,
+    shared: Arc<Shared>,
+    run: impl FnOnce() -> Result<(), String> + Send + 'static,
+) -> std::io::Result<JoinHandle<()>> {
+    thread::Builder::new().name(name.into()).spawn(move || {
+        let ended = catch_unwind(AssertUnwindSafe(run));
+        let ended = ended.unwrap_or_else(|_| Err("the storage thread panicked".into()));
+        if let Err(why) = ended {
+            shared.complete(Completion::Failed(format!("{name}: {why}")));
+        }
+    })
+}
+
+/// What the journal's thread works with.
+struct JournalWorker<F: Fs> {
+    journal: Journal<F>,
+    states: Sender<StateJob>,
+    shared: Arc<Shared>,
+}
+
+impl<F: Fs> JournalWorker<F> {
+    fn run(mut self, jobs: &Receiver<Job>) -> Result<(), String> {
+        while let Ok(first) = jobs.recv() {
+            self.group(first, jobs)?;
+        }
+        self.journal.close().map_err(|error| error.to_string())
+    }
+
+    /// Writes what has piled up, flushes it once, and tells.
+    fn group(&mut self, first: Job, jobs: &Receiver<Job>) -> Result<(), String> {
+        let text = |error: std::io::Error| error.to_string();
+        let mut stored = 0;
+        let mut installed = None;
+        let mut last = None;
+        let mut next = Some(first);
+        while let Some(job) = next {
+            last = Some(match job {
+                Job::Persist { id, record, bytes } => {
+                    self.journal.append(&record).map_err(text)?;
+                    stored += bytes;
+                    id
+                }
+                Job::Install {
+                    id,
+                    base,
+                    digest,
+                    generation,
+                } => {
+                    let stage = generation
+                        .recv()
+                        .map_err(|_| "the snapshot to install could not be stored")?;
+                    self.journal
+                        .append(&Record::Install {
+                            base,
+                            stage,
+                            digest,
+                        })
+                        .map_err(text)?;
+                    installed = Some(stage);
+                    id
+                }
+            });
+            next = match self.journal.unflushed() < GROUP_BYTES {
+                true => jobs.try_recv().ok(),
+                false => None,
+            };
+        }
+        self.journal.flush().map_err(text)?;
+        self.shared.stored(stored);
+        if let Some(last) = last {
+            self.shared.complete(Completion::Persisted(last));
+        }
+        if let Some(generation) = installed {
+            // If that thread is gone, it has reported why.
+            let _ = self.states.send(StateJob::Retire(generation));
+        }
+        self.journal.trim().map_err(text)
+    }
+}
+
+fn run_states(
+    mut states: States,
+    jobs: &Receiver<StateJob>,
+    shared: &Shared,
+) -> Result<(), String> {
+    while let Ok(job) = jobs.recv() {
+        match job {
+            StateJob::Open(stage) => states.stage_open(stage)?,
+            StateJob::Add(stage, items, bytes) => {
+                states.stage(stage, &items)?;
+                shared.stored(bytes);
+            }
+            StateJob::Drop(stage) => states.stage_drop(stage)?,
+            StateJob::Seal {
+                stage,
+                at,
+                digest,
+                generation,
+            } => {
+                // Nobody waits any more only if the journal has failed.
+                let _ = generation.send(states.seal(stage, at, digest)?);
+            }
+            StateJob::Retire(generation) => states.retire(generation)?,
+            StateJob::Checkpoint(checkpoint, bytes) => {
+                states.checkpoint(&checkpoint)?;
+                shared.stored(bytes);
+                shared.complete(Completion::Checkpointed(checkpoint.at.txid));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Bytes that a command holds until it is done.
+fn size(command: &StorageCommand) -> usize {
+    match command {
+        StorageCommand::Persist {
+            record: Record::Append(entries),
+            ..
+        } => entries.iter().map(Entry::size).sum(),
+        StorageCommand::Stage { items, .. } => items
+            .iter()
+            .map(|item| item.key.len() + item.value.len())
+            .sum(),
+        StorageCommand::Checkpoint(checkpoint) => checkpoint
+            .changes
+            .iter()
+            .map(|change| change.key.len() + change.value.as_ref().map_or(0, |v| v.len()))
+            .sum(),
+        StorageCommand::Persist { .. }
+        | StorageCommand::StageOpen(_)
+        | StorageCommand::StageDrop(_) => 0,
+    }
+}
