@@ -1,0 +1,112 @@
+//! What clients are told: NoUncommittedRead (22), Linearizable (23), SessionMonotone (25),
+//! AnsweredIsCommitted (26).
+//!
+//! Answers name the txid that they stand for. That gives a witness of linearizability: the
+//! committed order itself. It suffices that each answer is what the committed order says at its
+//! txid, and that the txids agree with the order in which calls began and ended. A second checker
+//! that knows nothing of txids is in [`super::linear`].
+
+use super::order::Order;
+use super::{Check, ensure};
+use crate::app;
+use crate::clients::{Call, Clients, Ending};
+use crate::plan::OpKind;
+
+/// A node answers a call.
+pub fn answered(call: &Call, ending: &Ending, order: &Order) -> Check {
+    match ending {
+        Ending::Written { txid, outcome } => {
+            let bytes = order.entry(*txid).map(|entry| &entry.body);
+            let command = call.command.clone().map(zabkeeper_core::entry::Body::Command);
+            ensure!(
+                bytes.is_some() && bytes == command.as_ref(),
+                "AnsweredIsCommitted (26)",
+                "{:?} is acknowledged as {txid}, where something else or nothing is committed",
+                call.op
+            );
+            ensure!(
+                order.outcome(*txid) == Some(outcome),
+                "AnsweredIsCommitted (26)",
+                "{:?} at {txid} led to {:?}, the client is told {outcome:?}",
+                call.op,
+                order.outcome(*txid)
+            );
+        }
+        Ending::Read { applied, answer } => {
+            ensure!(
+                order.committed_at(*applied).is_some(),
+                "NoUncommittedRead (22)",
+                "{:?} is answered from a state at {applied}, which is not committed",
+                call.op
+            );
+            let right = order.answer(&app::path(call.op.key), *applied);
+            ensure!(
+                right == *answer,
+                "NoUncommittedRead (22)",
+                "{:?} at {applied} is {right:?}, the client is told {answer:?}",
+                call.op
+            );
+        }
+        Ending::Refused(_) => refused(call, order)?,
+        Ending::Unknown => {}
+    }
+    Ok(())
+}
+
+/// A client is told how its call ended: the order of txids agrees with the order of calls.
+pub fn ended(call: &Call, ending: &Ending) -> Check {
+    match ending {
+        Ending::Written { txid, .. } => {
+            ensure!(
+                *txid > call.floor,
+                "Linearizable (23)",
+                "{:?} became {txid}, but {} had been answered before it was asked",
+                call.op,
+                call.floor
+            );
+        }
+        Ending::Read { applied, .. } => {
+            ensure!(
+                call.op.kind == OpKind::Peek || *applied >= call.floor,
+                "Linearizable (23)",
+                "{:?} saw {applied}, but {} had been answered before it was asked",
+                call.op,
+                call.floor
+            );
+            ensure!(
+                *applied >= call.seen,
+                "SessionMonotone (25)",
+                "{:?} saw {applied}, but its client had seen {}",
+                call.op,
+                call.seen
+            );
+        }
+        Ending::Refused(_) | Ending::Unknown => {}
+    }
+    Ok(())
+}
+
+/// At the end of a run: what was refused is not there.
+pub fn refused_never_done(clients: &Clients, order: &Order) -> Check {
+    for call in &clients.calls {
+        if let Some((_, Ending::Refused(_))) = call.ended {
+            refused(call, order)?;
+        }
+    }
+    Ok(())
+}
+
+fn refused(call: &Call, order: &Order) -> Check {
+    // Two deletes of one key look alike; the other writes carry values of their own.
+    if let (Some(command), false) = (&call.command, call.op.kind == OpKind::Delete) {
+        let done = order.command(command);
+        ensure!(
+            done.is_none(),
+            "AnsweredIsCommitted (26)",
+            "{:?} was refused, but it is committed as {:?}",
+            call.op,
+            done
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,167 @@
+//! Who reigns: PrimaryIntegrity (6), LeaderUnique (7), PromiseUnique (8), EpochBeforeEntries (11),
+//! HistoryBeforeEpoch (12), EpochMonotone (13).
+
+use super::order::Order;
+use super::quorum::{holds, is_quorum};
+use super::{Check, ensure};
+use crate::host::Host;
+use std::collections::BTreeMap;
+use zabkeeper_core::entry::{Entry, Position};
+use zabkeeper_core::ids::{Epoch, NodeId, Txid};
+use zabkeeper_core::message::Message;
+
+/// The reigns of a run.
+#[derive(Debug, Default)]
+pub struct Epochs {
+    established: BTreeMap<Epoch, (NodeId, Position)>,
+    reigns: BTreeMap<Epoch, NodeId>,
+    promises: BTreeMap<(NodeId, Epoch), NodeId>,
+    durable: BTreeMap<NodeId, (Epoch, Epoch)>,
+}
+
+impl Epochs {
+    /// How many leaders were established.
+    pub fn reigns(&self) -> usize {
+        self.established.len()
+    }
+
+    /// The newest established leader and its epoch.
+    pub fn newest(&self) -> Option<(Epoch, NodeId)> {
+        self.established.iter().next_back().map(|(epoch, (leader, _))| (*epoch, *leader))
+    }
+
+    /// A leader says that it is established.
+    pub fn established(
+        &mut self,
+        hosts: &[Host],
+        node: NodeId,
+        epoch: Epoch,
+        last: Txid,
+        order: &Order,
+    ) -> Check {
+        let host = &hosts[node.get() as usize - 1];
+        if let Some((other, _)) = self.established.get(&epoch) {
+            ensure!(false, "LeaderUnique (7)", "{node} is established in {epoch}, as {other} was");
+        }
+        let Some(end) = host.issued.log.position_at(last) else {
+            ensure!(false, "PrimaryIntegrity (6)", "{node} is established on {last}, not in its log");
+            return Ok(());
+        };
+        let before = order.committed_before(epoch);
+        ensure!(
+            before.txid <= last && holds(&host.issued, before),
+            "PrimaryIntegrity (6)",
+            "{node} is established in {epoch} on the history up to {last}, without the committed {}",
+            before.txid
+        );
+        ensure!(
+            is_quorum(hosts, order.formed_at().is_some(), |host| {
+                host.ever().any(|image| image.current >= epoch && holds(image, end))
+            }),
+            "EpochBeforeEntries (11)",
+            "{node} is established in {epoch} on {last} without a quorum of disks that entered it"
+        );
+        self.established.insert(epoch, (node, end));
+        for host in hosts {
+            self.history_before_epoch(host)?;
+        }
+        Ok(())
+    }
+
+    /// Entries exist only of established epochs.
+    pub fn entry_has_reign(&self, node: NodeId, entry: &Entry) -> Check {
+        let epoch = entry.txid.epoch();
+        ensure!(
+            self.established.contains_key(&epoch),
+            "EpochBeforeEntries (11)",
+            "{node} logs {} but nobody was established in {epoch}",
+            entry.txid
+        );
+        Ok(())
+    }
+
+    /// What leaders and followers say to each other names one leader an epoch.
+    pub fn sent(&mut self, host: &Host, to: NodeId, msg: &Message) -> Check {
+        let node = host.id;
+        match msg {
+            Message::EpochAck(ack) if ack.counted => self.promised(node, ack.epoch, to),
+            Message::LeaderInfo { epoch, .. } => self.promised(node, *epoch, node),
+            Message::NewLeader { epoch, .. }
+            | Message::UpToDate { epoch, .. }
+            | Message::Propose { epoch, .. }
+            | Message::Commit { epoch, .. }
+            | Message::Ping { epoch, .. } => {
+                let leader = *self.reigns.entry(*epoch).or_insert(node);
+                ensure!(
+                    leader == node,
+                    "LeaderUnique (7)",
+                    "{node} acts as the leader of {epoch}, which {leader} is"
+                );
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn promised(&mut self, node: NodeId, epoch: Epoch, leader: NodeId) -> Check {
+        let first = *self.promises.entry((node, epoch)).or_insert(leader);
+        ensure!(
+            first == leader,
+            "PromiseUnique (8)",
+            "{node} promises {epoch} to {leader} after it promised it to {first}"
+        );
+        Ok(())
+    }
+
+    /// What is durable of a node's epochs never falls and fits together.
+    pub fn disk_changed(&mut self, host: &Host) -> Check {
+        let image = &host.disk.image;
+        let accepted = image.promise.map_or(Epoch::ZERO, |promise| promise.epoch);
+        let (was_accepted, was_current) = self.durable.get(&host.id).copied().unwrap_or_default();
+        ensure!(
+            accepted >= was_accepted && image.current >= was_current,
+            "EpochMonotone (13)",
+            "{}'s disk goes back from accepted {was_accepted} and current {was_current} to \
+             {accepted} and {}",
+            host.id,
+            image.current
+        );
+        ensure!(
+            image.current <= accepted,
+            "EpochMonotone (13)",
+            "{} has entered {} but promised only {accepted}",
+            host.id,
+            image.current
+        );
+        ensure!(
+            image.log.last().txid.epoch() <= accepted,
+            "EpochMonotone (13)",
+            "{} holds {} but promised only {accepted}",
+            host.id,
+            image.log.last().txid
+        );
+        self.durable.insert(host.id, (accepted, image.current));
+        self.history_before_epoch(host)
+    }
+
+    /// A wiped disk starts again from nothing.
+    pub fn wiped(&mut self, node: NodeId) {
+        self.durable.remove(&node);
+        self.promises.retain(|(promiser, _), _| *promiser != node);
+    }
+
+    fn history_before_epoch(&self, host: &Host) -> Check {
+        let image = &host.disk.image;
+        let Some((_, history)) = self.established.get(&image.current) else { return Ok(()) };
+        ensure!(
+            holds(image, *history),
+            "HistoryBeforeEpoch (12)",
+            "{}'s disk is in {} without its initial history up to {}; its log ends at {}",
+            host.id,
+            image.current,
+            history.txid,
+            image.log.last().txid
+        );
+        Ok(())
+    }
+}

@@ -1,0 +1,185 @@
+//! What the faults of a plan do to the world.
+
+use crate::check::{Check, Violation};
+use crate::clients::Ending;
+use crate::dice::{Dice, Stream, stream};
+use crate::disk::Disk;
+use crate::plan::Fault;
+use crate::world::{Occur, World, place};
+use zabkeeper_core::ids::NodeId;
+
+impl World {
+    /// A planned fault is due: it strikes, or begins to wait for its transition.
+    pub(crate) fn strike(&mut self, index: usize) -> Check {
+        if self.quiet.is_some() {
+            return Ok(());
+        }
+        let planned = &self.plan.faults[index];
+        if planned.on.is_some() {
+            self.armed.push(index);
+            return Ok(());
+        }
+        let fault = planned.fault.clone();
+        let leader = self.checks.epochs.newest().map_or(NodeId::new(1), |(_, leader)| leader);
+        self.inflict(fault, leader)
+    }
+
+    /// A node made a transition: what waited for it strikes. A crash strikes within the step; all
+    /// else is only scheduled, since a step must not begin inside another.
+    pub(crate) fn spring(&mut self, node: NodeId, mark: &str) {
+        if self.quiet.is_some() {
+            return;
+        }
+        let faults = &self.plan.faults;
+        let waits = |index: &usize| {
+            faults.get(*index).and_then(|p| p.on.as_deref()).is_some_and(|on| mark.starts_with(on))
+        };
+        let Some(place) = self.armed.iter().position(waits) else { return };
+        let index = self.armed.remove(place);
+        let fault = self.plan.faults[index].fault.clone();
+        self.tell(node.get(), || format!("{mark} springs {fault:?}"));
+        self.mark("fault: ambush");
+        match fault {
+            Fault::CrashInStep { node: 0, actions, down } => {
+                self.host_mut(node).crash_after = Some((actions, down));
+            }
+            fault => self.queue.push(self.now, Occur::Ambush { node, fault: Box::new(fault) }),
+        }
+    }
+
+    /// A fault strikes now; node 0 stands for `leader`.
+    pub(crate) fn inflict(&mut self, fault: Fault, leader: NodeId) -> Check {
+        let now = self.now;
+        self.mark(&format!("fault: {}", fault.class()));
+        self.tell(0, || format!("{fault:?}"));
+        let who = |node: u32| if node == 0 { leader } else { NodeId::new(node) };
+        match fault {
+            Fault::Crash { node, down } => self.lose_power(who(node), down)?,
+            Fault::CrashInStep { node, actions, down } => {
+                let host = self.host_mut(who(node));
+                if host.process.is_some() {
+                    host.crash_after = Some((actions, down));
+                }
+            }
+            Fault::PowerCut { down } => {
+                let mut rng = stream(self.plan.seed, Stream::Faults).split(now);
+                for id in 1..=self.plan.options.nodes {
+                    let down = rng.between(1, down.max(1));
+                    self.lose_power(NodeId::new(id), down)?;
+                }
+            }
+            Fault::Pause { node, lasts } => self.pause(who(node), lasts),
+            Fault::Isolate { node, inbound, outbound, lasts } => {
+                let node = who(node);
+                let others = self.hosts.iter().map(|host| host.id).filter(|id| *id != node);
+                let links = others.flat_map(|other| {
+                    let inbound = inbound.then_some((other, node));
+                    inbound.into_iter().chain(outbound.then_some((node, other)))
+                });
+                let links = links.collect();
+                self.cut(links, lasts);
+            }
+            Fault::Cut { links, lasts } => {
+                let links = links.into_iter().filter(|(a, b)| a != b);
+                let links = links.map(|(a, b)| (NodeId::new(a), NodeId::new(b))).collect();
+                self.cut(links, lasts);
+            }
+            Fault::Break { a, b } => {
+                self.net.break_between(who(a), who(b), now, &mut self.queue);
+            }
+            Fault::DiskStall { node, lasts } => {
+                let disk = &mut self.host_mut(who(node)).disk;
+                disk.stalled_until = disk.stalled_until.max(now + lasts);
+            }
+            Fault::DiskFail { node, .. } => self.host_mut(who(node)).disk.failing = true,
+            Fault::Wipe { node, down } => self.wipe(who(node), down)?,
+            Fault::WallStep { node, millis } => self.host_mut(who(node)).wall_skew += millis,
+        }
+        Ok(())
+    }
+
+    fn cut(&mut self, links: Vec<(NodeId, NodeId)>, lasts: u64) {
+        for (from, to) in &links {
+            self.net.cut(*from, *to);
+        }
+        self.queue.push(self.now + lasts, Occur::Heal(links));
+    }
+
+    pub(crate) fn pause(&mut self, node: NodeId, lasts: u64) {
+        let now = self.now;
+        let host = self.host_mut(node);
+        let boot = host.boots;
+        let Some(process) = &mut host.process else { return };
+        if process.paused.is_none() {
+            process.paused = Some(Vec::new());
+            self.queue.push(now + lasts, Occur::Resume { node, boot });
+            self.tell(node.get(), || "is paused".to_string());
+        }
+    }
+
+    /// The process is gone at once, with everything that its disk had not flushed; the machine
+    /// comes back after `down`.
+    pub(crate) fn lose_power(&mut self, node: NodeId, down: u64) -> Check {
+        if self.host(node).process.is_none() {
+            return Ok(());
+        }
+        self.tell(node.get(), || "crashes".to_string());
+        self.mark("crash");
+        self.kill(node)?;
+        let boot = self.host(node).boots;
+        self.queue.push(self.now + down, Occur::Start { node, boot });
+        Ok(())
+    }
+
+    /// The process is gone. Nobody starts it again by itself, except after a failed disk.
+    pub(crate) fn kill(&mut self, node: NodeId) -> Check {
+        let now = self.now;
+        let seed = self.plan.seed;
+        let host = self.host_mut(node);
+        let Some(process) = host.process.take() else { return Ok(()) };
+        let mut rng = stream(seed, Stream::Disk).split(u64::from(node.get())).split(host.boots);
+        host.crash_after = None;
+        host.disk.crash(&mut rng).map_err(|what| {
+            Violation::new("storage rules", format!("{node}: {what}"))
+        })?;
+        host.issued = host.disk.image.clone();
+        self.net.lose_process(node, now, &mut self.queue);
+        for call in process.tickets.into_values() {
+            // The client's connection breaks with the process; it may take long to notice.
+            if rng.chance(500_000) {
+                let ending = Box::new(Ending::Unknown);
+                self.queue.push(now + 1_000, Occur::Answer { call, ending });
+            }
+        }
+        if self.host(node).halted.is_some() && !self.host(node).wiped {
+            let (boot, down) = (self.host(node).boots, rng.magnitude(1_000, 4_000_000));
+            self.queue.push(now + down, Occur::Start { node, boot });
+        }
+        self.checks.disk_changed(&self.hosts, &self.hosts[place(node)])
+    }
+
+    /// The machine comes back with an empty disk, unless that would take the last quorum of disks
+    /// or the ensemble has not formed yet: then nobody could tell the new disk from the old.
+    fn wipe(&mut self, node: NodeId, down: u64) -> Check {
+        let lost = self.hosts.iter().filter(|host| host.wiped).count();
+        let spare = (self.hosts.len() - 1) / 2;
+        let formed = self.hosts.iter().all(|host| host.id == node || host.knows_ensemble());
+        if lost >= spare || !formed || self.host(node).wiped {
+            return Ok(());
+        }
+        self.kill(node)?;
+        self.tell(node.get(), || "its disk is wiped".to_string());
+        self.mark("disk wiped");
+        let (identity, base) = self.blank_disk(node);
+        let host = self.host_mut(node);
+        host.halted = None;
+        host.grave = Some(host.disk.image.clone());
+        host.wiped = true;
+        host.disk = Disk::new(identity, base);
+        host.issued = host.disk.image.clone();
+        let boot = host.boots;
+        self.checks.wiped(node);
+        self.queue.push(self.now + down, Occur::Start { node, boot });
+        Ok(())
+    }
+}

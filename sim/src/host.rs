@@ -1,0 +1,129 @@
+//! One machine: its disk, its clocks, and the process that runs on it, if one does.
+
+use crate::dice::{Dice, Stream, stream};
+use crate::disk::Disk;
+use crate::options::Options;
+use std::collections::BTreeMap;
+use zabkeeper_core::config::Config;
+use zabkeeper_core::error::HaltReason;
+use zabkeeper_core::ids::{ConnId, NodeId, Ticket};
+use zabkeeper_core::image::Image;
+use zabkeeper_core::replica::{Input, Replica, Status};
+use zabkeeper_core::rng::Rng;
+use zabkeeper_core::storage::{Base, Identity};
+use zabkeeper_core::time::{Instant, Now, WallTime};
+use zabkeeper_core::tree::{Query, Tree};
+
+/// A machine of the cluster.
+#[derive(Debug)]
+pub struct Host {
+    /// The node on it.
+    pub id: NodeId,
+    /// The node's configuration.
+    pub config: Config,
+    /// Its disk.
+    pub disk: Disk,
+    /// The journal with everything that the running process has issued, durable or not.
+    pub issued: Image,
+    /// What an earlier disk held when it was lost.
+    pub grave: Option<Image>,
+    /// True once its disk was lost: the ensemble must not count it any more.
+    pub wiped: bool,
+    /// How many processes ran here.
+    pub boots: u64,
+    /// How many flushes its disk began.
+    pub flushes: u64,
+    /// The running process.
+    pub process: Option<Process>,
+    /// Why the last process stopped for good, if it did.
+    pub halted: Option<HaltReason>,
+    /// The process loses power after so many more actions, and comes back after this span.
+    pub crash_after: Option<(u32, u64)>,
+    /// How far the wall clock is off, in milliseconds.
+    pub wall_skew: i64,
+    /// Late timers and the like.
+    pub rng: Rng,
+    drift_ppm: i64,
+    offset: u64,
+}
+
+/// A running process.
+#[derive(Debug)]
+pub struct Process {
+    /// The node and its application.
+    pub replica: Replica<Tree>,
+    /// Its state after the last step.
+    pub status: Status,
+    /// If it is paused: everything that came in the meantime.
+    pub paused: Option<Vec<Input<Query>>>,
+    /// When its timer is set to fire.
+    pub tick_at: Option<u64>,
+    /// The connections it holds.
+    pub conns: Vec<ConnId>,
+    /// The client requests that it has not answered, and which call each is.
+    pub tickets: BTreeMap<Ticket, usize>,
+}
+
+impl Host {
+    /// A machine with an initialised, still empty disk.
+    pub fn new(seed: u64, identity: Identity, base: Base, options: &Options) -> Self {
+        let id = identity.node;
+        let mut rng = stream(seed, Stream::Clock).split(u64::from(id.get()));
+        let most = u64::from(options.drift_ppm);
+        let drift_ppm = rng.between(0, 2 * most) as i64 - most as i64;
+        let offset = rng.between(0, 1_000_000_000);
+        let disk = Disk::new(identity, base);
+        Self {
+            id,
+            config: options.config(id),
+            issued: disk.image.clone(),
+            disk,
+            grave: None,
+            wiped: false,
+            boots: 0,
+            flushes: 0,
+            process: None,
+            halted: None,
+            crash_after: None,
+            wall_skew: 0,
+            rng,
+            drift_ppm,
+            offset,
+        }
+    }
+
+    /// What the machine's clocks show at the world's time `now`.
+    pub fn clock(&self, now: u64) -> Now {
+        let local = i128::from(now) * i128::from(1_000_000 + self.drift_ppm) / 1_000_000;
+        let wall = 1_700_000_000_000 + (now / 1000) as i64 + self.wall_skew;
+        Now {
+            at: Instant::from_micros(self.offset + local as u64),
+            wall: WallTime::from_millis(wall as u64),
+        }
+    }
+
+    /// The world's time at which the machine's clock shows `at`, or just after.
+    pub fn when(&self, at: Instant) -> u64 {
+        let local = i128::from(at.as_micros().saturating_sub(self.offset));
+        let rate = i128::from(1_000_000 + self.drift_ppm);
+        u64::try_from((local * 1_000_000 + rate - 1) / rate).unwrap_or(u64::MAX)
+    }
+
+    /// The journals that the ensemble may have counted: of a machine that lost its disk, only the
+    /// lost one.
+    pub fn ever(&self) -> impl Iterator<Item = &Image> {
+        let present = (!self.wiped).then_some(&self.disk.image);
+        present.into_iter().chain(&self.grave)
+    }
+
+    /// True if its disk knows that the ensemble has formed.
+    pub fn knows_ensemble(&self) -> bool {
+        let image = &self.disk.image;
+        !image.activated.is_zero() || !image.log.base().membership.version().is_zero()
+    }
+
+    /// True if a process runs here and is not paused.
+    pub fn is_awake(&self) -> bool {
+        self.process.as_ref().is_some_and(|process| process.paused.is_none())
+    }
+}

@@ -1,0 +1,253 @@
+//! The quiet period at the end of a run: a random quorum becomes the core, is healed and linked,
+//! and every fault outside it becomes permanent. Then the core must recover within a bound.
+//! Healing everything would hide a node that can speak but not hear and keeps the rest from work.
+
+use crate::check::{Check, Violation};
+use crate::clients::Ending;
+use crate::dice::{Dice, Stream, stream};
+use crate::plan::{Op, OpKind};
+use crate::world::{Occur, World};
+use std::collections::{BTreeMap, BTreeSet};
+use zabkeeper_core::ids::{Epoch, NodeId};
+use zabkeeper_core::replica::RoleStatus;
+
+/// The state of the quiet period.
+#[derive(Debug)]
+pub struct Quiet {
+    /// The nodes that must recover.
+    pub core: BTreeSet<NodeId>,
+    since: u64,
+    /// When everything was as it should be for the first time, and in which epoch.
+    settled: Option<(u64, Epoch)>,
+    probes: BTreeMap<(NodeId, bool), usize>,
+}
+
+/// Between two looks at the cluster.
+const LOOK: u64 = 20_000;
+
+/// How long a probe waits for its answer.
+const PATIENCE: u64 = 5_000_000;
+
+impl World {
+    /// The faults end.
+    pub(crate) fn quieten(&mut self) -> Check {
+        let mut rng = stream(self.plan.seed, Stream::Quiet);
+        self.net.calm_down();
+        let core = self.choose_core(&mut rng);
+        self.tell(0, || format!("quiet: the core is {core:?}"));
+        let nodes: Vec<NodeId> = self.hosts.iter().map(|host| host.id).collect();
+        for a in &nodes {
+            for b in nodes.iter().filter(|b| *b != a) {
+                self.net.heal_fully(*a, *b, self.now, &mut self.queue);
+            }
+        }
+        self.quiet = Some(Quiet {
+            core: core.clone(),
+            since: self.now,
+            settled: None,
+            probes: BTreeMap::new(),
+        });
+        for node in nodes {
+            match core.contains(&node) {
+                true => self.heal_node(node, &mut rng),
+                false => self.doom_node(node, &mut rng)?,
+            }
+        }
+        self.queue.push(self.now + LOOK, Occur::Look);
+        Ok(())
+    }
+
+    /// Any quorum of nodes that kept their disks; all of them if the ensemble has not formed
+    /// everywhere, for until then it needs all.
+    fn choose_core(&self, rng: &mut zabkeeper_core::rng::Rng) -> BTreeSet<NodeId> {
+        let sound = self.hosts.iter().filter(|host| !host.wiped);
+        let mut sound: Vec<NodeId> = sound.map(|host| host.id).collect();
+        if self.hosts.iter().any(|host| !host.wiped && !host.knows_ensemble()) {
+            return sound.into_iter().collect();
+        }
+        rng.shuffle(&mut sound);
+        let quorum = self.hosts.len() / 2 + 1;
+        let size = match rng.chance(600_000) {
+            true => quorum,
+            false => rng.between(quorum as u64, sound.len() as u64) as usize,
+        };
+        sound.into_iter().take(size).collect()
+    }
+
+    fn heal_node(&mut self, node: NodeId, rng: &mut zabkeeper_core::rng::Rng) {
+        let now = self.now;
+        let host = self.host_mut(node);
+        host.disk.stalled_until = 0;
+        host.disk.failing = false;
+        host.crash_after = None;
+        let boot = host.boots;
+        let wait = rng.between(0, 500_000);
+        match &host.process {
+            None => self.queue.push(now + wait, Occur::Start { node, boot }),
+            Some(process) if process.paused.is_some() => {
+                self.queue.push(now + wait, Occur::Resume { node, boot });
+            }
+            Some(_) => {}
+        }
+        // A flush that was held up by a stalled disk goes on now.
+        self.queue.push(now, Occur::Flushed { node, boot });
+    }
+
+    /// A node outside the core stays broken for ever, in one way or another.
+    fn doom_node(&mut self, node: NodeId, rng: &mut zabkeeper_core::rng::Rng) -> Check {
+        let others: Vec<NodeId> = self.hosts.iter().map(|h| h.id).filter(|id| *id != node).collect();
+        let (mut deaf, mut mute) = (false, false);
+        match rng.weighted(&[3, 1, 2, 2, 1, 1]) {
+            0 => return self.kill_for_good(node),
+            1 => (deaf, mute) = (true, true),
+            2 => deaf = true,
+            3 => mute = true,
+            4 => self.pause(node, u64::MAX / 4),
+            _ => self.host_mut(node).disk.stalled_until = u64::MAX / 4,
+        }
+        for other in others {
+            if deaf {
+                self.net.cut(other, node);
+            }
+            if mute {
+                self.net.cut(node, other);
+            }
+        }
+        Ok(())
+    }
+
+    fn kill_for_good(&mut self, node: NodeId) -> Check {
+        self.kill(node)?;
+        self.host_mut(node).boots += 1;
+        Ok(())
+    }
+
+    /// Looks whether the core has recovered; a run ends well once it has and has stayed so.
+    pub(crate) fn look(&mut self) -> Check {
+        let Some(quiet) = &self.quiet else { return Ok(()) };
+        let (since, settled) = (quiet.since, quiet.settled);
+        let timeouts = &self.plan.options.timeouts;
+        let pending = self.pending();
+        let epoch = self.checks.epochs.newest().map_or(Epoch::ZERO, |(epoch, _)| epoch);
+        match (pending, settled) {
+            (None, None) => {
+                let took = (self.now - since) / 1_000;
+                self.tell(0, || format!("recovered after {took} ms"));
+                self.mark(bucket(took));
+                if let Some(quiet) = &mut self.quiet {
+                    quiet.settled = Some((self.now, epoch));
+                }
+            }
+            // L2: no further change of epoch.
+            (pending, Some((at, settled_epoch))) => {
+                if epoch != settled_epoch || pending.is_some() {
+                    let what = format!(
+                        "the core had recovered in {settled_epoch}, now it is {epoch}: {}",
+                        pending.unwrap_or_default()
+                    );
+                    return Err(Violation::new("liveness (L2): stays settled", what));
+                }
+                if self.now > at + 3 * timeouts.sync {
+                    self.end();
+                    return Ok(());
+                }
+            }
+            (Some(why), None) => {
+                if self.now > since + self.bound() {
+                    let waited = (self.now - since) / 1_000;
+                    let what = format!("after {waited} ms of quiet {why}");
+                    return Err(Violation::new("liveness (L1, L3, L4)", what));
+                }
+                self.probe();
+            }
+        }
+        self.queue.push(self.now + LOOK, Occur::Look);
+        Ok(())
+    }
+
+    /// How long recovery may take.
+    fn bound(&self) -> u64 {
+        let t = &self.plan.options.timeouts;
+        let election = 2 * (t.sync + t.resend_max + t.finalize) + 2 * t.init;
+        4 * election + 30_000_000
+    }
+
+    /// What the core still lacks, if anything.
+    pub(crate) fn pending(&self) -> Option<String> {
+        let quiet = self.quiet.as_ref()?;
+        let mut leaders = Vec::new();
+        let mut positions = BTreeSet::new();
+        for node in &quiet.core {
+            let Some(process) = &self.host(*node).process else {
+                return Some(format!("{node} is not running"));
+            };
+            let status = &process.status;
+            match &status.role {
+                RoleStatus::Leading { established: true } => leaders.push(*node),
+                RoleStatus::Following { serving: true, .. } => {}
+                role => return Some(format!("{node} is {role:?}")),
+            }
+            positions.insert((status.committed, status.applied, status.digest));
+            if let Some(call) = process.tickets.values().next() {
+                return Some(format!("{node} has not answered call #{call}"));
+            }
+        }
+        if leaders.len() != 1 {
+            return Some(format!("the established leaders are {leaders:?}"));
+        }
+        if positions.len() != 1 {
+            return Some(format!("the nodes stand at {positions:?}"));
+        }
+        let unproven = quiet.core.iter().flat_map(|node| [(*node, true), (*node, false)]);
+        let unproven = unproven.filter(|probe| !self.probe_succeeded(*probe)).next();
+        let (node, write) = unproven?;
+        let what = if write { "write" } else { "read" };
+        Some(format!("no new {what} through {node} succeeded"))
+    }
+
+    fn probe_succeeded(&self, probe: (NodeId, bool)) -> bool {
+        let quiet = self.quiet.as_ref();
+        let call = quiet.and_then(|quiet| quiet.probes.get(&probe));
+        call.and_then(|call| self.clients.calls[*call].ended.as_ref()).is_some_and(|(_, ending)| {
+            matches!(ending, Ending::Written { .. } | Ending::Read { .. })
+        })
+    }
+
+    /// Asks for a new write and a new read through each node of the core, again and again.
+    fn probe(&mut self) {
+        let Some(quiet) = &self.quiet else { return };
+        let wanted: Vec<(NodeId, bool)> =
+            quiet.core.iter().flat_map(|node| [(*node, true), (*node, false)]).collect();
+        for probe in wanted {
+            let last = self.quiet.as_ref().and_then(|quiet| quiet.probes.get(&probe));
+            let open = last.is_some_and(|call| self.clients.calls[*call].ended.is_none());
+            if open || self.probe_succeeded(probe) {
+                continue;
+            }
+            let (node, write) = probe;
+            let call = self.clients.add(Op {
+                at: self.now,
+                client: 1_000 + node.get(),
+                node: node.get(),
+                kind: if write { OpKind::Set } else { OpKind::Get },
+                key: 1,
+                size: 0,
+                patience: PATIENCE,
+            });
+            self.queue.push(self.now, Occur::Ask(vec![call]));
+            if let Some(quiet) = &mut self.quiet {
+                quiet.probes.insert(probe, call);
+            }
+        }
+    }
+}
+
+/// Names the time that recovery took, for the marks of a sweep.
+fn bucket(millis: u64) -> &'static str {
+    match millis {
+        0..=499 => "recovered within 0.5 s",
+        500..=1_999 => "recovered within 2 s",
+        2_000..=9_999 => "recovered within 10 s",
+        _ => "recovered after more than 10 s",
+    }
+}

@@ -1,0 +1,161 @@
+//! The simulator's command line.
+
+use clap::{Parser, Subcommand};
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+use std::time::Instant;
+use zabkeeper_sim::plan::Plan;
+use zabkeeper_sim::run::{Report, catch_panics, run};
+use zabkeeper_sim::sweep::{Summary, Sweep, sweep};
+
+/// Runs Zabkeeper's consensus core in a seeded world full of faults, and checks every invariant
+/// after every event.
+#[derive(Parser)]
+#[command(name = "zabkeeper-sim", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run one seed: print what it means, then the verdict
+    Run {
+        /// The seed
+        #[arg(long)]
+        seed: u64,
+        /// Print everything that happens
+        #[arg(long)]
+        trace: bool,
+        /// How many of the last steps a failure prints
+        #[arg(long, default_value_t = 40)]
+        last: usize,
+        /// Plant this bug in the core
+        #[arg(long)]
+        mutant: Option<String>,
+    },
+    /// Run many seeds
+    Sweep {
+        /// How many
+        #[arg(long)]
+        seeds: u64,
+        /// The first
+        #[arg(long, default_value_t = 1)]
+        from: u64,
+        /// On how many threads
+        #[arg(long, default_value_t = 2)]
+        jobs: usize,
+        /// Stop after so many failures; 0 for never
+        #[arg(long, default_value_t = 0)]
+        stop_after: u64,
+        /// Plant this bug in the core
+        #[arg(long)]
+        mutant: Option<String>,
+        /// Print how often each transition and fault was seen
+        #[arg(long)]
+        marks: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    catch_panics();
+    let ok = match Cli::parse().command {
+        Command::Run { seed, trace, last, mutant } => run_one(seed, trace, last, mutant),
+        Command::Sweep { seeds, from, jobs, stop_after, mutant, marks } => {
+            run_sweep(&Sweep { from, seeds, jobs, stop_after }, mutant.as_deref(), marks)
+        }
+    };
+    if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn run_one(seed: u64, trace: bool, last: usize, mutant: Option<String>) -> bool {
+    let mut plan = Plan::draw(seed);
+    plan.mutant = mutant;
+    println!("{:#?}", plan.options);
+    println!("{} faults, {} requests", plan.faults.len(), plan.ops.len());
+    let report = run(&plan, true);
+    let skip = if trace { 0 } else { report.moments.len().saturating_sub(last) };
+    if trace || report.violation.is_some() {
+        for moment in report.moments.iter().skip(skip) {
+            println!("{moment}");
+        }
+    }
+    print_report(&report);
+    report.violation.is_none()
+}
+
+fn print_report(report: &Report) {
+    println!(
+        "seed {}: {} steps, {:.1} simulated seconds, {} leaders, {} entries committed, trace {:016x}",
+        report.seed,
+        report.steps,
+        report.time as f64 / 1e6,
+        report.reigns,
+        report.committed,
+        report.hash
+    );
+    match &report.violation {
+        None => println!("no violation"),
+        Some(violation) => {
+            println!("VIOLATION of {violation}");
+            println!("commit {}", commit());
+            println!("reproduce: cargo run --release -p zabkeeper-sim -- run --seed {}", report.seed);
+        }
+    }
+}
+
+fn run_sweep(what: &Sweep, mutant: Option<&str>, marks: bool) -> bool {
+    #[expect(clippy::disallowed_methods, reason = "measures the wall time of the sweep")]
+    let start = Instant::now();
+    let live = std::io::stderr().is_terminal();
+    let make = |seed| {
+        let mut plan = Plan::draw(seed);
+        plan.mutant = mutant.map(str::to_string);
+        plan
+    };
+    let sum = sweep(what, make, |sum| {
+        if live && sum.seeds % 16 == 0 {
+            let rate = sum.seeds as f64 / start.elapsed().as_secs_f64();
+            eprint!("\r{}/{} seeds, {rate:.0}/s, {} failed  ", sum.seeds, what.seeds, sum.failed);
+            let _ = std::io::stderr().flush();
+        }
+    });
+    if live {
+        eprintln!();
+    }
+    print_summary(&sum, start.elapsed().as_secs_f64(), marks);
+    sum.failed == 0
+}
+
+fn print_summary(sum: &Summary, wall: f64, marks: bool) {
+    let simulated = sum.time as f64 / 1e6;
+    println!(
+        "{} seeds in {wall:.1} s ({:.0} seeds/s): {:.2} simulated hours ({:.0} s/s), {} steps \
+         ({:.0}/s), {} leaders, {} entries committed, {} failed",
+        sum.seeds,
+        sum.seeds as f64 / wall,
+        simulated / 3600.0,
+        simulated / wall,
+        sum.steps,
+        sum.steps as f64 / wall,
+        sum.reigns,
+        sum.committed,
+        sum.failed
+    );
+    if marks {
+        for (mark, count) in &sum.marks {
+            println!("{count:>12} {mark}");
+        }
+    }
+    for report in sum.failures.values() {
+        print_report(report);
+    }
+}
+
+/// The commit of the working tree, if git can tell.
+fn commit() -> String {
+    let output = std::process::Command::new("git").args(["rev-parse", "HEAD"]).output();
+    let output = output.ok().filter(|output| output.status.success());
+    let text = output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_string());
+    text.unwrap_or_else(|| "unknown".to_string())
+}

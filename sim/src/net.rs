@@ -1,0 +1,435 @@
+//! The modelled network: datagrams that get lost, doubled, delayed, damaged and replayed, and
+//! connections that keep their order until they break. The fate of the k-th message on a link is a
+//! function of the seed, the link and k.
+
+use crate::dice::{Dice, Stream, stream};
+use crate::options::NetOptions;
+use crate::queue::Queue;
+use crate::world::Occur;
+use std::collections::{BTreeMap, VecDeque};
+use zabkeeper_core::ids::{ConnId, NodeId};
+use zabkeeper_core::message::{Message, Vote};
+use zabkeeper_core::rng::Rng;
+
+/// What travels on a connection towards one of its ends.
+#[derive(Clone, Debug)]
+pub enum Packet {
+    /// The connection is open: the first thing its dialler sees.
+    Open,
+    /// A message.
+    Message(Message),
+    /// It is closed or broken: the last thing an end sees.
+    Fin,
+}
+
+/// One end of a connection.
+#[derive(Clone, Debug)]
+pub struct End {
+    /// The machine.
+    pub node: NodeId,
+    /// The life of the process that holds it.
+    pub boot: u64,
+    /// The name by which that process knows it.
+    pub conn: ConnId,
+    /// False once the process closed it, was told that it is closed, or died.
+    pub open: bool,
+    inbox: VecDeque<(u64, Packet)>,
+    scheduled: bool,
+    last_at: u64,
+}
+
+#[derive(Clone, Debug)]
+struct Pipe {
+    ends: [End; 2],
+    broken: bool,
+}
+
+/// The kinds of traffic with fates of their own.
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Datagram,
+    Stream,
+    Dial,
+    Client,
+}
+
+/// How many old votes a link remembers for replay.
+const OLD_VOTES: usize = 32;
+
+/// Most packets that a connection holds in one direction; a sender that goes on is disconnected,
+/// as production does with one that does not read.
+const PIPE_MAX: usize = 20_000;
+
+/// The network.
+#[derive(Debug)]
+pub struct Net {
+    rng: Rng,
+    options: NetOptions,
+    /// Faults of chance are over.
+    calm: bool,
+    nodes: usize,
+    cuts: Vec<u32>,
+    counters: BTreeMap<(u64, u32, u32), u64>,
+    old: BTreeMap<(NodeId, NodeId), VecDeque<Vote>>,
+    pipes: BTreeMap<u64, Pipe>,
+    by_conn: BTreeMap<ConnId, (u64, usize)>,
+    next: u64,
+    /// How often what happened.
+    pub counts: BTreeMap<&'static str, u64>,
+}
+
+impl Net {
+    /// A network between `nodes` machines.
+    pub fn new(seed: u64, nodes: u32, options: NetOptions) -> Self {
+        let nodes = nodes as usize + 1;
+        Self {
+            rng: stream(seed, Stream::Network),
+            options,
+            calm: false,
+            nodes,
+            cuts: vec![0; nodes * nodes],
+            counters: BTreeMap::new(),
+            old: BTreeMap::new(),
+            pipes: BTreeMap::new(),
+            by_conn: BTreeMap::new(),
+            next: 1,
+            counts: BTreeMap::new(),
+        }
+    }
+
+    /// Ends all faults of chance; delays stay ordinary.
+    pub fn calm_down(&mut self) {
+        self.calm = true;
+    }
+
+    /// True if nothing gets from one machine to the other.
+    pub fn is_cut(&self, from: NodeId, to: NodeId) -> bool {
+        self.cuts[self.link(from, to)] > 0
+    }
+
+    /// Cuts one direction, once more.
+    pub fn cut(&mut self, from: NodeId, to: NodeId) {
+        let link = self.link(from, to);
+        self.cuts[link] += 1;
+    }
+
+    /// Takes back one cut; when none is left, what was held back flows again.
+    pub fn heal(&mut self, from: NodeId, to: NodeId, now: u64, queue: &mut Queue<Occur>) {
+        let link = self.link(from, to);
+        self.cuts[link] = self.cuts[link].saturating_sub(1);
+        if self.cuts[link] == 0 {
+            self.release(from, to, now, queue);
+        }
+    }
+
+    /// Takes back all cuts of one direction.
+    pub fn heal_fully(&mut self, from: NodeId, to: NodeId, now: u64, queue: &mut Queue<Occur>) {
+        let link = self.link(from, to);
+        self.cuts[link] = 0;
+        self.release(from, to, now, queue);
+    }
+
+    /// Sends a datagram.
+    pub fn notify(&mut self, to: NodeId, vote: Vote, now: u64, queue: &mut Queue<Occur>) {
+        let from = vote.from;
+        let mut fate = self.fate(Kind::Datagram, from, to);
+        let old = self.old.entry((from, to)).or_default();
+        old.push_back(vote.clone());
+        if old.len() > OLD_VOTES {
+            old.remove(fate.below(OLD_VOTES as u64) as usize);
+        }
+        let again = fate.pick(old.make_contiguous()).clone();
+        if self.is_cut(from, to) {
+            self.count("datagrams cut off");
+            return;
+        }
+        let at = now + self.delay(&mut fate, true);
+        if self.roll(&mut fate, self.options.replay) {
+            self.count("datagrams replayed");
+            queue.push(now + self.delay(&mut fate, true), Occur::Datagram { to, vote: again });
+        }
+        if self.roll(&mut fate, self.options.lose) {
+            self.count("datagrams lost");
+            return;
+        }
+        if self.roll(&mut fate, self.options.corrupt) {
+            self.count("datagrams damaged");
+            queue.push(at, Occur::Damaged { to, vote, seed: fate.next_u64() });
+            return;
+        }
+        if self.roll(&mut fate, self.options.twice) {
+            self.count("datagrams doubled");
+            let vote = vote.clone();
+            queue.push(now + self.delay(&mut fate, true), Occur::Datagram { to, vote });
+        }
+        queue.push(at, Occur::Datagram { to, vote });
+    }
+
+    /// Asks for a connection: when the attempt reaches the other machine.
+    pub fn dial(&mut self, from: NodeId, boot: u64, to: NodeId, now: u64, queue: &mut Queue<Occur>) {
+        let mut fate = self.fate(Kind::Dial, from, to);
+        let at = now + self.delay(&mut fate, false);
+        let refused = self.roll(&mut fate, self.options.refuse);
+        let patience = fate.between(50_000, 1_000_000);
+        queue.push(at, Occur::Dial { from, boot, to, refused, patience });
+    }
+
+    /// Opens a connection. Returns the name that the accepting process (of life `to_boot`) gets.
+    pub fn open(
+        &mut self,
+        (from, from_boot): (NodeId, u64),
+        (to, to_boot): (NodeId, u64),
+        now: u64,
+        queue: &mut Queue<Occur>,
+    ) -> ConnId {
+        let pipe = self.next;
+        let conns = [ConnId::new(2 * pipe), ConnId::new(2 * pipe + 1)];
+        self.next += 1;
+        let end = |node, boot, conn| End {
+            node,
+            boot,
+            conn,
+            open: true,
+            inbox: VecDeque::new(),
+            scheduled: false,
+            last_at: now,
+        };
+        let ends = [end(from, from_boot, conns[0]), end(to, to_boot, conns[1])];
+        self.pipes.insert(pipe, Pipe { ends, broken: false });
+        for (index, conn) in conns.into_iter().enumerate() {
+            self.by_conn.insert(conn, (pipe, index));
+        }
+        let mut fate = self.fate(Kind::Dial, to, from);
+        let delay = self.delay(&mut fate, false);
+        self.put(pipe, 0, now + delay, Packet::Open, now, queue);
+        conns[1]
+    }
+
+    /// The machine at the other end of a connection.
+    pub fn peer(&self, conn: ConnId) -> Option<NodeId> {
+        let (pipe, end) = self.by_conn.get(&conn)?;
+        Some(self.pipes.get(pipe)?.ends[1 - end].node)
+    }
+
+    /// Sends a message on a connection. True if it is on its way, false if it is lost.
+    pub fn send(&mut self, conn: ConnId, msg: Message, now: u64, queue: &mut Queue<Occur>) -> bool {
+        let Some((id, end)) = self.by_conn.get(&conn).copied() else { return false };
+        let Some(pipe) = self.pipes.get(&id) else { return false };
+        if !pipe.ends[end].open {
+            return false;
+        }
+        let (from, to, broken) = (pipe.ends[end].node, pipe.ends[1 - end].node, pipe.broken);
+        let full = pipe.ends[1 - end].inbox.len() >= PIPE_MAX;
+        let mut fate = self.fate(Kind::Stream, from, to);
+        if broken {
+            // The other machine answers that it knows of no such connection, if the two can talk.
+            if fate.chance(500_000) {
+                let at = now + self.delay(&mut fate, false);
+                self.put(id, end, at, Packet::Fin, now, queue);
+            }
+            return false;
+        }
+        if full || self.roll(&mut fate, self.options.cut) {
+            self.count("connections cut");
+            self.break_pipe(id, &mut fate, now, queue);
+            return false;
+        }
+        let at = now + self.delay(&mut fate, false);
+        self.put(id, 1 - end, at, Packet::Message(msg), now, queue);
+        true
+    }
+
+    /// The process at one end closes the connection.
+    pub fn close(&mut self, conn: ConnId, now: u64, queue: &mut Queue<Occur>) {
+        let Some((id, end)) = self.by_conn.get(&conn).copied() else { return };
+        let Some(pipe) = self.pipes.get_mut(&id) else { return };
+        pipe.ends[end].open = false;
+        let (from, to) = (pipe.ends[end].node, pipe.ends[1 - end].node);
+        let mut fate = self.fate(Kind::Stream, from, to);
+        if fate.chance(300_000) {
+            // A reset overtakes what was not read yet.
+            self.lose_tail(id, 1 - end, &mut fate);
+        }
+        let at = now + self.delay(&mut fate, false);
+        self.put(id, 1 - end, at, Packet::Fin, now, queue);
+        self.forget(id);
+    }
+
+    /// A process is gone: its connections are, too, whether or not the other side hears of it.
+    pub fn lose_process(&mut self, node: NodeId, now: u64, queue: &mut Queue<Occur>) {
+        let ids: Vec<u64> = self.pipes.keys().copied().collect();
+        for id in ids {
+            for end in 0..2 {
+                let pipe = &mut self.pipes.get_mut(&id).expect("listed just now");
+                if pipe.ends[end].node != node || !pipe.ends[end].open {
+                    continue;
+                }
+                pipe.ends[end].open = false;
+                pipe.broken = true;
+                let to = pipe.ends[1 - end].node;
+                let mut fate = self.fate(Kind::Stream, node, to);
+                self.lose_tail(id, 1 - end, &mut fate);
+                self.tell_of_break(id, 1 - end, &mut fate, now, queue);
+            }
+            self.forget(id);
+        }
+    }
+
+    /// All connections between two machines break.
+    pub fn break_between(&mut self, a: NodeId, b: NodeId, now: u64, queue: &mut Queue<Occur>) {
+        let between = |pipe: &Pipe| {
+            let ends = (pipe.ends[0].node, pipe.ends[1].node);
+            ends == (a, b) || ends == (b, a)
+        };
+        let found = self.pipes.iter().filter(|(_, pipe)| between(pipe) && !pipe.broken);
+        let ids: Vec<u64> = found.map(|(id, _)| *id).collect();
+        for id in ids {
+            let mut fate = self.fate(Kind::Stream, a, b);
+            self.break_pipe(id, &mut fate, now, queue);
+        }
+    }
+
+    /// The next packet has come to an end of a connection, unless the way is cut.
+    pub fn arrive(&mut self, id: u64, end: usize, now: u64, queue: &mut Queue<Occur>) -> Option<(End, Packet)> {
+        let pipe = self.pipes.get_mut(&id)?;
+        let (from, to) = (pipe.ends[1 - end].node, pipe.ends[end].node);
+        let at = &mut pipe.ends[end];
+        at.scheduled = false;
+        if self.cuts[from.get() as usize * self.nodes + to.get() as usize] > 0 {
+            return None;
+        }
+        let (_, packet) = at.inbox.pop_front()?;
+        if let Some((due, _)) = at.inbox.front() {
+            at.scheduled = true;
+            queue.push((*due).max(now), Occur::Arrive { pipe: id, end });
+        }
+        if !at.open {
+            return None;
+        }
+        if matches!(packet, Packet::Fin) {
+            at.open = false;
+        }
+        let seen = End { inbox: VecDeque::new(), ..at.clone() };
+        if matches!(packet, Packet::Fin) {
+            self.forget(id);
+        }
+        Some((seen, packet))
+    }
+
+    /// The delay of a message between a client and a node, or `None` if it is lost with its
+    /// connection.
+    pub fn client_delay(&mut self, client: u32, node: NodeId, to_node: bool) -> Option<u64> {
+        let client = NodeId::new(1_000_000 + client);
+        let (from, to) = if to_node { (client, node) } else { (node, client) };
+        let mut fate = self.fate(Kind::Client, from, to);
+        if self.roll(&mut fate, self.options.cut) {
+            self.count("client connections cut");
+            return None;
+        }
+        Some(self.delay(&mut fate, false))
+    }
+
+    fn put(&mut self, id: u64, end: usize, at: u64, packet: Packet, now: u64, queue: &mut Queue<Occur>) {
+        let Some(pipe) = self.pipes.get_mut(&id) else { return };
+        let to = &mut pipe.ends[end];
+        if !to.open {
+            return;
+        }
+        let at = at.max(to.last_at);
+        to.last_at = at;
+        to.inbox.push_back((at, packet));
+        if !to.scheduled {
+            to.scheduled = true;
+            let due = to.inbox.front().map_or(at, |(due, _)| *due);
+            queue.push(due.max(now), Occur::Arrive { pipe: id, end });
+        }
+    }
+
+    fn break_pipe(&mut self, id: u64, fate: &mut Rng, now: u64, queue: &mut Queue<Occur>) {
+        let Some(pipe) = self.pipes.get_mut(&id) else { return };
+        pipe.broken = true;
+        for end in 0..2 {
+            self.lose_tail(id, end, fate);
+            self.tell_of_break(id, end, fate, now, queue);
+        }
+    }
+
+    fn lose_tail(&mut self, id: u64, end: usize, fate: &mut Rng) {
+        let Some(pipe) = self.pipes.get_mut(&id) else { return };
+        let inbox = &mut pipe.ends[end].inbox;
+        let keep = fate.between(0, inbox.len() as u64) as usize;
+        // The opening of the connection was seen by the kernel: it is not lost.
+        let keep = keep.max(usize::from(matches!(inbox.front(), Some((_, Packet::Open)))));
+        inbox.truncate(keep);
+    }
+
+    fn tell_of_break(&mut self, id: u64, end: usize, fate: &mut Rng, now: u64, queue: &mut Queue<Occur>) {
+        let mut at = now + self.delay(fate, false);
+        if self.roll(fate, self.options.half_open) {
+            self.count("half-open connections");
+            if fate.chance(500_000) {
+                return;
+            }
+            at += fate.magnitude(1_000, 10_000_000);
+        }
+        self.put(id, end, at, Packet::Fin, now, queue);
+    }
+
+    /// Drops a connection that nobody holds any more.
+    fn forget(&mut self, id: u64) {
+        if self.pipes.get(&id).is_some_and(|pipe| pipe.ends.iter().all(|end| !end.open)) {
+            if let Some(pipe) = self.pipes.remove(&id) {
+                for end in pipe.ends {
+                    self.by_conn.remove(&end.conn);
+                }
+            }
+        }
+    }
+
+    fn release(&mut self, from: NodeId, to: NodeId, now: u64, queue: &mut Queue<Occur>) {
+        for (id, pipe) in &mut self.pipes {
+            for end in 0..2 {
+                if pipe.ends[end].node != to || pipe.ends[1 - end].node != from {
+                    continue;
+                }
+                let held = &mut pipe.ends[end];
+                if let (false, Some((due, _))) = (held.scheduled, held.inbox.front()) {
+                    held.scheduled = true;
+                    queue.push((*due).max(now), Occur::Arrive { pipe: *id, end });
+                }
+            }
+        }
+    }
+
+    fn fate(&mut self, kind: Kind, from: NodeId, to: NodeId) -> Rng {
+        let key = (kind as u64, from.get(), to.get());
+        let counter = self.counters.entry(key).or_default();
+        *counter += 1;
+        let link = (u64::from(from.get()) << 32) | u64::from(to.get());
+        self.rng.split(kind as u64).split(link).split(*counter)
+    }
+
+    fn roll(&self, fate: &mut Rng, ppm: u32) -> bool {
+        fate.chance(ppm) && !self.calm
+    }
+
+    fn delay(&self, fate: &mut Rng, datagram: bool) -> u64 {
+        let options = &self.options;
+        let ordinary = fate.between(options.latency_min, options.latency_max);
+        if !self.roll(fate, options.slow) {
+            return ordinary;
+        }
+        // A stream that is slow for too long counts as broken, datagrams may take for ever.
+        let most = if datagram { options.slow_max } else { options.slow_max / 5 };
+        ordinary + fate.magnitude(1_000, most.max(1_001))
+    }
+
+    fn link(&self, from: NodeId, to: NodeId) -> usize {
+        from.get() as usize * self.nodes + to.get() as usize
+    }
+
+    /// Counts a fault of chance.
+    fn count(&mut self, what: &'static str) {
+        *self.counts.entry(what).or_default() += 1;
+    }
+}

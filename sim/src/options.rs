@@ -1,0 +1,371 @@
+//! From a seed to a mix of circumstances: some faults off altogether, the rest at wildly different
+//! rates, limits now generous, now tiny. Randomised circumstances find what average ones hide.
+
+use crate::dice::{Dice, Stream, stream};
+use serde::{Deserialize, Serialize};
+use zabkeeper_core::config::{Config, Limits, Timeouts};
+use zabkeeper_core::ids::NodeId;
+use zabkeeper_core::rng::Rng;
+use zabkeeper_core::time::Micros;
+
+/// The circumstances of a run that hold from its start to the quiet period. Times in microseconds,
+/// chances in parts of a million.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Options {
+    /// How many voters.
+    pub nodes: u32,
+    /// How long faults last.
+    pub duration: u64,
+    /// The network.
+    pub net: NetOptions,
+    /// The disks.
+    pub disk: DiskOptions,
+    /// Each clock runs up to this many millionths fast or slow.
+    pub drift_ppm: u32,
+    /// Timers fire late by up to this.
+    pub tick_late: u64,
+    /// The core's timeouts.
+    pub timeouts: TimeoutOptions,
+    /// The core's limits.
+    pub limits: LimitOptions,
+    /// Every message goes through the production codec and back.
+    pub codec: bool,
+}
+
+/// Chances on the network.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct NetOptions {
+    /// The least delay of a message.
+    pub latency_min: u64,
+    /// The ordinary delay is up to this.
+    pub latency_max: u64,
+    /// Chance that a message is slow.
+    pub slow: u32,
+    /// A slow message takes up to this.
+    pub slow_max: u64,
+    /// Chance that a datagram is lost.
+    pub lose: u32,
+    /// Chance that a datagram comes twice.
+    pub twice: u32,
+    /// Chance that sending a datagram brings back one of long ago.
+    pub replay: u32,
+    /// Chance that a datagram arrives with flipped or missing bytes.
+    pub corrupt: u32,
+    /// Chance, per message, that its connection breaks there.
+    pub cut: u32,
+    /// Chance that one side of a broken connection hears of it late or never.
+    pub half_open: u32,
+    /// Chance that a connection attempt is refused.
+    pub refuse: u32,
+}
+
+/// Chances on the disk.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct DiskOptions {
+    /// The least duration of a flush.
+    pub flush_min: u64,
+    /// The ordinary duration is up to this.
+    pub flush_max: u64,
+    /// Chance that a flush is slow.
+    pub slow: u32,
+    /// A slow flush takes up to this.
+    pub slow_max: u64,
+    /// How many operations one flush covers at most.
+    pub batch: u64,
+}
+
+/// The core's timeouts, see [`Timeouts`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the fields are those of the core's Timeouts")]
+pub struct TimeoutOptions {
+    pub resend_min: u64,
+    pub resend_max: u64,
+    pub finalize: u64,
+    pub init: u64,
+    pub sync: u64,
+    pub ping: u64,
+    pub redial: u64,
+    pub disk: u64,
+}
+
+/// The core's limits, see [`Limits`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the fields are those of the core's Limits")]
+pub struct LimitOptions {
+    pub retain_bytes: usize,
+    pub retain_entries: usize,
+    pub message_bytes: usize,
+    pub window_bytes: usize,
+    pub window_chunks: u64,
+    pub pending_requests: usize,
+    pub pending_bytes: usize,
+    pub command_bytes: usize,
+    pub counter_max: u64,
+}
+
+/// How often what goes wrong, and what clients do; shapes the plan and is not needed afterwards.
+/// Gaps are means in microseconds, 0 for never.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Swarm {
+    /// The circumstances.
+    pub options: Options,
+    /// Between crashes of one process.
+    pub crash_gap: u64,
+    /// Between crashes in the middle of a step.
+    pub crash_in_step_gap: u64,
+    /// Between power cuts of everything.
+    pub power_cut_gap: u64,
+    /// Between pauses of a process.
+    pub pause_gap: u64,
+    /// Between partitions.
+    pub partition_gap: u64,
+    /// Between breaks of all connections of two nodes.
+    pub break_gap: u64,
+    /// Between stalls of a disk.
+    pub stall_gap: u64,
+    /// Between failing writes.
+    pub disk_fail_gap: u64,
+    /// Between wiped disks, of which at most a minority is.
+    pub wipe_gap: u64,
+    /// Between steps of the wall clock.
+    pub wall_gap: u64,
+    /// Between faults that strike at a chosen step of the protocol.
+    pub ambush_gap: u64,
+    /// How many clients.
+    pub clients: u64,
+    /// How many keys they share.
+    pub keys: u64,
+    /// Between two requests of one client.
+    pub request_gap: u64,
+    /// How long a client waits at most.
+    pub patience: u64,
+    /// Weights of Set, Add, Delete, linearizable Get, local Get.
+    pub mix: [u32; 5],
+    /// The longest value in bytes.
+    pub value_max: u64,
+}
+
+impl Swarm {
+    /// The swarm that a seed means.
+    pub fn draw(seed: u64) -> Self {
+        let mut rng = stream(seed, Stream::Options);
+        let rng = &mut rng;
+        let nodes = *rng.pick(&[1, 2, 3, 3, 3, 3, 3, 4, 5, 5, 5]);
+        let duration = rng.magnitude(2_000_000, 40_000_000);
+        let timeouts = draw_timeouts(rng);
+        let options = Options {
+            nodes,
+            duration,
+            net: draw_net(rng, &timeouts),
+            disk: draw_disk(rng, &timeouts),
+            drift_ppm: if rng.chance(500_000) { 50_000 } else { 0 },
+            tick_late: if rng.chance(500_000) { rng.magnitude(10, 20_000) } else { 0 },
+            timeouts,
+            limits: draw_limits(rng),
+            codec: rng.chance(250_000),
+        };
+        let mut gap = |on: u32, low: u64, high: u64| {
+            if rng.chance(on) { rng.magnitude(low, high) } else { 0 }
+        };
+        Self {
+            crash_gap: gap(600_000, 300_000, 20_000_000),
+            crash_in_step_gap: gap(600_000, 200_000, 10_000_000),
+            power_cut_gap: gap(250_000, 1_000_000, 20_000_000),
+            pause_gap: gap(400_000, 500_000, 20_000_000),
+            partition_gap: gap(500_000, 300_000, 20_000_000),
+            break_gap: gap(400_000, 200_000, 10_000_000),
+            stall_gap: gap(300_000, 500_000, 20_000_000),
+            disk_fail_gap: gap(200_000, 1_000_000, 20_000_000),
+            wipe_gap: gap(100_000, 5_000_000, 40_000_000),
+            wall_gap: gap(200_000, 1_000_000, 20_000_000),
+            ambush_gap: gap(600_000, 200_000, 10_000_000),
+            clients: rng.between(1, 6),
+            keys: rng.between(1, 8),
+            request_gap: rng.magnitude(4_000, 400_000).max(duration / 300),
+            patience: rng.magnitude(50_000, 5_000_000),
+            mix: [
+                10,
+                rng.between(0, 6) as u32,
+                rng.between(0, 6) as u32,
+                rng.between(0, 10) as u32,
+                rng.between(0, 6) as u32,
+            ],
+            value_max: rng.magnitude(8, 400),
+            options,
+        }
+    }
+}
+
+fn draw_timeouts(rng: &mut Rng) -> TimeoutOptions {
+    let default = TimeoutOptions::from(&Timeouts::default());
+    match rng.weighted(&[4, 3, 2]) {
+        0 => default,
+        // Everything faster, so that a run holds more elections.
+        1 => {
+            let by = rng.between(2, 6);
+            TimeoutOptions {
+                resend_min: default.resend_min / by,
+                resend_max: default.resend_max / by,
+                finalize: default.finalize / by,
+                init: default.init / by,
+                sync: default.sync / by,
+                ping: default.ping / by,
+                redial: default.redial / by,
+                disk: default.disk / by,
+            }
+        }
+        _ => TimeoutOptions {
+            finalize: rng.magnitude(1_000, 200_000),
+            init: rng.magnitude(800_000, 6_000_000),
+            disk: rng.magnitude(1_000_000, 10_000_000),
+            ..default
+        },
+    }
+}
+
+fn draw_net(rng: &mut Rng, timeouts: &TimeoutOptions) -> NetOptions {
+    let latency_min = rng.magnitude(20, 1_000);
+    // Sometimes so slow that a round trip is a good part of the timeouts.
+    let latency_max = match rng.weighted(&[5, 2]) {
+        0 => rng.magnitude(latency_min, 8_000),
+        _ => rng.magnitude(latency_min, timeouts.sync / 6),
+    };
+    let mut rate = |on: u32, high: u64| {
+        if rng.chance(on) { rng.magnitude(100, high) as u32 } else { 0 }
+    };
+    NetOptions {
+        latency_min,
+        latency_max,
+        slow: rate(400_000, 50_000),
+        lose: rate(600_000, 400_000),
+        twice: rate(500_000, 300_000),
+        replay: rate(400_000, 300_000),
+        corrupt: rate(300_000, 100_000),
+        cut: rate(500_000, 20_000),
+        half_open: rate(500_000, 1_000_000),
+        refuse: rate(300_000, 500_000),
+        slow_max: rng.magnitude(50_000, 10_000_000),
+    }
+}
+
+fn draw_disk(rng: &mut Rng, timeouts: &TimeoutOptions) -> DiskOptions {
+    let flush_min = rng.magnitude(10, 2_000);
+    DiskOptions {
+        flush_min,
+        flush_max: rng.magnitude(flush_min, 40_000),
+        slow: if rng.chance(400_000) { rng.magnitude(100, 50_000) as u32 } else { 0 },
+        slow_max: rng.magnitude(50_000, timeouts.disk * 2),
+        batch: rng.magnitude(1, 1_000),
+    }
+}
+
+fn draw_limits(rng: &mut Rng) -> LimitOptions {
+    let default = LimitOptions::from(&Limits::default());
+    let tiny = |rng: &mut Rng| rng.chance(400_000);
+    LimitOptions {
+        retain_entries: if tiny(rng) { rng.magnitude(1, 60) as usize } else { default.retain_entries },
+        retain_bytes: if tiny(rng) { rng.magnitude(200, 20_000) as usize } else { default.retain_bytes },
+        message_bytes: if tiny(rng) { rng.magnitude(100, 4_000) as usize } else { default.message_bytes },
+        window_bytes: if tiny(rng) { rng.magnitude(600, 8_000) as usize } else { default.window_bytes },
+        window_chunks: if tiny(rng) { rng.between(1, 3) } else { default.window_chunks },
+        pending_requests: if tiny(rng) { rng.between(2, 8) as usize } else { default.pending_requests },
+        pending_bytes: default.pending_bytes,
+        command_bytes: if tiny(rng) { 300 } else { default.command_bytes },
+        counter_max: if tiny(rng) { rng.between(20, 80) } else { default.counter_max },
+    }
+}
+
+impl From<&Timeouts> for TimeoutOptions {
+    fn from(from: &Timeouts) -> Self {
+        Self {
+            resend_min: from.resend_min.get(),
+            resend_max: from.resend_max.get(),
+            finalize: from.finalize.get(),
+            init: from.init.get(),
+            sync: from.sync.get(),
+            ping: from.ping.get(),
+            redial: from.redial.get(),
+            disk: from.disk.get(),
+        }
+    }
+}
+
+impl From<&Limits> for LimitOptions {
+    fn from(from: &Limits) -> Self {
+        Self {
+            retain_bytes: from.retain_bytes,
+            retain_entries: from.retain_entries,
+            message_bytes: from.message_bytes,
+            window_bytes: from.window_bytes,
+            window_chunks: from.window_chunks,
+            pending_requests: from.pending_requests,
+            pending_bytes: from.pending_bytes,
+            command_bytes: from.command_bytes,
+            counter_max: from.counter_max,
+        }
+    }
+}
+
+impl Options {
+    /// A quiet world: default timeouts and limits, a fast network and disk, no fault of chance.
+    pub fn calm(nodes: u32) -> Self {
+        Self {
+            nodes,
+            duration: 0,
+            net: NetOptions {
+                latency_min: 100,
+                latency_max: 400,
+                slow: 0,
+                slow_max: 0,
+                lose: 0,
+                twice: 0,
+                replay: 0,
+                corrupt: 0,
+                cut: 0,
+                half_open: 0,
+                refuse: 0,
+            },
+            disk: DiskOptions {
+                flush_min: 100,
+                flush_max: 400,
+                slow: 0,
+                slow_max: 0,
+                batch: 1_000,
+            },
+            drift_ppm: 0,
+            tick_late: 0,
+            timeouts: TimeoutOptions::from(&Timeouts::default()),
+            limits: LimitOptions::from(&Limits::default()),
+            codec: false,
+        }
+    }
+
+    /// The core's configuration for a node.
+    pub fn config(&self, node: NodeId) -> Config {
+        let mut config = Config::new(node);
+        let t = &self.timeouts;
+        config.timeouts = Timeouts {
+            resend_min: Micros::new(t.resend_min),
+            resend_max: Micros::new(t.resend_max),
+            finalize: Micros::new(t.finalize),
+            init: Micros::new(t.init),
+            sync: Micros::new(t.sync),
+            ping: Micros::new(t.ping),
+            redial: Micros::new(t.redial),
+            disk: Micros::new(t.disk),
+        };
+        let l = &self.limits;
+        config.limits = Limits {
+            retain_bytes: l.retain_bytes,
+            retain_entries: l.retain_entries,
+            message_bytes: l.message_bytes,
+            window_bytes: l.window_bytes,
+            window_chunks: l.window_chunks,
+            pending_requests: l.pending_requests,
+            pending_bytes: l.pending_bytes,
+            command_bytes: l.command_bytes,
+            counter_max: l.counter_max,
+        };
+        config
+    }
+}

@@ -1,0 +1,341 @@
+//! An explicit list of everything that will go wrong and everything that clients will ask. A run
+//! is a function of its plan alone, so a plan can be kept, edited, shrunk and replayed.
+
+use crate::dice::{Dice, Stream, stream};
+use crate::options::{Options, Swarm};
+use serde::{Deserialize, Serialize};
+use zabkeeper_core::rng::Rng;
+
+/// A run, written down.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Plan {
+    /// Decides what the plan leaves open: the fate of each message and flush.
+    pub seed: u64,
+    /// The planted bug, if any, by its number in `docs/simulation.md`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mutant: Option<String>,
+    /// The circumstances.
+    pub options: Options,
+    /// What goes wrong when.
+    pub faults: Vec<Planned>,
+    /// What clients ask when, ascending by time.
+    pub ops: Vec<Op>,
+}
+
+/// A fault and when it strikes.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Planned {
+    /// The time in microseconds.
+    pub at: u64,
+    /// If given, it waits from then on for the first [`Note`] of this name at any node.
+    ///
+    /// [`Note`]: zabkeeper_core::note::Note
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on: Option<String>,
+    /// What goes wrong.
+    pub fault: Fault,
+}
+
+/// What can go wrong at a time. Nodes are numbered from 1; 0 is the node that made the note waited
+/// for, or else the newest leader. Spans are in microseconds.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the fields are nodes and spans as described")]
+pub enum Fault {
+    /// The machine loses power and comes back after a while.
+    Crash { node: u32, down: u64 },
+    /// As above, in the middle of a step: after so many of its actions are done.
+    CrashInStep { node: u32, actions: u32, down: u64 },
+    /// All machines lose power at once; each comes back within this time.
+    PowerCut { down: u64 },
+    /// The process stops and goes on later, with everything that came in the meantime.
+    Pause { node: u32, lasts: u64 },
+    /// Nothing reaches the node, or nothing leaves it, or both.
+    Isolate { node: u32, inbound: bool, outbound: bool, lasts: u64 },
+    /// Nothing goes from the first to the second of each pair.
+    Cut { links: Vec<(u32, u32)>, lasts: u64 },
+    /// All connections between the two break.
+    Break { a: u32, b: u32 },
+    /// The disk completes nothing for a while.
+    DiskStall { node: u32, lasts: u64 },
+    /// The next flush fails: the process ends, and somebody starts it again after a while.
+    DiskFail { node: u32 },
+    /// The machine comes back with an empty disk.
+    Wipe { node: u32, down: u64 },
+    /// The wall clock jumps.
+    WallStep { node: u32, millis: i64 },
+}
+
+impl Fault {
+    /// Its class, for counting and for dropping whole classes.
+    pub fn class(&self) -> &'static str {
+        match self {
+            Self::Crash { .. } => "crash",
+            Self::CrashInStep { .. } => "crash in a step",
+            Self::PowerCut { .. } => "power cut",
+            Self::Pause { .. } => "pause",
+            Self::Isolate { .. } => "isolation",
+            Self::Cut { .. } => "partition",
+            Self::Break { .. } => "broken connections",
+            Self::DiskStall { .. } => "disk stall",
+            Self::DiskFail { .. } => "disk failure",
+            Self::Wipe { .. } => "wiped disk",
+            Self::WallStep { .. } => "wall clock step",
+        }
+    }
+}
+
+/// A client's request.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Op {
+    /// When, in microseconds.
+    pub at: u64,
+    /// Which client.
+    pub client: u32,
+    /// Which node it asks.
+    pub node: u32,
+    /// What.
+    pub kind: OpKind,
+    /// Which key.
+    pub key: u32,
+    /// How many bytes of value, for writes.
+    pub size: u32,
+    /// How long it waits, in microseconds.
+    pub patience: u64,
+}
+
+/// What a client asks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the names of the commands")]
+pub enum OpKind {
+    Set,
+    Add,
+    Delete,
+    /// A linearizable read.
+    Get,
+    /// A read of the node's own state.
+    Peek,
+}
+
+impl OpKind {
+    /// True if it changes something.
+    pub fn is_write(self) -> bool {
+        matches!(self, Self::Set | Self::Add | Self::Delete)
+    }
+}
+
+/// Steps of the protocol at which a fault likes to strike, by the names of their notes.
+const AMBUSHES: [&str; 12] = [
+    "Elected",
+    "EpochProposed",
+    "EpochAccepted",
+    "SyncPlanned",
+    "Truncated",
+    "Installed",
+    "Established",
+    "Serving",
+    "FollowerReady",
+    "SteppedDown",
+    "MembershipCommitted",
+    "Pruned",
+];
+
+impl Plan {
+    /// The plan that a seed means.
+    pub fn draw(seed: u64) -> Self {
+        Self::from_swarm(seed, &Swarm::draw(seed))
+    }
+
+    /// The plan that a seed means under these options.
+    pub fn from_swarm(seed: u64, swarm: &Swarm) -> Self {
+        let mut faults = draw_faults(&stream(seed, Stream::Faults), swarm);
+        faults.sort_by_key(|planned| planned.at);
+        let mut ops = draw_ops(&stream(seed, Stream::Workload), swarm);
+        ops.sort_by_key(|op| op.at);
+        Self {
+            seed,
+            mutant: None,
+            options: swarm.options.clone(),
+            faults,
+            ops,
+        }
+    }
+}
+
+/// The stream of the ambushes, behind those of the classes.
+const AMBUSH_STREAM: u64 = 100;
+
+/// Draws each class from its own stream.
+fn draw_faults(rng: &Rng, swarm: &Swarm) -> Vec<Planned> {
+    let nodes = u64::from(swarm.options.nodes);
+    let mut faults = Vec::new();
+    type Draw = fn(&mut Rng, u64) -> Fault;
+    let classes: [(u64, Draw); 10] = [
+        (swarm.crash_gap, draw_crash),
+        (swarm.crash_in_step_gap, draw_crash_in_step),
+        (swarm.power_cut_gap, |rng, _| Fault::PowerCut { down: rng.magnitude(1_000, 2_000_000) }),
+        (swarm.pause_gap, |rng, nodes| Fault::Pause {
+            node: node(rng, nodes),
+            lasts: rng.magnitude(1_000, 10_000_000),
+        }),
+        (swarm.partition_gap, draw_partition),
+        (swarm.break_gap, |rng, nodes| Fault::Break {
+            a: node(rng, nodes),
+            b: rng.between(1, nodes) as u32,
+        }),
+        (swarm.stall_gap, |rng, nodes| Fault::DiskStall {
+            node: node(rng, nodes),
+            lasts: rng.magnitude(10_000, 20_000_000),
+        }),
+        (swarm.disk_fail_gap, |rng, nodes| Fault::DiskFail { node: node(rng, nodes) }),
+        (swarm.wipe_gap, |rng, nodes| Fault::Wipe {
+            node: node(rng, nodes),
+            down: rng.magnitude(1_000, 2_000_000),
+        }),
+        (swarm.wall_gap, |rng, nodes| Fault::WallStep {
+            node: node(rng, nodes),
+            millis: rng.between(0, 7_200_000) as i64 - 3_600_000,
+        }),
+    ];
+    for (class, (gap, draw)) in classes.into_iter().enumerate() {
+        let mut rng = rng.split(class as u64);
+        for at in times(&mut rng, gap, swarm.options.duration) {
+            let fault = draw(&mut rng, nodes);
+            faults.push(Planned { at, on: None, fault });
+        }
+    }
+    let mut rng = rng.split(AMBUSH_STREAM);
+    for at in times(&mut rng, swarm.ambush_gap, swarm.options.duration) {
+        let on = Some((*rng.pick(&AMBUSHES)).to_string());
+        let fault = draw_ambush(&mut rng);
+        faults.push(Planned { at, on, fault });
+    }
+    faults
+}
+
+fn times(rng: &mut Rng, gap: u64, duration: u64) -> Vec<u64> {
+    let mut at = 0;
+    let mut times = Vec::new();
+    while gap > 0 {
+        at += rng.between(1, 2 * gap);
+        if at >= duration || times.len() >= 200 {
+            break;
+        }
+        times.push(at);
+    }
+    times
+}
+
+/// Any node, now and then the leader on purpose.
+fn node(rng: &mut Rng, nodes: u64) -> u32 {
+    if rng.chance(300_000) { 0 } else { rng.between(1, nodes) as u32 }
+}
+
+fn draw_crash(rng: &mut Rng, nodes: u64) -> Fault {
+    Fault::Crash { node: node(rng, nodes), down: rng.magnitude(100, 5_000_000) }
+}
+
+fn draw_crash_in_step(rng: &mut Rng, nodes: u64) -> Fault {
+    Fault::CrashInStep {
+        node: node(rng, nodes),
+        actions: rng.between(0, 4) as u32,
+        down: rng.magnitude(100, 2_000_000),
+    }
+}
+
+fn draw_ambush(rng: &mut Rng) -> Fault {
+    let lasts = rng.magnitude(1_000, 4_000_000);
+    match rng.weighted(&[5, 2, 3, 2, 1, 1]) {
+        0 => Fault::CrashInStep { node: 0, actions: rng.between(0, 5) as u32, down: lasts },
+        1 => Fault::Crash { node: 0, down: lasts },
+        2 => {
+            let (inbound, outbound) = *rng.pick(&[(true, true), (true, false), (false, true)]);
+            Fault::Isolate { node: 0, inbound, outbound, lasts }
+        }
+        3 => Fault::DiskStall { node: 0, lasts },
+        4 => Fault::Pause { node: 0, lasts },
+        _ => Fault::PowerCut { down: lasts },
+    }
+}
+
+fn draw_partition(rng: &mut Rng, nodes: u64) -> Fault {
+    let lasts = rng.magnitude(10_000, 10_000_000);
+    let mut side: Vec<u32> = (1..=nodes as u32).collect();
+    rng.shuffle(&mut side);
+    let split = rng.between(1, nodes.max(2) - 1) as usize;
+    let (left, right) = side.split_at(split.min(side.len()));
+    let pairs = |from: &[u32], to: &[u32]| -> Vec<(u32, u32)> {
+        from.iter().flat_map(|a| to.iter().map(move |b| (*a, *b))).collect()
+    };
+    let links = match rng.weighted(&[4, 2, 2, 2]) {
+        // Two halves that do not hear each other.
+        0 => [pairs(left, right), pairs(right, left)].concat(),
+        // One half hears, the other does not.
+        1 => pairs(left, right),
+        // Two halves and a bridge that hears both.
+        2 => {
+            let left = left.get(1..).unwrap_or_default();
+            [pairs(left, right), pairs(right, left)].concat()
+        }
+        // Each direction of each link by the toss of a coin.
+        _ => pairs(&side, &side).into_iter().filter(|_| rng.chance(400_000)).collect(),
+    };
+    match rng.weighted(&[3, 1]) {
+        0 => Fault::Cut { links, lasts },
+        _ => {
+            let (inbound, outbound) = *rng.pick(&[(true, true), (true, false), (false, true)]);
+            Fault::Isolate { node: node(rng, nodes), inbound, outbound, lasts }
+        }
+    }
+}
+
+fn draw_ops(rng: &Rng, swarm: &Swarm) -> Vec<Op> {
+    let mut ops = Vec::new();
+    for client in 1..=swarm.clients {
+        let mut rng = rng.split(client);
+        // A client stays with a node for a while.
+        let mut node = rng.between(1, u64::from(swarm.options.nodes)) as u32;
+        for at in times(&mut rng, swarm.request_gap, swarm.options.duration) {
+            if rng.chance(100_000) {
+                node = rng.between(1, u64::from(swarm.options.nodes)) as u32;
+            }
+            let kinds = [OpKind::Set, OpKind::Add, OpKind::Delete, OpKind::Get, OpKind::Peek];
+            let kind = kinds[rng.weighted(&swarm.mix)];
+            let key = rng.between(1, swarm.keys) as u32;
+            let size = rng.between(0, swarm.value_max) as u32;
+            // Now and then several at once.
+            let burst = if rng.chance(50_000) { rng.between(2, 12) } else { 1 };
+            for _ in 0..burst {
+                ops.push(Op {
+                    at,
+                    client: client as u32,
+                    node,
+                    kind,
+                    key,
+                    size,
+                    patience: swarm.patience,
+                });
+            }
+        }
+    }
+    ops
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_survives_its_json() {
+        for seed in 0..50 {
+            let plan = Plan::draw(seed);
+            let text = serde_json::to_string(&plan).expect("plans are plain data");
+            assert_eq!(serde_json::from_str::<Plan>(&text).expect("its own text"), plan);
+        }
+    }
+
+    #[test]
+    fn the_same_seed_means_the_same_plan() {
+        assert_eq!(Plan::draw(7), Plan::draw(7));
+        assert_ne!(Plan::draw(7), Plan::draw(8));
+    }
+}

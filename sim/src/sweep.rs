@@ -1,0 +1,95 @@
+//! Many seeds, on several threads. Each run is a world of its own; threads share nothing but the
+//! counter of seeds and the list of results.
+
+use crate::plan::Plan;
+use crate::run::{Report, run};
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+/// The sum of many runs.
+#[derive(Clone, Debug, Default)]
+pub struct Summary {
+    /// Runs done.
+    pub seeds: u64,
+    /// Steps of processes.
+    pub steps: u64,
+    /// Virtual time in microseconds.
+    pub time: u64,
+    /// Committed entries.
+    pub committed: u64,
+    /// Leaders established.
+    pub reigns: u64,
+    /// How often each transition and fault was seen.
+    pub marks: BTreeMap<String, u64>,
+    /// The runs that failed, by seed; of each invariant only the first few are kept.
+    pub failures: BTreeMap<u64, Report>,
+    /// How many runs failed.
+    pub failed: u64,
+}
+
+/// How many failures of one invariant a summary keeps.
+const KEPT: usize = 3;
+
+impl Summary {
+    fn add(&mut self, mut report: Report) {
+        self.seeds += 1;
+        self.steps += report.steps;
+        self.time += report.time;
+        self.committed += report.committed as u64;
+        self.reigns += report.reigns as u64;
+        for (mark, count) in std::mem::take(&mut report.marks) {
+            *self.marks.entry(mark).or_default() += count;
+        }
+        let Some(violation) = &report.violation else { return };
+        self.failed += 1;
+        let same = self.failures.values().filter_map(|kept| kept.violation.as_ref());
+        if same.filter(|kept| kept.invariant == violation.invariant).count() < KEPT {
+            self.failures.insert(report.seed, report);
+        }
+    }
+}
+
+/// What a sweep runs.
+#[derive(Clone, Debug)]
+pub struct Sweep {
+    /// The first seed.
+    pub from: u64,
+    /// How many.
+    pub seeds: u64,
+    /// On how many threads.
+    pub jobs: usize,
+    /// Stop after so many failures; 0 for never.
+    pub stop_after: u64,
+}
+
+/// Runs the seeds. `make` turns a seed into its plan; `progress` sees the sum after each run.
+pub fn sweep(
+    sweep: &Sweep,
+    make: impl Fn(u64) -> Plan + Sync,
+    progress: impl Fn(&Summary) + Sync,
+) -> Summary {
+    let next = AtomicU64::new(sweep.from);
+    let stop = AtomicBool::new(false);
+    let total = Mutex::new(Summary::default());
+    std::thread::scope(|scope| {
+        for _ in 0..sweep.jobs.max(1) {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed - sweep.from >= sweep.seeds || stop.load(Ordering::Relaxed) {
+                        break;
+                    }
+                    let report = run(&make(seed), false);
+                    let Ok(mut sum) = total.lock() else { break };
+                    sum.add(report);
+                    if sweep.stop_after > 0 && sum.failed >= sweep.stop_after {
+                        stop.store(true, Ordering::Relaxed);
+                    }
+                    progress(&sum);
+                }
+            });
+        }
+    });
+    total.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)
+}

@@ -1,0 +1,767 @@
+//! The world: one queue of everything that will happen, one thread, virtual time.
+
+use crate::check::{Check, Checks, Violation, client, linear};
+use crate::clients::{Clients, Ending};
+use crate::codec;
+use crate::dice::{Dice, Stream, stream};
+use crate::disk::{Completion, DiskOp};
+use crate::host::{Host, Process};
+use crate::liveness::Quiet;
+use crate::net::{Net, Packet};
+use crate::plan::{Fault, Plan};
+use crate::queue::Queue;
+use crate::trace::{Trace, What};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use zabkeeper_core::error::HaltReason;
+use zabkeeper_core::event::{Action, Event};
+use zabkeeper_core::ids::{Incarnation, NodeId, Ticket};
+use zabkeeper_core::message::{RefuseReason, Vote};
+use zabkeeper_core::quorum::{Member, Membership};
+use zabkeeper_core::replica::{ClientRequest, Input, Outputs, Replica, Reply};
+use zabkeeper_core::storage::{Base, Identity};
+use zabkeeper_core::time::Micros;
+use zabkeeper_core::tree::{Query, Tree};
+
+/// Something that will happen.
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "the fields are those of the thing that happens")]
+pub enum Occur {
+    /// A process starts, if this is still its turn.
+    Start { node: NodeId, boot: u64 },
+    /// A timer fires.
+    Timer { node: NodeId, boot: u64, at: u64 },
+    /// A flush ends.
+    Flushed { node: NodeId, boot: u64 },
+    /// A datagram arrives.
+    Datagram { to: NodeId, vote: Vote },
+    /// A damaged datagram arrives.
+    Damaged { to: NodeId, vote: Vote, seed: u64 },
+    /// A connection attempt arrives.
+    Dial { from: NodeId, boot: u64, to: NodeId, refused: bool, patience: u64 },
+    /// A connection attempt has failed.
+    DialFailed { from: NodeId, boot: u64, to: NodeId },
+    /// The next packet of a connection arrives.
+    Arrive { pipe: u64, end: usize },
+    /// A fault of the plan strikes.
+    Strike(usize),
+    /// A fault that waited for a transition of this node strikes.
+    Ambush { node: NodeId, fault: Box<Fault> },
+    /// What a fault cut is healed.
+    Heal(Vec<(NodeId, NodeId)>),
+    /// A paused process goes on.
+    Resume { node: NodeId, boot: u64 },
+    /// Clients ask: calls of the same client, node and time.
+    Ask(Vec<usize>),
+    /// The requests arrive at the node.
+    Request(Vec<usize>),
+    /// An answer arrives at the client.
+    Answer { call: usize, ending: Box<Ending> },
+    /// A client waits no longer.
+    GiveUp { call: usize },
+    /// The faults end.
+    Quiet,
+    /// A look at whether the cluster has recovered.
+    Look,
+}
+
+/// A running simulation.
+#[derive(Debug)]
+pub struct World {
+    /// The plan.
+    pub plan: Plan,
+    /// The machines, by number.
+    pub hosts: Vec<Host>,
+    /// The network.
+    pub net: Net,
+    /// The clients.
+    pub clients: Clients,
+    /// The checkers.
+    pub checks: Checks,
+    /// What happened.
+    pub trace: Trace,
+    /// How often each transition and fault was seen.
+    pub marks: BTreeMap<String, u64>,
+    /// The virtual time in microseconds.
+    pub now: u64,
+    pub(crate) queue: Queue<Occur>,
+    pub(crate) quiet: Option<Quiet>,
+    /// Planned faults that wait for a transition, by index.
+    pub(crate) armed: Vec<usize>,
+    membership: Arc<Membership>,
+    tickets: u64,
+    next_disk: u64,
+    finished: bool,
+}
+
+/// Steps without any virtual time passing that count as a livelock.
+const STEPS_AT_ONE_TIME: u64 = 100_000;
+
+/// The stream of a disk's flushes, apart from that of its crashes.
+const FLUSHES: u64 = u64::MAX;
+
+/// States that the search for a linear order may visit per key.
+const LINEAR_BUDGET: usize = 20_000;
+
+impl World {
+    /// The world of a plan, before anything has happened. With `keep` the trace keeps its text.
+    pub fn new(plan: Plan, keep: bool) -> Self {
+        let (seed, nodes) = (plan.seed, plan.options.nodes);
+        let members = (1..=nodes).map(|id| {
+            let member = Member {
+                voter: true,
+                incarnation: None,
+                election_addr: format!("e{id}"),
+                message_addr: format!("m{id}"),
+            };
+            (NodeId::new(id), member)
+        });
+        let membership = Arc::new(Membership::new(Default::default(), members.collect()));
+        let mut world = Self {
+            hosts: Vec::new(),
+            net: Net::new(seed, nodes, plan.options.net.clone()),
+            clients: Clients::new(&plan.ops),
+            checks: Checks::default(),
+            trace: Trace::new(keep),
+            marks: BTreeMap::new(),
+            now: 0,
+            queue: Queue::default(),
+            quiet: None,
+            armed: Vec::new(),
+            membership,
+            tickets: 0,
+            next_disk: 1,
+            finished: false,
+            plan,
+        };
+        world.populate();
+        world
+    }
+
+    fn populate(&mut self) {
+        let (seed, nodes) = (self.plan.seed, self.plan.options.nodes);
+        let mutant = self.plan.mutant.as_deref().and_then(crate::mutants::by_name);
+        for id in 1..=nodes {
+            let (identity, base) = self.blank_disk(NodeId::new(id));
+            let mut host = Host::new(seed, identity, base, &self.plan.options);
+            host.config.mutant = mutant;
+            self.queue.push(host.rng.between(0, 200_000), Occur::Start {
+                node: host.id,
+                boot: 0,
+            });
+            self.hosts.push(host);
+        }
+        for (index, planned) in self.plan.faults.iter().enumerate() {
+            self.queue.push(planned.at, Occur::Strike(index));
+        }
+        let mut group: Vec<usize> = Vec::new();
+        let key = |id: usize| {
+            let op = &self.plan.ops[id];
+            (op.at, op.client, op.node)
+        };
+        for id in 0..self.plan.ops.len() {
+            if group.first().is_some_and(|first| key(*first) != key(id)) {
+                self.queue.push(key(group[0]).0, Occur::Ask(std::mem::take(&mut group)));
+            }
+            group.push(id);
+        }
+        if let Some(first) = group.first() {
+            self.queue.push(key(*first).0, Occur::Ask(group));
+        }
+        self.queue.push(self.plan.options.duration, Occur::Quiet);
+    }
+
+    /// A new disk for a node.
+    pub(crate) fn blank_disk(&mut self, node: NodeId) -> (Identity, Base) {
+        let incarnation = Incarnation::new(self.next_disk);
+        self.next_disk += 1;
+        let identity = Identity {
+            cluster: self.membership.cluster_id(),
+            node,
+            incarnation,
+        };
+        let base = Base {
+            at: Default::default(),
+            membership: self.membership.clone(),
+        };
+        (identity, base)
+    }
+
+    /// Runs to the end of the plan and of the quiet period after it.
+    pub fn run(&mut self) -> Check {
+        let mut at_once = 0;
+        while !self.finished {
+            let before = self.now;
+            if !self.advance()? {
+                break;
+            }
+            at_once = if self.now > before { 0 } else { at_once + 1 };
+            if at_once > STEPS_AT_ONE_TIME {
+                return Err(Violation::new("progress", "events follow each other in no time"));
+            }
+        }
+        self.finish()
+    }
+
+    /// Lets the next thing happen. False if there is none.
+    pub fn advance(&mut self) -> Result<bool, Violation> {
+        let Some((at, what)) = self.queue.pop() else { return Ok(false) };
+        self.now = self.now.max(at);
+        self.occur(what)?;
+        Ok(true)
+    }
+
+    /// When the next thing happens.
+    pub fn next_at(&self) -> Option<u64> {
+        self.queue.next_at()
+    }
+
+    /// The checks that look at a whole run.
+    pub fn finish(&mut self) -> Check {
+        client::refused_never_done(&self.clients, &self.checks.order)?;
+        for (key, steps) in linear::histories(&self.clients) {
+            match linear::search(&steps, LINEAR_BUDGET) {
+                linear::Verdict::Linearizable => {}
+                linear::Verdict::TooHard => self.mark("history too long for the search"),
+                linear::Verdict::Violated => {
+                    let what = format!("no order explains the answers about key {key}: {steps:?}");
+                    return Err(Violation::new("Linearizable (23)", what));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn end(&mut self) {
+        self.finished = true;
+    }
+
+    /// The machine of a node.
+    pub fn host(&self, node: NodeId) -> &Host {
+        &self.hosts[place(node)]
+    }
+
+    pub(crate) fn host_mut(&mut self, node: NodeId) -> &mut Host {
+        &mut self.hosts[place(node)]
+    }
+
+    /// Counts something worth knowing about a sweep.
+    pub fn mark(&mut self, what: &str) {
+        match self.marks.get_mut(what) {
+            Some(count) => *count += 1,
+            None => {
+                self.marks.insert(what.to_string(), 1);
+            }
+        }
+    }
+
+    pub(crate) fn tell(&mut self, node: u32, what: impl FnOnce() -> String) {
+        self.trace.keep(self.now, node, || What::World(what()));
+    }
+
+    fn occur(&mut self, what: Occur) -> Check {
+        match what {
+            Occur::Start { node, boot } => self.start(node, boot),
+            Occur::Timer { node, boot, at } => self.timer(node, boot, at),
+            Occur::Flushed { node, boot } => self.flushed(node, boot),
+            Occur::Datagram { to, vote } => self.deliver(to, Event::Notified(vote)),
+            Occur::Damaged { to, vote, seed } => match codec::damaged(&vote, seed) {
+                Some(vote) => self.deliver(to, Event::Notified(vote)),
+                None => Ok(()),
+            },
+            Occur::Dial { from, boot, to, refused, patience } => {
+                self.dial(from, boot, to, refused, patience)
+            }
+            Occur::DialFailed { from, boot, to } => {
+                if self.is_life(from, boot) {
+                    return self.deliver(from, Event::ConnectFailed(to));
+                }
+                Ok(())
+            }
+            Occur::Arrive { pipe, end } => self.arrive(pipe, end),
+            Occur::Strike(index) => self.strike(index),
+            Occur::Ambush { node, fault } => self.inflict(*fault, node),
+            Occur::Heal(links) => {
+                for (from, to) in links {
+                    self.net.heal(from, to, self.now, &mut self.queue);
+                }
+                Ok(())
+            }
+            Occur::Resume { node, boot } => self.resume(node, boot),
+            Occur::Ask(calls) => self.ask(calls),
+            Occur::Request(calls) => self.request(calls),
+            Occur::Answer { call, ending } => self.answer(call, *ending),
+            Occur::GiveUp { call } => self.give_up(call),
+            Occur::Quiet => self.quieten(),
+            Occur::Look => self.look(),
+        }
+    }
+
+    pub(crate) fn is_life(&self, node: NodeId, boot: u64) -> bool {
+        let host = self.host(node);
+        host.boots == boot && host.process.is_some()
+    }
+
+    fn start(&mut self, node: NodeId, boot: u64) -> Check {
+        let now = self.now;
+        let seed = stream(self.plan.seed, Stream::Boot)
+            .split(u64::from(node.get()))
+            .split(boot)
+            .next_u64();
+        let host = self.host_mut(node);
+        if host.process.is_some() || host.boots != boot || host.wiped && host.halted.is_some() {
+            return Ok(());
+        }
+        host.boots += 1;
+        host.halted = None;
+        host.crash_after = None;
+        host.issued = host.disk.image.clone();
+        let (recovered, tree) =
+            host.disk.recover().map_err(|what| Violation::new("state store", what))?;
+        let clock = host.clock(now);
+        let restored = Replica::restore(host.config.clone(), recovered, tree, seed, clock);
+        let (replica, out) = restored.map_err(|error| {
+            Violation::new("recovery", format!("{node} cannot start: {error}"))
+        })?;
+        let status = replica.status();
+        host.process = Some(Process {
+            replica,
+            status: status.clone(),
+            paused: None,
+            tick_at: None,
+            conns: Vec::new(),
+            tickets: BTreeMap::new(),
+        });
+        self.checks.started(&self.hosts[place(node)], &status)?;
+        self.tell(node.get(), || "starts".to_string());
+        self.after_step(node, out)
+    }
+
+    fn timer(&mut self, node: NodeId, boot: u64, at: u64) -> Check {
+        if !self.is_life(node, boot) {
+            return Ok(());
+        }
+        let process = self.host_mut(node).process.as_mut();
+        let process = process.expect("a life has a process");
+        if process.tick_at != Some(at) {
+            return Ok(());
+        }
+        process.tick_at = None;
+        self.deliver(node, Event::Tick)
+    }
+
+    fn flushed(&mut self, node: NodeId, boot: u64) -> Check {
+        let now = self.now;
+        let host = self.host_mut(node);
+        if host.boots != boot || host.process.is_none() {
+            return Ok(());
+        }
+        if host.disk.stalled_until > now {
+            let at = host.disk.stalled_until;
+            self.queue.push(at, Occur::Flushed { node, boot });
+            return Ok(());
+        }
+        if std::mem::take(&mut host.disk.failing) {
+            self.tell(node.get(), || "a flush fails".to_string());
+            return self.deliver(node, Event::StorageFailed);
+        }
+        let done = host.disk.end_flush().map_err(|what| {
+            Violation::new("storage rules", format!("{node}: {what}"))
+        })?;
+        self.checks.disk_changed(&self.hosts, &self.hosts[place(node)])?;
+        self.begin_flush(node);
+        for completion in done {
+            if !self.is_life(node, boot) {
+                break;
+            }
+            let event = match completion {
+                Completion::Persisted(id) => Event::Persisted(id),
+                Completion::Checkpointed(txid) => Event::Checkpointed(txid),
+            };
+            self.deliver(node, event)?;
+        }
+        Ok(())
+    }
+
+    fn begin_flush(&mut self, node: NodeId) {
+        let (now, options) = (self.now, self.plan.options.disk.clone());
+        let calm = self.quiet.as_ref().is_some_and(|quiet| quiet.core.contains(&node));
+        let rng = stream(self.plan.seed, Stream::Disk).split(u64::from(node.get()));
+        let host = self.host_mut(node);
+        if !host.disk.begin_flush(options.batch) {
+            return;
+        }
+        host.flushes += 1;
+        let mut rng = rng.split(FLUSHES).split(host.flushes);
+        let mut lasts = rng.between(options.flush_min, options.flush_max);
+        if !calm && rng.chance(options.slow) {
+            lasts += rng.magnitude(1_000, options.slow_max.max(1_001));
+        }
+        let at = (now + lasts).max(host.disk.stalled_until);
+        let boot = host.boots;
+        self.queue.push(at, Occur::Flushed { node, boot });
+    }
+
+    fn dial(&mut self, from: NodeId, boot: u64, to: NodeId, refused: bool, patience: u64) -> Check {
+        if !self.is_life(from, boot) {
+            return Ok(());
+        }
+        let silent = self.net.is_cut(from, to) || self.net.is_cut(to, from);
+        let calm = self.quiet.is_some();
+        if silent || refused && !calm || self.host(to).process.is_none() {
+            let wait = if silent { patience } else { 100 };
+            self.queue.push(self.now + wait, Occur::DialFailed { from, boot, to });
+            return Ok(());
+        }
+        let to_boot = self.host(to).boots;
+        let conn = self.net.open((from, boot), (to, to_boot), self.now, &mut self.queue);
+        self.deliver(to, Event::Accepted(conn))
+    }
+
+    fn arrive(&mut self, pipe: u64, end: usize) -> Check {
+        let Some((end, packet)) = self.net.arrive(pipe, end, self.now, &mut self.queue) else {
+            return Ok(());
+        };
+        if !self.is_life(end.node, end.boot) {
+            return Ok(());
+        }
+        let conn = end.conn;
+        let event = match packet {
+            Packet::Open => match self.net.peer(conn) {
+                Some(to) => Event::Connected { conn, to },
+                None => return Ok(()),
+            },
+            Packet::Message(msg) => Event::Received { conn, msg },
+            Packet::Fin => Event::Closed(conn),
+        };
+        self.deliver(end.node, event)
+    }
+
+    fn resume(&mut self, node: NodeId, boot: u64) -> Check {
+        if !self.is_life(node, boot) {
+            return Ok(());
+        }
+        let host = self.host_mut(node);
+        let tick_first = host.rng.chance(500_000);
+        let process = host.process.as_mut().expect("a life has a process");
+        let Some(backlog) = process.paused.take() else { return Ok(()) };
+        self.tell(node.get(), || "goes on".to_string());
+        let tick = Input::Event(Event::Tick);
+        let inputs = match tick_first {
+            true => [vec![tick], backlog].concat(),
+            false => [backlog, vec![tick]].concat(),
+        };
+        for input in inputs {
+            if self.is_life(node, boot) {
+                self.input(node, input)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn deliver(&mut self, node: NodeId, event: Event) -> Check {
+        self.input(node, Input::Event(event))
+    }
+
+    /// One step of a process: something comes in, a list of actions goes out.
+    pub(crate) fn input(&mut self, node: NodeId, input: Input<Query>) -> Check {
+        let now = self.now;
+        let host = &mut self.hosts[place(node)];
+        let clock = host.clock(now);
+        let Some(process) = &mut host.process else { return Ok(()) };
+        if let Some(backlog) = &mut process.paused {
+            backlog.push(input);
+            return Ok(());
+        }
+        let failed = matches!(input, Input::Event(Event::StorageFailed));
+        self.trace.feed(&(now, node.get()));
+        if let Input::Event(event) = &input {
+            self.trace.feed(event);
+        }
+        self.trace.keep(now, node.get(), || What::Input(crate::show::input(&input)));
+        let mut out = Outputs::default();
+        process.replica.handle(clock, input, &mut out);
+        if failed {
+            halt_only(node, &out)?;
+        }
+        self.after_step(node, out)
+    }
+
+    /// What a process decided in a step is checked, then done.
+    fn after_step(&mut self, node: NodeId, out: Outputs<Tree>) -> Check {
+        self.trace.steps += 1;
+        self.look_at_step(node, &out)?;
+        let boot = self.host(node).boots;
+        for action in out.actions {
+            if !self.is_life(node, boot) {
+                return Ok(());
+            }
+            if let Some((left, down)) = self.host(node).crash_after {
+                if left == 0 {
+                    return self.lose_power(node, down);
+                }
+                self.host_mut(node).crash_after = Some((left - 1, down));
+            }
+            self.act(node, action)?;
+        }
+        for (ticket, reply) in out.replies {
+            if self.is_life(node, boot) {
+                self.reply(node, ticket, reply)?;
+            }
+        }
+        if self.is_life(node, boot) {
+            if let Some((_, down)) = self.host(node).crash_after {
+                return self.lose_power(node, down);
+            }
+            self.begin_flush(node);
+            self.set_timer(node);
+        }
+        Ok(())
+    }
+
+    fn look_at_step(&mut self, node: NodeId, out: &Outputs<Tree>) -> Check {
+        let mut halted = false;
+        for action in &out.actions {
+            if halted && !matches!(action, Action::Note(_)) {
+                let what = format!("{node} does {action:?} after it halted");
+                return Err(Violation::new("HaltIsFinal (33)", what));
+            }
+            self.trace.feed(action);
+            match action {
+                Action::Note(note) => {
+                    self.checks.noted(&self.hosts, node, note)?;
+                    let name = crate::show::mark(note);
+                    self.spring(node, &name);
+                    self.mark(&name);
+                    self.trace.keep(self.now, node.get(), || What::Note(crate::show::note(note)));
+                }
+                Action::Persist { record, .. } => {
+                    self.checks.issued(&self.hosts[place(node)], record)?;
+                    let applied = self.host_mut(node).issued.apply(record);
+                    applied.map_err(|error| {
+                        let what = format!("{node} issues {record:?}: {error}");
+                        Violation::new("storage rules", what)
+                    })?;
+                }
+                Action::Halt(_) => halted = true,
+                _ => {}
+            }
+        }
+        let host = &mut self.hosts[place(node)];
+        let Some(process) = &mut host.process else { return Ok(()) };
+        process.replica.check();
+        let status = process.replica.status();
+        process.status = status.clone();
+        self.trace.feed(&(status.committed, status.applied, status.digest));
+        self.checks.stepped(&self.hosts, &self.hosts[place(node)], &status)
+    }
+
+    fn act(&mut self, node: NodeId, action: Action) -> Check {
+        let now = self.now;
+        let host = &mut self.hosts[place(node)];
+        match action {
+            Action::Notify { to, vote } => {
+                self.trace.keep(now, node.get(), || What::Sent {
+                    to: to.get(),
+                    text: crate::show::vote(&vote),
+                });
+                self.checks.voted(host, &vote)?;
+                let vote = if self.plan.options.codec { codec::vote(vote) } else { vote };
+                self.net.notify(to, vote, now, &mut self.queue);
+            }
+            Action::NotifyRejected { .. } => {}
+            Action::Connect(to) => {
+                self.trace.keep(now, node.get(), || What::Action(format!("connect {to}")));
+                self.net.dial(node, host.boots, to, now, &mut self.queue);
+            }
+            Action::Send { to, msg } => {
+                for conn in to {
+                    let Some(peer) = self.net.peer(conn) else { continue };
+                    self.trace.keep(now, node.get(), || What::Sent {
+                        to: peer.get(),
+                        text: format!("{conn} {}", crate::show::message(&msg)),
+                    });
+                    self.checks.sent(&self.hosts[place(node)], peer, &msg)?;
+                    let msg = match self.plan.options.codec {
+                        true => codec::message(msg.clone()),
+                        false => msg.clone(),
+                    };
+                    self.net.send(conn, msg, now, &mut self.queue);
+                }
+            }
+            Action::Close { conn, why } => {
+                self.trace.keep(now, node.get(), || What::Action(format!("close {conn}: {why:?}")));
+                self.net.close(conn, now, &mut self.queue);
+            }
+            Action::Persist { id, record } => {
+                self.trace.keep(now, node.get(), || {
+                    What::Action(format!("persist {id} {}", crate::show::record(&record)))
+                });
+                host.disk.push(DiskOp::Record(id, record));
+            }
+            Action::StageOpen(stage) => host.disk.push(DiskOp::StageOpen(stage)),
+            Action::Stage { stage, items } => host.disk.push(DiskOp::Stage(stage, items)),
+            Action::StageDrop(stage) => host.disk.push(DiskOp::StageDrop(stage)),
+            Action::Checkpoint(checkpoint) => {
+                let at = checkpoint.at.txid;
+                self.trace.keep(now, node.get(), || What::Action(format!("checkpoint {at}")));
+                host.disk.push(DiskOp::Checkpoint(checkpoint));
+            }
+            Action::Note(_) => {}
+            Action::Halt(why) => return self.halt(node, why),
+        }
+        Ok(())
+    }
+
+    fn set_timer(&mut self, node: NodeId) {
+        let (now, late) = (self.now, self.plan.options.tick_late);
+        let host = &mut self.hosts[place(node)];
+        let Some(process) = &host.process else { return };
+        let deadline = process.replica.deadline().map(|at| host.when(at).max(now + 1));
+        let Some(process) = &mut host.process else { return };
+        // A timer that fires too early does no harm, one that is set anew at each step would cost
+        // more than the rest of the simulation.
+        let set = match (deadline, process.tick_at) {
+            (Some(at), Some(set)) => at < set,
+            (Some(_), None) => true,
+            (None, _) => false,
+        };
+        if let (true, Some(at)) = (set, deadline) {
+            let at = at + if late > 0 { host.rng.between(0, late) } else { 0 };
+            process.tick_at = Some(at);
+            let boot = host.boots;
+            self.queue.push(at, Occur::Timer { node, boot, at });
+        }
+    }
+
+    fn halt(&mut self, node: NodeId, why: HaltReason) -> Check {
+        self.tell(node.get(), || format!("halts: {why}"));
+        self.mark(&format!("halt: {}", crate::show::name(&why)));
+        let host = self.host_mut(node);
+        let expected = match why {
+            HaltReason::Storage => true,
+            HaltReason::WrongDisk { .. } => host.wiped,
+            _ => false,
+        };
+        if !expected {
+            let what = format!("{node} halts without cause: {why}");
+            return Err(Violation::new("no needless halt", what));
+        }
+        host.halted = Some(why);
+        self.kill(node)
+    }
+
+    // Clients.
+
+    fn ask(&mut self, calls: Vec<usize>) -> Check {
+        let Some(first) = calls.first() else { return Ok(()) };
+        let op = self.clients.calls[*first].op.clone();
+        for call in &calls {
+            self.clients.ask(*call, self.now);
+            self.queue.push(self.now + op.patience, Occur::GiveUp { call: *call });
+        }
+        self.tell(0, || format!("client {} asks n{}: {calls:?} {op:?}", op.client, op.node));
+        match self.net.client_delay(op.client, NodeId::new(op.node), true) {
+            Some(delay) => self.queue.push(self.now + delay, Occur::Request(calls)),
+            None => {}
+        }
+        Ok(())
+    }
+
+    fn request(&mut self, calls: Vec<usize>) -> Check {
+        let Some(first) = calls.first() else { return Ok(()) };
+        let op = self.clients.calls[*first].op.clone();
+        let node = NodeId::new(op.node);
+        if self.host(node).process.is_none() {
+            for call in calls {
+                let ending = Box::new(Ending::Refused(RefuseReason::Stopping));
+                self.queue.push(self.now + 100, Occur::Answer { call, ending });
+            }
+            return Ok(());
+        }
+        let host = self.host(node);
+        let deadline = host.clock(self.now).at.after(Micros::new(op.patience));
+        let mut requests = Vec::new();
+        for call in calls {
+            self.tickets += 1;
+            let ticket = Ticket::new(self.tickets);
+            requests.push(ClientRequest {
+                ticket,
+                deadline,
+                request: self.clients.request(call),
+            });
+            if let Some(process) = &mut self.host_mut(node).process {
+                process.tickets.insert(ticket, call);
+            }
+        }
+        self.input(node, Input::Requests(requests))
+    }
+
+    fn reply(&mut self, node: NodeId, ticket: Ticket, reply: Reply<Tree>) -> Check {
+        let now = self.now;
+        let host = self.host_mut(node);
+        let call = host.process.as_mut().and_then(|process| process.tickets.remove(&ticket));
+        let Some(call) = call else {
+            let what = format!("{node} answers {ticket}, which nobody asked or it had answered");
+            return Err(Violation::new("one answer a request", what));
+        };
+        self.trace.keep(now, node.get(), || What::Reply(format!("#{call} {reply:?}")));
+        let ending = Ending::from(reply);
+        let asked = &self.clients.calls[call];
+        client::answered(asked, &ending, &self.checks.order)?;
+        let client = asked.op.client;
+        if let Some(delay) = self.net.client_delay(client, node, false) {
+            self.queue.push(now + delay, Occur::Answer { call, ending: Box::new(ending) });
+        }
+        Ok(())
+    }
+
+    pub(crate) fn answer(&mut self, call: usize, ending: Ending) -> Check {
+        if self.clients.calls[call].ended.is_some() {
+            return Ok(());
+        }
+        client::ended(&self.clients.calls[call], &ending)?;
+        self.mark(match &ending {
+            Ending::Written { .. } => "client: written",
+            Ending::Read { .. } => "client: read",
+            Ending::Refused(_) => "client: refused",
+            Ending::Unknown => "client: unknown",
+        });
+        self.clients.end(call, self.now, ending);
+        Ok(())
+    }
+
+    fn give_up(&mut self, call: usize) -> Check {
+        if self.clients.calls[call].ended.is_some() {
+            return Ok(());
+        }
+        self.answer(call, Ending::Unknown)?;
+        let node = NodeId::new(self.clients.calls[call].op.node);
+        let host = self.host_mut(node);
+        let forget = host.rng.chance(500_000);
+        let Some(process) = &mut host.process else { return Ok(()) };
+        let ticket = process.tickets.iter().find(|(_, asked)| **asked == call).map(|(t, _)| *t);
+        if let (true, Some(ticket)) = (forget, ticket) {
+            process.tickets.remove(&ticket);
+            return self.deliver(node, Event::Forget(vec![ticket]));
+        }
+        Ok(())
+    }
+}
+
+fn halt_only(node: NodeId, out: &Outputs<Tree>) -> Check {
+    let stops = out.actions.iter().any(|action| matches!(action, Action::Halt(_)));
+    let talks = out.actions.iter().any(|action| {
+        matches!(action, Action::Send { .. } | Action::Notify { .. } | Action::Persist { .. })
+    });
+    if !stops || talks {
+        let what = format!("{node} goes on after its disk failed: {:?}", out.actions);
+        return Err(Violation::new("HaltIsFinal (33)", what));
+    }
+    Ok(())
+}
+
+/// Where a node's machine is in the list.
+pub(crate) fn place(node: NodeId) -> usize {
+    node.get() as usize - 1
+}
