@@ -47,8 +47,11 @@ impl Held {
         let last = elements.peek().is_none();
         drop(elements);
         if let Some(cursor) = cursor {
-            self.kept = self.kept.split_off(&cursor);
-            self.kept.remove(&cursor);
+            while let Some(kept) = self.kept.first_entry()
+                && *kept.key() <= cursor
+            {
+                kept.remove();
+            }
             self.cursor = Some(cursor);
         }
         (items, last)
