@@ -341,7 +341,7 @@ mod tests {
                 a.node > b.node
             };
             prop_assert_eq!(a > b, twin);
-            prop_assert_eq!(a == b, !(a > b) && !(b > a));
+            prop_assert_eq!(a == b, (a <= b) && (b <= a));
         }
     }
 }

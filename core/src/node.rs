@@ -144,6 +144,9 @@ impl Node {
                     _ => None,
                 };
                 cx.checkpointed(upto, pin);
+                if let Role::Leading(leading) = &mut self.role {
+                    leading.drop_slow(cx);
+                }
                 Next::Stay
             }
             Event::StorageFailed => Next::Halt(HaltReason::Storage),
@@ -460,7 +463,7 @@ fn leave(
     let mut early = alloc::collections::BTreeMap::new();
     let why = match next {
         Next::Look(why) => *why,
-        Next::Stay | Next::Lead | Next::Follow(_) | Next::Halt(_) => LeaveReason::Fault,
+        Next::Stay | Next::Lead | Next::Follow(_) | Next::Halt(_) => LeaveReason::Halting,
     };
     match role {
         Role::Looking(mut looking) => {

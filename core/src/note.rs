@@ -25,8 +25,10 @@ pub enum LeaveReason {
     CounterFull,
     /// The peer broke the protocol.
     Fault,
-    /// The leader is not one (any more).
+    /// The peer refuses to talk to this node.
     Rejected,
+    /// This node stops.
+    Halting,
 }
 
 /// A transition.

@@ -230,6 +230,7 @@ mod tests {
     use super::*;
     use crate::ids::Epoch;
     use alloc::format;
+    use proptest::prelude::*;
 
     fn txid(counter: u64) -> Txid {
         Txid::new(Epoch::new(1), counter).unwrap()
@@ -311,5 +312,52 @@ mod tests {
         ensemble.truncate(txid(4));
         assert!(ensemble.pending().is_none());
         assert!(ensemble.is_quorum(among(&[1, 2])));
+    }
+
+    proptest! {
+        /// The naive twin of the watermark: try every txid that some voter reached.
+        #[test]
+        fn the_watermark_is_the_greatest_txid_that_a_quorum_reached(
+            at in proptest::collection::vec(0..6u64, 7),
+            old in proptest::collection::btree_set(1..8u32, 1..6),
+            new in proptest::collection::btree_set(1..8u32, 1..6),
+            pending in proptest::option::of(2..6u64),
+        ) {
+            let reach = |counter: u64| if counter == 0 { Txid::ZERO } else { txid(counter) };
+            let at = |node: NodeId| reach(at[node.get() as usize - 1]);
+            let (old, new): (Vec<u32>, Vec<u32>) =
+                (old.into_iter().collect(), new.into_iter().collect());
+            let mut ensemble = Ensemble::new(membership(txid(1), &old, &[]));
+            if let Some(version) = pending {
+                ensemble.log(membership(txid(version), &new, &[]), reach(version - 1));
+            }
+            let majority = |voters: &[u32], z: Txid| {
+                let have = voters.iter().filter(|id| at(NodeId::new(**id)) >= z).count();
+                have > voters.len() / 2
+            };
+            let counts = |z: Txid| {
+                let joint = pending.is_some_and(|version| z >= txid(version));
+                majority(&old, z) && (!joint || majority(&new, z))
+            };
+            let twin = (0..6).rev().map(reach).find(|z| z.is_zero() || counts(*z)).unwrap();
+            prop_assert_eq!(ensemble.watermark(at), twin);
+        }
+
+        /// The naive twin of a quorum: count heads under each membership.
+        #[test]
+        fn any_two_quorums_of_one_ensemble_meet(
+            voters in proptest::collection::btree_set(1..8u32, 1..8),
+            a in 0..128u32,
+            b in 0..128u32,
+        ) {
+            let voters: Vec<u32> = voters.into_iter().collect();
+            let ensemble = Ensemble::new(membership(txid(1), &voters, &[]));
+            let has = |set: u32| move |node: NodeId| set & (1 << (node.get() - 1)) != 0;
+            let heads = voters.iter().filter(|id| has(a)(NodeId::new(**id))).count();
+            prop_assert_eq!(ensemble.is_quorum(has(a)), heads > voters.len() / 2);
+            if ensemble.is_quorum(has(a)) && ensemble.is_quorum(has(b)) {
+                prop_assert!(voters.iter().any(|id| has(a & b)(NodeId::new(*id))));
+            }
+        }
     }
 }

@@ -166,9 +166,15 @@ impl State {
         self.checkpoint.durable
     }
 
-    /// Bytes of log at which followers that are still being served no longer hold back pruning.
+    /// Bytes of log at which new writes are refused: what is logged does not get committed.
     pub(crate) fn log_limit(&self) -> usize {
         self.cfg.limits.retain_bytes.saturating_mul(4)
+    }
+
+    /// Bytes of log at which a follower that is being fed no longer holds back pruning. Well below
+    /// the limit of the log, so that no slow follower can ever bring the writes to a halt.
+    fn pin_limit(&self) -> usize {
+        self.cfg.limits.retain_bytes.saturating_mul(2)
     }
 }
 
@@ -380,7 +386,7 @@ impl Cx<'_> {
             return; // A checkpoint of before the last snapshot.
         }
         self.s.checkpoint.durable = self.s.checkpoint.durable.max(upto);
-        let pinned = if self.s.log.bytes() > self.s.log_limit() {
+        let pinned = if self.s.log.bytes() > self.s.pin_limit() {
             None
         } else {
             pin

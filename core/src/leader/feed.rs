@@ -104,11 +104,12 @@ impl Feed {
             && self.in_flight_bytes < window
     }
 
-    /// Sends what the window allows. False if the log does not reach back to the cursor any more.
-    pub(crate) fn pump(&mut self, cx: &mut Cx<'_>, conn: ConnId, epoch: Epoch) -> bool {
-        if self.sent < cx.s.log.base().at.txid {
-            return false;
-        }
+    /// Sends what the window allows.
+    pub(crate) fn pump(&mut self, cx: &mut Cx<'_>, conn: ConnId, epoch: Epoch) {
+        assert!(
+            self.sent >= cx.s.log.base().at.txid,
+            "a feed behind the log is dropped"
+        );
         loop {
             match self.stage {
                 Stage::Snapshot {
@@ -123,14 +124,14 @@ impl Feed {
                         let max_bytes = cx.s.cfg.limits.message_bytes;
                         cx.out.call(Upcall::ReadSnapshot { conn, max_bytes });
                     }
-                    return true;
+                    return;
                 }
-                _ if self.in_flight_bytes >= cx.s.cfg.limits.window_bytes => return true,
+                _ if self.in_flight_bytes >= cx.s.cfg.limits.window_bytes => return,
                 Stage::History if self.sent < self.end.txid => {
                     let max_bytes = cx.s.cfg.limits.message_bytes;
                     let entries = cx.s.log.batch(self.sent, self.end.txid, max_bytes);
                     let Some(last) = entries.last() else {
-                        return true;
+                        return;
                     };
                     self.sent(last.txid, entries.iter().map(|entry| entry.size()).sum());
                     cx.send(conn, Message::LogEntries { entries });
@@ -149,7 +150,7 @@ impl Feed {
                     let max_bytes = cx.s.cfg.limits.message_bytes;
                     let entries = cx.s.log.batch(self.sent, cx.s.log.last().txid, max_bytes);
                     let Some(last) = entries.last() else {
-                        return true;
+                        return;
                     };
                     self.sent(last.txid, entries.iter().map(|entry| entry.size()).sum());
                     cx.send(conn, Message::Propose { epoch, entries });

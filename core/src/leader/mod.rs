@@ -255,10 +255,10 @@ impl Leading {
             .iter()
             .filter_map(|conn| self.peers.get(conn))
             .map(|p| p.accepted);
-        if let Some(higher) = accepted.max().filter(|accepted| *accepted > epoch) {
-            if let next @ Next::Look(_) = self.on_higher_promise(cx, higher) {
-                return next;
-            }
+        if let Some(higher) = accepted.max().filter(|accepted| *accepted > epoch)
+            && let next @ Next::Look(_) = self.on_higher_promise(cx, higher)
+        {
+            return next;
         }
         let client_addr = cx.client_addr();
         cx.send_all(conns.to_vec(), Message::LeaderInfo { epoch, client_addr });

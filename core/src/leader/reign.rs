@@ -107,7 +107,18 @@ impl Leading {
         else {
             return;
         };
-        if !feed.pump(cx, conn, epoch) {
+        feed.pump(cx, conn, epoch);
+    }
+
+    /// Drops the followers whose next entry was pruned: they come back by a snapshot.
+    pub(crate) fn drop_slow(&mut self, cx: &mut Cx<'_>) {
+        let base = cx.s.log.base().at.txid;
+        let behind = |feed: &Feed| feed.pin() < base;
+        let slow = self
+            .peers
+            .iter()
+            .filter(|(_, peer)| peer.feed.as_ref().is_some_and(behind));
+        for conn in slow.map(|(conn, _)| *conn).collect::<Vec<_>>() {
             self.drop_peer(cx, conn, Some(CloseReason::TooSlow));
         }
     }
@@ -270,10 +281,11 @@ impl Leading {
             self.welcome(cx, conn);
         }
         cx.rejoin();
-        if cx.s.ensemble.is_forming() && cx.s.ensemble.pending().is_none() {
-            if let next @ (Next::Look(_) | Next::Halt(_)) = self.propose_formation(cx) {
-                return next;
-            }
+        if cx.s.ensemble.is_forming()
+            && cx.s.ensemble.pending().is_none()
+            && let next @ (Next::Look(_) | Next::Halt(_)) = self.propose_formation(cx)
+        {
+            return next;
         }
         self.serve(cx)
     }

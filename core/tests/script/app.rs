@@ -1,0 +1,92 @@
+//! A small application: a list of lines. `del X` takes out the lines that equal X.
+
+use zabkeeper_core::app::{App, LoadError};
+use zabkeeper_core::digest::{Digest, Digester};
+use zabkeeper_core::ids::{ConnId, Txid};
+use zabkeeper_core::message::Item;
+use zabkeeper_core::storage::Change;
+use zabkeeper_core::time::WallTime;
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Lines {
+    lines: Vec<String>,
+    open: Vec<(ConnId, Vec<String>)>,
+}
+
+impl App for Lines {
+    type Query = ();
+    type Answer = String;
+    type Outcome = String;
+
+    fn empty() -> Self {
+        Self::default()
+    }
+
+    fn apply(&mut self, _: Txid, _: WallTime, command: &[u8]) -> String {
+        let text = String::from_utf8_lossy(command).into_owned();
+        if let Some(gone) = text.strip_prefix("del ") {
+            let before = self.lines.len();
+            self.lines.retain(|line| line != gone);
+            return format!("deleted {}", before - self.lines.len());
+        }
+        self.lines.push(text);
+        format!("line {}", self.lines.len())
+    }
+
+    fn query(&self, (): &()) -> String {
+        self.lines.join(" ")
+    }
+
+    fn digest(&self) -> Digest {
+        let start = Digester::after(Digest::ZERO);
+        self.lines
+            .iter()
+            .fold(start, |digest, line| digest.bytes(line.as_bytes()))
+            .finish()
+    }
+
+    fn take_changes(&mut self) -> Vec<Change> {
+        // The whole state as one element: small enough here.
+        let text = self.lines.join("\n");
+        vec![Change {
+            key: b"lines".as_slice().into(),
+            value: Some(text.as_bytes().into()),
+        }]
+    }
+
+    fn open_snapshot(&mut self, id: ConnId) {
+        self.open.push((id, self.lines.clone()));
+    }
+
+    fn read_snapshot(&mut self, id: ConnId, _: usize) -> (Vec<Item>, bool) {
+        let lines = &self
+            .open
+            .iter()
+            .find(|(held, _)| *held == id)
+            .expect("it was opened")
+            .1;
+        let text = lines.join("\n");
+        let item = Item {
+            key: b"lines".as_slice().into(),
+            value: text.as_bytes().into(),
+        };
+        (vec![item], true)
+    }
+
+    fn close_snapshot(&mut self, id: ConnId) {
+        self.open.retain(|(held, _)| *held != id);
+    }
+
+    fn load(&mut self, items: Vec<Item>) -> Result<(), LoadError> {
+        for item in items {
+            let text = core::str::from_utf8(&item.value)
+                .map_err(|_| LoadError::Malformed("a line is not UTF-8"))?;
+            self.lines = text.lines().map(str::to_owned).collect();
+        }
+        Ok(())
+    }
+
+    fn finish_load(&mut self) -> Result<(), LoadError> {
+        Ok(())
+    }
+}

@@ -1,0 +1,99 @@
+//! The notation in which scripts print messages, records and notes.
+
+use zabkeeper_core::entry::{Body, Entry};
+use zabkeeper_core::message::{Message, Stance, Vote};
+use zabkeeper_core::storage::Record;
+
+pub(crate) fn vote(vote: &Vote) -> String {
+    let stance = match vote.stance {
+        Stance::Looking => "looking".to_owned(),
+        Stance::Following(epoch) => format!("following{}", epoch_of(epoch)),
+        Stance::Leading(epoch) => format!("leading{}", epoch_of(epoch)),
+    };
+    let c = &vote.candidate;
+    format!(
+        "vote {stance} {} for {} {} {}",
+        vote.round, c.node, c.epoch, c.txid
+    )
+}
+
+fn epoch_of(epoch: Option<zabkeeper_core::ids::Epoch>) -> String {
+    epoch.map_or_else(|| "(no epoch)".to_owned(), |epoch| format!("({epoch})"))
+}
+
+pub(crate) fn entries(list: &[Entry]) -> String {
+    let one = |entry: &Entry| match &entry.body {
+        Body::Command(payload) => {
+            format!(
+                "{}={}",
+                entry.txid,
+                String::from_utf8_lossy(payload.as_slice())
+            )
+        }
+        Body::Membership(_) => format!("{}=membership", entry.txid),
+    };
+    format!("[{}]", list.iter().map(one).collect::<Vec<_>>().join(" "))
+}
+
+pub(crate) fn message(msg: &Message) -> String {
+    match msg {
+        Message::FollowerInfo(info) => format!("FOLLOWER-INFO accepted={}", info.accepted),
+        Message::Rejected(why) => format!("REJECTED {why:?}"),
+        Message::LeaderInfo { epoch, .. } => format!("LEADER-INFO {epoch}"),
+        Message::EpochAck(ack) => format!(
+            "EPOCH-ACK {} current={} last={} base={} commit={}{}",
+            ack.epoch,
+            ack.current,
+            ack.last.txid,
+            ack.base,
+            ack.commit,
+            if ack.counted { "" } else { " uncounted" }
+        ),
+        Message::EpochNack { accepted } => format!("EPOCH-NACK accepted={accepted}"),
+        Message::Truncate { to } => format!("TRUNCATE {}", to.txid),
+        Message::Snapshot(head) => format!("SNAPSHOT {}", head.at.txid),
+        Message::SnapshotChunk { index, last, .. } => format!("CHUNK {index} last={last}"),
+        Message::SnapshotChunkAck { index } => format!("CHUNK-ACK {index}"),
+        Message::LogEntries { entries: list } => format!("LOG-ENTRIES {}", entries(list)),
+        Message::LogEntriesAck { upto } => format!("LOG-ENTRIES-ACK {upto}"),
+        Message::NewLeader { epoch, end } => format!("NEW-LEADER {epoch} end={}", end.txid),
+        Message::NewLeaderAck { epoch, end } => format!("NEW-LEADER-ACK {epoch} end={end}"),
+        Message::UpToDate { epoch, commit } => format!("UP-TO-DATE {epoch} commit={commit}"),
+        Message::Propose {
+            epoch,
+            entries: list,
+        } => format!("PROPOSE {epoch} {}", entries(list)),
+        Message::Ack { epoch, upto } => format!("ACK {epoch} {upto}"),
+        Message::Commit { epoch, upto } => format!("COMMIT {epoch} {upto}"),
+        Message::Ping {
+            epoch,
+            nonce,
+            commit,
+        } => format!("PING {epoch} #{nonce} commit={commit}"),
+        Message::Pong { epoch, nonce } => format!("PONG {epoch} #{nonce}"),
+        Message::Forward { requests } => {
+            let one = |r: &zabkeeper_core::message::Forwarded| {
+                String::from_utf8_lossy(r.body.as_slice()).into_owned()
+            };
+            format!(
+                "FORWARD [{}]",
+                requests.iter().map(one).collect::<Vec<_>>().join(" ")
+            )
+        }
+        Message::ForwardRefused { why, .. } => format!("FORWARD-REFUSED {why:?}"),
+        Message::ReadIndex { id } => format!("READ-INDEX #{id}"),
+        Message::ReadIndexAck { id, index } => format!("READ-INDEX-ACK #{id} {index}"),
+    }
+}
+
+pub(crate) fn record(record: &Record) -> String {
+    match record {
+        Record::Promise(promise) => format!("promise {} to {}", promise.epoch, promise.leader),
+        Record::Append(list) => format!("append {}", entries(list)),
+        Record::Truncate(to) => format!("truncate {}", to.txid),
+        Record::Enter(epoch) => format!("enter {epoch}"),
+        Record::Install { base, .. } => format!("install {}", base.at.txid),
+        Record::Prune(base) => format!("prune {}", base.at.txid),
+        Record::Activate(txid) => format!("activate {txid}"),
+    }
+}
