@@ -30,8 +30,8 @@ use zabkeeper_core::time::Micros;
 
 /// Bytes that a command takes beside its value: the longest path, and room to spare.
 const COMMAND_OVERHEAD: usize = 8 << 10;
-/// The largest value that can be allowed.
-const VALUE_MAX: u64 = 8 << 20;
+/// The largest value that can be allowed: a message between nodes must hold it.
+const VALUE_MAX: u64 = 4 << 20;
 
 /// What a node needs to start.
 #[derive(Clone, Debug)]

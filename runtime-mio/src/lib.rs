@@ -1,5 +1,9 @@
 //! Zabkeeper on a real machine: sockets by mio, disks by a journal of our own and sled, and the
 //! `zabkeeper` binary as a thin shell over it. [`server::Server`] embeds a node in any program.
 
+pub mod client;
 pub mod config;
+mod net;
+mod notes;
+pub mod server;
 pub mod storage;

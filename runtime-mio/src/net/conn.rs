@@ -1,0 +1,243 @@
+//! One TCP connection: a buffer for what arrived, a bounded one for what must leave.
+//!
+//! Nothing here waits. Reading takes a bounded amount at a time and says whether there may be
+//! more; writing happens once a turn and keeps what the socket did not take.
+
+use mio::net::TcpStream;
+use mio::{Interest, Registry, Token};
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::SocketAddr;
+use std::time::Duration;
+use zabkeeper_core::time::Instant;
+
+/// Room offered to one read.
+const READ_SIZE: usize = 64 << 10;
+/// A buffer that grew beyond this for a large message is given back once it is empty.
+const KEEP: usize = 1 << 20;
+/// After this silence the kernel begins to ask whether the other side still exists.
+const KEEPALIVE: Duration = Duration::from_secs(30);
+
+/// A connection.
+#[derive(Debug)]
+pub(crate) struct Conn {
+    stream: TcpStream,
+    peer: SocketAddr,
+    input: Input,
+    output: Output,
+}
+
+/// The output buffer of a connection is full: whoever does not read in time is dropped.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Overflow;
+
+/// How reading ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Drained {
+    /// Everything the socket had was read; it will report when there is more.
+    Dry,
+    /// The turn's share is used up; there may be more.
+    More,
+    /// The other side sent everything it had to say.
+    Ended,
+}
+
+#[derive(Debug, Default)]
+struct Input {
+    bytes: Vec<u8>,
+    /// Where the unread part starts and ends in `bytes`.
+    start: usize,
+    end: usize,
+}
+
+#[derive(Debug)]
+struct Output {
+    bytes: Vec<u8>,
+    start: usize,
+    limit: usize,
+    /// Since when the socket took nothing of what is waiting.
+    stuck_since: Option<Instant>,
+}
+
+impl Conn {
+    /// Takes over a connected or connecting socket and has it report under `token`.
+    pub(crate) fn new(
+        mut stream: TcpStream,
+        peer: SocketAddr,
+        token: Token,
+        registry: &Registry,
+        output_limit: usize,
+    ) -> io::Result<Self> {
+        registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
+        Ok(Self {
+            stream,
+            peer,
+            input: Input::default(),
+            output: Output {
+                bytes: Vec::new(),
+                start: 0,
+                limit: output_limit,
+                stuck_since: None,
+            },
+        })
+    }
+
+    /// Sets what only a connected socket can be set to.
+    pub(crate) fn tune(&self) -> io::Result<()> {
+        self.stream.set_nodelay(true)?;
+        let keepalive = socket2::TcpKeepalive::new().with_time(KEEPALIVE);
+        socket2::SockRef::from(&self.stream).set_tcp_keepalive(&keepalive)
+    }
+
+    /// The other side's address.
+    pub(crate) fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// Whether an attempt to connect has succeeded: `None` while nobody knows.
+    pub(crate) fn connected(&self) -> io::Result<Option<()>> {
+        if let Some(error) = self.stream.take_error()? {
+            return Err(error);
+        }
+        match self.stream.peer_addr() {
+            Ok(_) => Ok(Some(())),
+            Err(error) if error.kind() == ErrorKind::NotConnected => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Reads until the socket is dry, or about `share` bytes were read.
+    pub(crate) fn read(&mut self, share: usize) -> io::Result<Drained> {
+        let mut taken = 0;
+        loop {
+            let room = self.input.room();
+            let offered = room.len();
+            match self.stream.read(room) {
+                Ok(0) => return Ok(Drained::Ended),
+                Ok(count) => {
+                    self.input.end += count;
+                    taken += count;
+                    // A short read means that the socket is dry, except that edges may be lost
+                    // at the end of a stream; one more read costs little and settles it.
+                    if taken >= share && count == offered {
+                        return Ok(Drained::More);
+                    }
+                    if taken >= share.saturating_mul(2) {
+                        return Ok(Drained::More);
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Drained::Dry),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// What was read and not consumed yet.
+    pub(crate) fn unread(&self) -> &[u8] {
+        self.input
+            .bytes
+            .get(self.input.start..self.input.end)
+            .unwrap_or_default()
+    }
+
+    /// Forgets the first `count` unread bytes.
+    pub(crate) fn consume(&mut self, count: usize) {
+        self.input.start = (self.input.start + count).min(self.input.end);
+        if self.input.start == self.input.end {
+            self.input.start = 0;
+            self.input.end = 0;
+            if self.input.bytes.len() > KEEP {
+                self.input.bytes = Vec::new();
+            }
+        }
+    }
+
+    /// Puts bytes in line for sending.
+    pub(crate) fn push(&mut self, bytes: &[u8]) -> Result<(), Overflow> {
+        if self.backlog() + bytes.len() > self.output.limit {
+            return Err(Overflow);
+        }
+        self.output.bytes.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    /// The buffer for sending, to encode into. [`Conn::overflows`] tells whether it grew too far.
+    pub(crate) fn output(&mut self) -> &mut Vec<u8> {
+        &mut self.output.bytes
+    }
+
+    /// True if more is waiting than may wait.
+    pub(crate) fn overflows(&self) -> bool {
+        self.backlog() > self.output.limit
+    }
+
+    /// How many bytes wait for the socket.
+    pub(crate) fn backlog(&self) -> usize {
+        self.output.bytes.len() - self.output.start
+    }
+
+    /// Since when the socket took nothing of what waits for it, as far as writing was tried.
+    pub(crate) fn stuck_since(&self) -> Option<Instant> {
+        self.output.stuck_since
+    }
+
+    /// Writes what is waiting, as far as the socket takes it.
+    pub(crate) fn write(&mut self, now: Instant) -> io::Result<()> {
+        let output = &mut self.output;
+        while let Some(waiting) = output.bytes.get(output.start..).filter(|w| !w.is_empty()) {
+            match self.stream.write(waiting) {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(count) => {
+                    output.start += count;
+                    output.stuck_since = None;
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    output.stuck_since.get_or_insert(now);
+                    output.compact();
+                    return Ok(());
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        output.stuck_since = None;
+        output.start = 0;
+        output.bytes.clear();
+        if output.bytes.capacity() > KEEP {
+            output.bytes = Vec::new();
+        }
+        Ok(())
+    }
+
+    /// Stops the socket from reporting. Dropping the connection closes it.
+    pub(crate) fn deregister(&mut self, registry: &Registry) {
+        // The socket is closed right after this: nothing depends on the answer.
+        let _ = registry.deregister(&mut self.stream);
+    }
+}
+
+impl Input {
+    /// Free room for one read.
+    fn room(&mut self) -> &mut [u8] {
+        if self.bytes.len() - self.end < READ_SIZE {
+            self.bytes.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+            self.start = 0;
+            if self.bytes.len() - self.end < READ_SIZE {
+                let wanted = (self.end + READ_SIZE).next_power_of_two();
+                self.bytes.resize(wanted, 0);
+            }
+        }
+        self.bytes.get_mut(self.end..).unwrap_or_default()
+    }
+}
+
+impl Output {
+    /// Gives the room of what was sent back, once that is most of the buffer.
+    fn compact(&mut self) {
+        if self.start > self.bytes.len() / 2 {
+            self.bytes.drain(..self.start);
+            self.start = 0;
+        }
+    }
+}

@@ -1,0 +1,295 @@
+//! Connections of clients. Requests may be pipelined; answers leave in the order in which the
+//! requests came, however late one of them becomes ready.
+
+use super::wire;
+use crate::net::Conn;
+use mio::net::TcpStream;
+use mio::{Registry, Token};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::mpsc::SyncSender;
+use zabkeeper_core::ids::Ticket;
+use zabkeeper_core::time::{Instant, Micros};
+use zabkeeper_proto::client::{ClientReply, OpResult};
+
+/// While so many bytes of answers wait for a client, none of its requests is taken.
+const ENOUGH: usize = 1 << 20;
+
+/// All client connections, and who waits for which ticket.
+pub(super) struct Clients {
+    conns: HashMap<Token, Client>,
+    waiting: HashMap<Ticket, Waiter>,
+    next_ticket: u64,
+    limits: Limits,
+    /// Connections with something to write.
+    dirty: Vec<Token>,
+    /// Connections whose socket did not take all that was written.
+    stuck: HashSet<Token>,
+}
+
+/// What a client connection may use.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    pub(super) clients: usize,
+    pub(super) requests: usize,
+    pub(super) buffer: usize,
+    pub(super) stall: Micros,
+}
+
+/// One client connection.
+pub(super) struct Client {
+    pub(super) conn: Conn,
+    /// True once the client has said all it had to say; it may still read.
+    pub(super) ended: bool,
+    /// True if it must be looked at again when answers have left.
+    pub(super) paused: bool,
+    /// True while it is in line for being read.
+    pub(super) queued: bool,
+    dirty: bool,
+    /// Requests without an answer on its way, oldest first; the first has the number `first`.
+    slots: VecDeque<Slot>,
+    first: u64,
+}
+
+struct Slot {
+    id: u64,
+    ticket: Option<Ticket>,
+    result: Option<OpResult>,
+}
+
+/// Who gets an answer.
+enum Waiter {
+    Client { token: Token, slot: u64 },
+    Caller(SyncSender<OpResult>),
+}
+
+impl Clients {
+    pub(super) fn new(limits: Limits) -> Self {
+        Self {
+            conns: HashMap::new(),
+            waiting: HashMap::new(),
+            next_ticket: 0,
+            limits,
+            dirty: Vec::new(),
+            stuck: HashSet::new(),
+        }
+    }
+
+    /// Takes in a connection. `Ok(false)` if there are as many as may be.
+    pub(super) fn accept(
+        &mut self,
+        stream: TcpStream,
+        addr: SocketAddr,
+        token: Token,
+        registry: &Registry,
+    ) -> io::Result<bool> {
+        if self.conns.len() >= self.limits.clients {
+            return Ok(false);
+        }
+        // The limit of the buffer is looked at after each answer, not before.
+        let conn = Conn::new(stream, addr, token, registry, self.limits.buffer)?;
+        conn.tune()?;
+        let client = Client {
+            conn,
+            ended: false,
+            paused: false,
+            queued: false,
+            dirty: false,
+            slots: VecDeque::new(),
+            first: 0,
+        };
+        self.conns.insert(token, client);
+        Ok(true)
+    }
+
+    pub(super) fn get_mut(&mut self, token: Token) -> Option<&mut Client> {
+        self.conns.get_mut(&token)
+    }
+
+    /// Closes a connection. Returns the tickets for which nobody waits any more.
+    pub(super) fn remove(&mut self, token: Token, registry: &Registry) -> Vec<Ticket> {
+        let Some(mut client) = self.conns.remove(&token) else {
+            return Vec::new();
+        };
+        client.conn.deregister(registry);
+        self.stuck.remove(&token);
+        let open = client.slots.iter().filter(|slot| slot.result.is_none());
+        let tickets: Vec<Ticket> = open.filter_map(|slot| slot.ticket).collect();
+        for ticket in &tickets {
+            self.waiting.remove(ticket);
+        }
+        tickets
+    }
+
+    /// True if this client may have another request taken.
+    pub(super) fn may_ask(&self, token: Token) -> bool {
+        self.conns.get(&token).is_some_and(|client| {
+            client.slots.len() < self.limits.requests && client.conn.backlog() < ENOUGH
+        })
+    }
+
+    /// Opens a slot for a client's request `id` and names it by a ticket.
+    pub(super) fn begin(&mut self, token: Token, id: u64) -> Option<Ticket> {
+        let client = self.conns.get_mut(&token)?;
+        self.next_ticket += 1;
+        let ticket = Ticket::new(self.next_ticket);
+        let slot = client.first + client.slots.len() as u64;
+        client.slots.push_back(Slot {
+            id,
+            ticket: Some(ticket),
+            result: None,
+        });
+        self.waiting.insert(ticket, Waiter::Client { token, slot });
+        Some(ticket)
+    }
+
+    /// Names a request of this process itself.
+    pub(super) fn begin_call(&mut self, answer: SyncSender<OpResult>) -> Ticket {
+        self.next_ticket += 1;
+        let ticket = Ticket::new(self.next_ticket);
+        self.waiting.insert(ticket, Waiter::Caller(answer));
+        ticket
+    }
+
+    /// Answers a request at once, in its turn.
+    pub(super) fn answer(&mut self, token: Token, id: u64, result: OpResult) {
+        if let Some(client) = self.conns.get_mut(&token) {
+            client.slots.push_back(Slot {
+                id,
+                ticket: None,
+                result: Some(result),
+            });
+            self.send_ready(token);
+        }
+    }
+
+    /// Hands over the answer to a ticket.
+    pub(super) fn reply(&mut self, ticket: Ticket, result: OpResult) {
+        match self.waiting.remove(&ticket) {
+            // The client is gone.
+            None => {}
+            // So may be the caller.
+            Some(Waiter::Caller(answer)) => drop(answer.try_send(result)),
+            Some(Waiter::Client { token, slot }) => {
+                let Some(client) = self.conns.get_mut(&token) else {
+                    return;
+                };
+                let index = usize::try_from(slot.wrapping_sub(client.first)).unwrap_or(usize::MAX);
+                if let Some(slot) = client.slots.get_mut(index) {
+                    slot.result = Some(result);
+                    self.send_ready(token);
+                }
+            }
+        }
+    }
+
+    /// Puts the answers that are due into the connection's buffer.
+    fn send_ready(&mut self, token: Token) {
+        let Some(client) = self.conns.get_mut(&token) else {
+            return;
+        };
+        while client
+            .slots
+            .front()
+            .is_some_and(|slot| slot.result.is_some())
+        {
+            let Some(slot) = client.slots.pop_front() else {
+                break;
+            };
+            client.first += 1;
+            if let Some(result) = slot.result {
+                let reply = ClientReply {
+                    id: slot.id,
+                    result,
+                };
+                wire::put_reply(&reply, client.conn.output());
+            }
+            if !client.dirty {
+                client.dirty = true;
+                self.dirty.push(token);
+            }
+        }
+    }
+
+    /// Has the connection written at the end of the turn.
+    pub(super) fn touch(&mut self, token: Token) {
+        if let Some(client) = self.conns.get_mut(&token)
+            && !client.dirty
+        {
+            client.dirty = true;
+            self.dirty.push(token);
+        }
+    }
+
+    /// The connections to write now.
+    pub(super) fn take_dirty(&mut self, into: &mut Vec<Token>) {
+        into.append(&mut self.dirty);
+    }
+
+    /// Writes what waits for one connection. What to do with it then is the caller's to decide.
+    pub(super) fn write(&mut self, token: Token, now: Instant) -> Written {
+        let Some(client) = self.conns.get_mut(&token) else {
+            return Written::Fine;
+        };
+        client.dirty = false;
+        if client.conn.write(now).is_err() {
+            return Written::Broken;
+        }
+        if client.conn.overflows() {
+            return Written::TooMuch;
+        }
+        if client.conn.backlog() > 0 {
+            self.stuck.insert(token);
+        } else {
+            self.stuck.remove(&token);
+            if client.ended && client.slots.is_empty() && !client.paused {
+                return Written::Done;
+            }
+        }
+        if client.paused && client.conn.backlog() < ENOUGH {
+            return Written::MayGoOn;
+        }
+        Written::Fine
+    }
+
+    /// True if some client is watched for not reading.
+    pub(super) fn watched(&self) -> bool {
+        !self.stuck.is_empty()
+    }
+
+    /// Clients that have read nothing for too long.
+    pub(super) fn overdue(&self, now: Instant) -> Vec<Token> {
+        let since = |token: &Token| self.conns.get(token)?.conn.stuck_since();
+        let late =
+            |token: &&Token| since(token).is_some_and(|since| now.since(since) > self.limits.stall);
+        self.stuck.iter().filter(late).copied().collect()
+    }
+
+    /// True if nobody waits for an answer, nor for its last bytes.
+    pub(super) fn settled(&self) -> bool {
+        self.waiting.is_empty() && self.conns.values().all(|client| client.conn.backlog() == 0)
+    }
+}
+
+impl Client {
+    /// True if no request waits for its answer.
+    pub(super) fn is_idle(&self) -> bool {
+        self.slots.is_empty() && self.conn.backlog() == 0
+    }
+}
+
+/// How a write went.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Written {
+    /// Nothing else to do.
+    Fine,
+    /// The client was not read because too much waited for it; now it may be.
+    MayGoOn,
+    /// It has all it asked for, and has said that it will ask no more.
+    Done,
+    /// It let too much pile up.
+    TooMuch,
+    /// The connection is broken.
+    Broken,
+}

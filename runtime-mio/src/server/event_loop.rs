@@ -1,0 +1,432 @@
+//! The loop: one thread that owns the node, all sockets and nothing that blocks.
+//!
+//! A turn, in order: wait until something is ready or the core's deadline; take a bounded share
+//! from each socket that has something; take in what the disk completed; tick if it is time; hand
+//! all requests of the turn to the core as one batch; write each connection once. The core's
+//! actions are carried out after every event, which only fills buffers and queues.
+
+use super::clients::Clients;
+use super::clock::Clock;
+use super::election::Election;
+use super::peers::{Peers, conn_id};
+use super::{Call, ExitReason, Shared, wire};
+use crate::net::Names;
+use crate::notes::{self, RateLimit};
+use crate::storage::{Completion, StorageCommand, StorageHandle};
+use log::Level;
+use mio::net::TcpListener;
+use mio::{Events, Poll, Token};
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind};
+use std::mem;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+use zabkeeper_core::event::{Action, Event};
+use zabkeeper_core::ids::{ConnId, Ticket};
+use zabkeeper_core::message::RefuseReason;
+use zabkeeper_core::replica::{ClientRequest, Input, Outputs, Replica, Request};
+use zabkeeper_core::time::{Instant, Micros, Now};
+use zabkeeper_core::tree::{Query, Tree};
+use zabkeeper_proto::client::{Op, OpResult};
+
+pub(super) const WAKER: Token = Token(0);
+pub(super) const ELECTION: Token = Token(1);
+pub(super) const MESSAGES: Token = Token(2);
+pub(super) const REQUESTS: Token = Token(3);
+const FIRST_CONN: usize = 16;
+
+/// What one socket may take of a turn.
+pub(super) const SHARE_BYTES: usize = 256 << 10;
+pub(super) const SHARE_DATAGRAMS: usize = 64;
+pub(super) const SHARE_ACCEPTS: usize = 64;
+/// While so much waits for the disk, clients are not read.
+const DISK_BACKLOG: usize = 64 << 20;
+/// How often slow connections are looked for, while there are any.
+pub(super) const SWEEP: Micros = Micros::millis(100);
+/// The longest that a client may ask to wait.
+pub(super) const LONGEST_WAIT_MS: u64 = 3_600_000;
+/// How long a stopping server waits for answers that are on their way.
+const DRAIN: Micros = Micros::millis(1_000);
+
+/// Everything that the thread owns.
+pub(super) struct EventLoop {
+    pub(super) poll: Poll,
+    pub(super) clock: Clock,
+    pub(super) replica: Replica<Tree>,
+    pub(super) outputs: Outputs<Tree>,
+    pub(super) storage: StorageHandle,
+    pub(super) election: Election,
+    pub(super) messages: TcpListener,
+    pub(super) requests: TcpListener,
+    pub(super) peers: Peers,
+    pub(super) clients: Clients,
+    pub(super) names: Names,
+    pub(super) calls: Receiver<Call>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) work: Work,
+}
+
+/// What is left to do, in this turn or a later one.
+#[derive(Default)]
+pub(super) struct Work {
+    /// Sockets that may have more to read than they were given time for.
+    pub(super) ready: Ready,
+    /// Clients that may have more to read.
+    pub(super) clients: VecDeque<Token>,
+    /// What happened while actions were carried out, not told to the core yet.
+    pub(super) events: VecDeque<Event>,
+    /// Requests of this turn.
+    pub(super) batch: Vec<ClientRequest<Query>>,
+    /// Tickets for which nobody waits any more.
+    pub(super) forgotten: Vec<Ticket>,
+    /// Where the datagram came from that the core looks at just now.
+    pub(super) sender: Option<SocketAddr>,
+    last_token: usize,
+    /// True if accepting failed and is to be tried again.
+    pub(super) retry_accept: bool,
+    pub(super) sweep_at: Option<Instant>,
+    pub(super) stop_by: Option<Instant>,
+    pub(super) limit: RateLimit,
+    pub(super) exit: Option<ExitReason>,
+    /// Room for encoding, and for lists of connections, kept from turn to turn.
+    pub(super) bytes: Vec<u8>,
+    /// For the disk, at the end of the step.
+    pub(super) to_store: Vec<StorageCommand>,
+    pub(super) dirty_peers: Vec<ConnId>,
+    pub(super) dirty_clients: Vec<Token>,
+}
+
+#[derive(Default)]
+pub(super) struct Ready {
+    pub(super) election: bool,
+    pub(super) messages: bool,
+    pub(super) requests: bool,
+    pub(super) calls: bool,
+    pub(super) peers: VecDeque<ConnId>,
+}
+
+impl EventLoop {
+    /// Runs until the node stops, and says why it did.
+    pub(super) fn run(mut self) -> ExitReason {
+        let mut events = Events::with_capacity(1024);
+        // What the core wanted when it was restored.
+        let now = self.clock.now();
+        self.execute(now);
+        self.drain_events(now);
+        while self.work.exit.is_none() {
+            if let Err(error) = self.turn(&mut events) {
+                self.work.exit = Some(ExitReason::Failed(format!("cannot wait: {error}")));
+            }
+        }
+        let reason = self.work.exit.take().unwrap_or(ExitReason::Stopped);
+        // What was to be stored is stored; a failure on the way still counts.
+        let late = self.storage.stop().into_iter().find_map(|it| match it {
+            Completion::Failed(error) => Some(ExitReason::StorageFailed(error)),
+            Completion::Persisted(_) | Completion::Checkpointed(_) => None,
+        });
+        match reason {
+            ExitReason::Stopped => late.unwrap_or(reason),
+            reason => reason,
+        }
+    }
+
+    fn turn(&mut self, events: &mut Events) -> io::Result<()> {
+        self.wait(events)?;
+        for event in events.iter() {
+            self.mark(event);
+        }
+        let now = self.clock.now();
+        self.names.take_answers();
+        self.take_calls(now);
+        self.read_election(now);
+        self.accept_peers(now);
+        self.read_peers(now);
+        self.accept_clients(now);
+        self.read_clients(now);
+        self.take_completions(now);
+        if self.replica.deadline().is_some_and(|at| at <= now.at) {
+            self.step(now, Event::Tick);
+        }
+        self.submit(now);
+        self.write_all(now);
+        self.sweep(now);
+        self.wind_up(now.at);
+        Ok(())
+    }
+
+    /// Waits until there is something to do.
+    fn wait(&mut self, events: &mut Events) -> io::Result<()> {
+        let work = &self.work;
+        let ready = &work.ready;
+        let at_once = ready.election
+            || ready.messages
+            || ready.requests
+            || ready.calls
+            || !ready.peers.is_empty()
+            || (!work.clients.is_empty() && !self.disk_is_behind());
+        let timeout = if at_once {
+            Some(std::time::Duration::ZERO)
+        } else {
+            let moments = [self.replica.deadline(), work.sweep_at, work.stop_by];
+            let next = moments.into_iter().flatten().min();
+            next.map(|at| self.clock.until(at))
+        };
+        match self.poll.poll(events, timeout) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Notes which socket wants what.
+    fn mark(&mut self, event: &mio::event::Event) {
+        let token = event.token();
+        match token {
+            WAKER => self.work.ready.calls = true,
+            ELECTION => self.work.ready.election = true,
+            MESSAGES => self.work.ready.messages = true,
+            REQUESTS => self.work.ready.requests = true,
+            _ if self.clients.get_mut(token).is_some() => {
+                if event.is_writable() {
+                    self.clients.touch(token);
+                }
+                if event.is_readable() || event.is_read_closed() || event.is_error() {
+                    self.queue_client(token);
+                }
+            }
+            _ => {
+                let id = conn_id(token);
+                if event.is_writable() {
+                    self.peers.touch(id);
+                }
+                if !self.work.ready.peers.contains(&id) {
+                    self.work.ready.peers.push_back(id);
+                }
+            }
+        }
+    }
+
+    pub(super) fn queue_client(&mut self, token: Token) {
+        if let Some(client) = self.clients.get_mut(token)
+            && !mem::replace(&mut client.queued, true)
+        {
+            self.work.clients.push_back(token);
+        }
+    }
+
+    pub(super) fn next_token(&mut self) -> Token {
+        self.work.last_token = self.work.last_token.max(FIRST_CONN) + 1;
+        Token(self.work.last_token)
+    }
+
+    pub(super) fn disk_is_behind(&self) -> bool {
+        self.storage.queued_bytes() > DISK_BACKLOG
+    }
+
+    /// Counts something that an outsider did wrong and logs it, though not too often.
+    pub(super) fn complain(&mut self, kind: &'static str, level: Level, now: Now, text: &str) {
+        self.shared.counters.add(kind);
+        self.work.limit.log(kind, level, now.at, text);
+    }
+
+    // The core.
+
+    /// Tells the core what happened and carries out what it wants, until nothing follows.
+    pub(super) fn step(&mut self, now: Now, event: Event) {
+        self.work.events.push_back(event);
+        while let Some(event) = self.work.events.pop_front() {
+            if self.work.exit.is_some() {
+                return;
+            }
+            self.replica
+                .handle(now, Input::Event(event), &mut self.outputs);
+            self.execute(now);
+        }
+    }
+
+    /// Hands the requests of this turn to the core.
+    fn submit(&mut self, now: Now) {
+        if !self.work.forgotten.is_empty() {
+            let forgotten = mem::take(&mut self.work.forgotten);
+            self.step(now, Event::Forget(forgotten));
+        }
+        if self.work.batch.is_empty() || self.work.exit.is_some() {
+            return;
+        }
+        let batch = mem::take(&mut self.work.batch);
+        self.replica
+            .handle(now, Input::Requests(batch), &mut self.outputs);
+        self.execute(now);
+        self.drain_events(now);
+    }
+
+    fn drain_events(&mut self, now: Now) {
+        if let Some(event) = self.work.events.pop_front() {
+            self.step(now, event);
+        }
+    }
+
+    /// Carries out what the core wants.
+    fn execute(&mut self, now: Now) {
+        let mut actions = mem::take(&mut self.outputs.actions);
+        for action in actions.drain(..) {
+            self.act(now, action);
+            // Nothing that the core says after it halted may leave the node.
+            if self.work.exit.is_some() {
+                return;
+            }
+        }
+        self.outputs.actions = actions;
+        if !self.work.to_store.is_empty() {
+            self.storage.submit(mem::take(&mut self.work.to_store));
+        }
+        let mut replies = mem::take(&mut self.outputs.replies);
+        for (ticket, reply) in replies.drain(..) {
+            self.clients.reply(ticket, wire::result_of(reply));
+        }
+        self.outputs.replies = replies;
+    }
+
+    fn act(&mut self, now: Now, action: Action) {
+        match action {
+            Action::Notify { to, vote } => self.notify(now, to, vote),
+            Action::NotifyRejected { to, why } => self.reject(now, to, &why),
+            Action::Connect(to) => self.dial(now, to),
+            Action::Send { to, msg } => self.send(now, &to, &msg),
+            Action::Close { conn, why } => self.close_by_core(now, conn, &why),
+            Action::Persist { id, record } => self.store(StorageCommand::Persist { id, record }),
+            Action::StageOpen(stage) => self.store(StorageCommand::StageOpen(stage)),
+            Action::Stage { stage, items } => self.store(StorageCommand::Stage { stage, items }),
+            Action::StageDrop(stage) => self.store(StorageCommand::StageDrop(stage)),
+            Action::Checkpoint(checkpoint) => self.store(StorageCommand::Checkpoint(checkpoint)),
+            Action::Note(note) => {
+                let (kind, level, text) = notes::describe(&note);
+                self.shared.counters.add(kind);
+                let node = self.shared.node;
+                match level {
+                    // Only outsiders can cause these over and over.
+                    Level::Warn | Level::Error => {
+                        self.work
+                            .limit
+                            .log(kind, level, now.at, &format!("{node}: {text}"));
+                    }
+                    _ => log::log!(level, "{node}: {text}"),
+                }
+            }
+            Action::Halt(reason) => {
+                log::error!("{} halts: {reason}", self.shared.node);
+                if self.work.exit.is_none() {
+                    self.work.exit = Some(ExitReason::Halted(reason));
+                }
+            }
+        }
+    }
+
+    // Disk, calls and endings.
+
+    fn store(&mut self, command: StorageCommand) {
+        self.work.to_store.push(command);
+    }
+
+    fn take_completions(&mut self, now: Now) {
+        for completion in self.storage.completions() {
+            match completion {
+                Completion::Persisted(id) => self.step(now, Event::Persisted(id)),
+                Completion::Checkpointed(at) => self.step(now, Event::Checkpointed(at)),
+                Completion::Failed(error) => {
+                    log::error!("{}: the disk failed: {error}", self.shared.node);
+                    self.step(now, Event::StorageFailed);
+                    self.work.exit = Some(ExitReason::StorageFailed(error));
+                    return;
+                }
+            }
+        }
+    }
+
+    fn take_calls(&mut self, now: Now) {
+        if !mem::take(&mut self.work.ready.calls) {
+            return;
+        }
+        while let Ok(call) = self.calls.try_recv() {
+            match call {
+                Call::Status(answer) => drop(answer.try_send(self.replica.status())),
+                Call::Stop => {
+                    self.work.stop_by.get_or_insert(now.at.after(DRAIN));
+                }
+                Call::Request { op, wait, answer } => match op {
+                    Op::Status => {
+                        let status = Box::new(self.replica.status());
+                        drop(answer.try_send(OpResult::Status(status)));
+                    }
+                    _ if self.work.stop_by.is_some() => {
+                        drop(answer.try_send(OpResult::Refused(RefuseReason::Stopping)));
+                    }
+                    op => {
+                        let ticket = self.clients.begin_call(answer);
+                        self.enqueue(ticket, now.at.after(wait), op);
+                    }
+                },
+            }
+        }
+    }
+
+    /// Adds a request to the turn's batch.
+    pub(super) fn enqueue(&mut self, ticket: Ticket, deadline: Instant, op: Op) {
+        let request = match op {
+            Op::Write(command) => Request::Write(command.encode()),
+            Op::Read { query, level } => Request::Read { query, level },
+            // Answered by the caller: it needs no core.
+            Op::Status => return,
+        };
+        self.work.batch.push(ClientRequest {
+            ticket,
+            deadline,
+            request,
+        });
+    }
+
+    fn write_all(&mut self, now: Now) {
+        let mut peers = mem::take(&mut self.work.dirty_peers);
+        self.peers.take_dirty(&mut peers);
+        for id in peers.drain(..) {
+            self.write_peer(now, id);
+        }
+        self.work.dirty_peers = peers;
+        let mut clients = mem::take(&mut self.work.dirty_clients);
+        self.clients.take_dirty(&mut clients);
+        for token in clients.drain(..) {
+            self.write_client(now, token);
+        }
+        self.work.dirty_clients = clients;
+    }
+
+    /// Looks for connections that are too slow, now and then, while there are candidates.
+    fn sweep(&mut self, now: Now) {
+        if self.work.sweep_at.is_some_and(|at| at <= now.at) {
+            self.work.sweep_at = None;
+            if mem::take(&mut self.work.retry_accept) {
+                self.work.ready.messages = true;
+                self.work.ready.requests = true;
+            }
+            for id in self.peers.overdue(now.at) {
+                self.drop_overdue_peer(now, id);
+            }
+            for token in self.clients.overdue(now.at) {
+                self.drop_stuck_client(now, token);
+            }
+        }
+        if self.peers.watched() || self.clients.watched() || self.work.retry_accept {
+            self.work.sweep_at.get_or_insert(now.at.after(SWEEP));
+        }
+    }
+
+    /// Ends the run once a stop was asked for and no answer is on its way, or it takes too long.
+    fn wind_up(&mut self, now: Instant) {
+        if let Some(by) = self.work.stop_by
+            && (self.clients.settled() || by <= now)
+            && self.work.exit.is_none()
+        {
+            self.work.exit = Some(ExitReason::Stopped);
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! The loop's part for connections between nodes.
+
+use super::event_loop::{EventLoop, MESSAGES, SHARE_ACCEPTS, SHARE_BYTES, SWEEP};
+use super::peers::{Stage, conn_id};
+use super::wire;
+use crate::net::Drained;
+use crate::notes;
+use log::Level;
+use mio::Token;
+use std::io::{self, ErrorKind};
+use std::mem;
+use zabkeeper_core::error::CloseReason;
+use zabkeeper_core::event::Event;
+use zabkeeper_core::ids::{ConnId, NodeId};
+use zabkeeper_core::message::Message;
+use zabkeeper_core::time::Now;
+
+impl EventLoop {
+    pub(super) fn accept_peers(&mut self, now: Now) {
+        if !mem::take(&mut self.work.ready.messages) {
+            return;
+        }
+        for _ in 0..SHARE_ACCEPTS {
+            let (stream, from) = match self.messages.accept() {
+                Ok(accepted) => accepted,
+                Err(error) => return self.accept_failed(now, MESSAGES, &error),
+            };
+            let token = self.next_token();
+            match self
+                .peers
+                .accept(stream, from, token, self.poll.registry(), now.at)
+            {
+                Ok(true) => self.step(now, Event::Accepted(conn_id(token))),
+                Ok(false) => {
+                    let text = format!("too many unknown peer connections; closed that of {from}");
+                    self.complain("peer.too_many", Level::Warn, now, &text);
+                }
+                Err(error) => {
+                    let text = format!("cannot take the peer connection of {from}: {error}");
+                    self.complain("peer.broken", Level::Warn, now, &text);
+                }
+            }
+        }
+        self.work.ready.messages = true;
+    }
+
+    pub(super) fn accept_failed(&mut self, now: Now, listener: Token, error: &io::Error) {
+        match error.kind() {
+            ErrorKind::WouldBlock => return,
+            ErrorKind::Interrupted | ErrorKind::ConnectionAborted => {}
+            _ => {
+                let text = format!("cannot accept connections: {error}");
+                self.complain("accept.failed", Level::Error, now, &text);
+                // Most likely there are no file descriptors left: the sweep tries again.
+                self.work.sweep_at.get_or_insert(now.at.after(SWEEP));
+                self.work.retry_accept = true;
+                return;
+            }
+        }
+        match listener {
+            MESSAGES => self.work.ready.messages = true,
+            _ => self.work.ready.requests = true,
+        }
+    }
+
+    pub(super) fn dial(&mut self, now: Now, to: NodeId) {
+        let membership = self.replica.node().ensemble().latest();
+        let name = membership
+            .members()
+            .get(&to)
+            .map(|m| m.message_addr.as_str());
+        let addr = name.and_then(|name| self.names.lookup(name, now.at));
+        let Some(addr) = addr else {
+            self.work.events.push_back(Event::ConnectFailed(to));
+            return;
+        };
+        let token = self.next_token();
+        let registry = self.poll.registry();
+        if let Err(error) = self.peers.dial(to, addr, token, registry, now.at) {
+            log::debug!(
+                "{}: cannot connect to {to} at {addr}: {error}",
+                self.shared.node
+            );
+            self.work.events.push_back(Event::ConnectFailed(to));
+        }
+    }
+
+    pub(super) fn read_peers(&mut self, now: Now) {
+        for _ in 0..self.work.ready.peers.len() {
+            let Some(id) = self.work.ready.peers.pop_front() else {
+                return;
+            };
+            if self.read_peer(now, id) {
+                self.work.ready.peers.push_back(id);
+            }
+        }
+    }
+
+    /// Reads one peer's share. True if there may be more.
+    fn read_peer(&mut self, now: Now, id: ConnId) -> bool {
+        if !self.finish_dial(now, id) {
+            return false;
+        }
+        let Some(peer) = self.peers.get_mut(id) else {
+            return false;
+        };
+        let drained = peer.conn.read(SHARE_BYTES);
+        loop {
+            let Some(peer) = self.peers.get_mut(id) else {
+                return false;
+            };
+            match wire::peer_message(peer.conn.unread()) {
+                Ok(None) => break,
+                Ok(Some((msg, size))) => {
+                    peer.conn.consume(size);
+                    peer.stage = Stage::Open;
+                    self.step(now, Event::Received { conn: id, msg });
+                }
+                Err(error) => {
+                    let text = format!(
+                        "closed the connection {id} of the peer at {}: {error}",
+                        peer.conn.peer()
+                    );
+                    self.complain(error.counter_peer(), Level::Warn, now, &text);
+                    self.lose_peer(now, id);
+                    return false;
+                }
+            }
+        }
+        match drained {
+            Ok(Drained::Dry) => false,
+            Ok(Drained::More) => true,
+            Ok(Drained::Ended) => {
+                log::debug!("{}: {id} was closed by the peer", self.shared.node);
+                self.lose_peer(now, id);
+                false
+            }
+            Err(error) => {
+                log::debug!("{}: {id} broke: {error}", self.shared.node);
+                self.lose_peer(now, id);
+                false
+            }
+        }
+    }
+
+    /// Sees whether an attempt to connect came to its end. True if the connection may be read.
+    fn finish_dial(&mut self, now: Now, id: ConnId) -> bool {
+        let Some(peer) = self.peers.get_mut(id) else {
+            return false;
+        };
+        let Stage::Dialling(to) = peer.stage else {
+            return true;
+        };
+        match peer.conn.connected().and_then(|done| match done {
+            Some(()) => peer.conn.tune().map(|()| true),
+            None => Ok(false),
+        }) {
+            Ok(true) => {
+                peer.stage = Stage::Open;
+                self.step(now, Event::Connected { conn: id, to });
+                true
+            }
+            Ok(false) => false,
+            Err(error) => {
+                log::debug!("{}: cannot connect to {to}: {error}", self.shared.node);
+                self.lose_peer(now, id);
+                false
+            }
+        }
+    }
+
+    /// Forgets a connection that is gone and tells the core.
+    fn lose_peer(&mut self, now: Now, id: ConnId) {
+        let event = match self.peers.remove(id, self.poll.registry()).map(|p| p.stage) {
+            None => return,
+            Some(Stage::Dialling(to)) => Event::ConnectFailed(to),
+            Some(_) => Event::Closed(id),
+        };
+        self.step(now, event);
+    }
+
+    pub(super) fn send(&mut self, now: Now, to: &[ConnId], msg: &Message) {
+        let mut bytes = mem::take(&mut self.work.bytes);
+        bytes.clear();
+        wire::put_message(msg, &mut bytes);
+        for id in to {
+            let Some(peer) = self.peers.get_mut(*id) else {
+                continue;
+            };
+            if peer.conn.push(&bytes).is_ok() {
+                self.peers.touch(*id);
+                continue;
+            }
+            let text = format!(
+                "dropped the peer at {}: {} bytes wait for it, and it does not take them",
+                peer.conn.peer(),
+                peer.conn.backlog()
+            );
+            self.complain("peer.too_slow", Level::Warn, now, &text);
+            self.peers.remove(*id, self.poll.registry());
+            self.work.events.push_back(Event::Closed(*id));
+        }
+        self.work.bytes = bytes;
+    }
+
+    pub(super) fn close_by_core(&mut self, now: Now, id: ConnId, why: &CloseReason) {
+        let Some(mut peer) = self.peers.remove(id, self.poll.registry()) else {
+            return;
+        };
+        log::debug!(
+            "{}: closing {id}: {}",
+            self.shared.node,
+            notes::close_reason(why)
+        );
+        // The last message may say why. If the socket does not take it now, it is not sent.
+        let _ = peer.conn.write(now.at);
+    }
+
+    pub(super) fn write_peer(&mut self, now: Now, id: ConnId) {
+        // Writing to a socket that is not connected yet tells nothing; reading finds out.
+        if !self.finish_dial(now, id) {
+            return;
+        }
+        let Some(peer) = self.peers.get_mut(id) else {
+            return;
+        };
+        peer.dirty = false;
+        if let Err(error) = peer.conn.write(now.at) {
+            log::debug!("{}: {id} broke: {error}", self.shared.node);
+            self.lose_peer(now, id);
+        }
+    }
+
+    pub(super) fn drop_overdue_peer(&mut self, now: Now, id: ConnId) {
+        if let Some(peer) = self.peers.get_mut(id) {
+            let addr = peer.conn.peer();
+            let text = match peer.stage {
+                Stage::Dialling(to) => format!("{to} at {addr} does not answer"),
+                _ => format!("closed the peer connection of {addr}: it said nothing"),
+            };
+            self.complain("peer.silent", Level::Warn, now, &text);
+            self.lose_peer(now, id);
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! Connections between nodes, in both directions. Each socket has a connection id of its own for
+//! ever, so that nothing of a dead connection can be taken for the living one.
+
+use crate::net::Conn;
+use mio::net::TcpStream;
+use mio::{Registry, Token};
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use zabkeeper_core::ids::{ConnId, NodeId};
+use zabkeeper_core::time::{Instant, Micros};
+
+/// Connections that nobody vouched for yet: more are not taken in.
+const STRANGERS: usize = 64;
+
+/// All peer connections.
+pub(super) struct Peers {
+    conns: BTreeMap<ConnId, Peer>,
+    buffer: usize,
+    /// How long an attempt to connect, and the wait for a first message, may take.
+    patience: Micros,
+    /// Connections with something to write.
+    dirty: Vec<ConnId>,
+}
+
+/// One peer connection.
+pub(super) struct Peer {
+    pub(super) conn: Conn,
+    pub(super) stage: Stage,
+    pub(super) dirty: bool,
+    since: Instant,
+}
+
+/// How far a connection has come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Stage {
+    /// This node asked for it; it is not open yet.
+    Dialling(NodeId),
+    /// Somebody opened it and has said nothing yet.
+    Stranger,
+    /// It is in use.
+    Open,
+}
+
+impl Peers {
+    pub(super) fn new(buffer: usize, patience: Micros) -> Self {
+        Self {
+            conns: BTreeMap::new(),
+            buffer,
+            patience,
+            dirty: Vec::new(),
+        }
+    }
+
+    pub(super) fn get_mut(&mut self, id: ConnId) -> Option<&mut Peer> {
+        self.conns.get_mut(&id)
+    }
+
+    /// Begins to connect to `to`.
+    pub(super) fn dial(
+        &mut self,
+        to: NodeId,
+        addr: SocketAddr,
+        token: Token,
+        registry: &Registry,
+        now: Instant,
+    ) -> io::Result<()> {
+        let stream = TcpStream::connect(addr)?;
+        self.add(stream, addr, token, registry, Stage::Dialling(to), now)
+    }
+
+    /// Takes in a connection that somebody opened. `Ok(false)` if there are too many strangers.
+    pub(super) fn accept(
+        &mut self,
+        stream: TcpStream,
+        addr: SocketAddr,
+        token: Token,
+        registry: &Registry,
+        now: Instant,
+    ) -> io::Result<bool> {
+        let strangers = self.conns.values().filter(|p| p.stage == Stage::Stranger);
+        if strangers.count() >= STRANGERS {
+            return Ok(false);
+        }
+        self.add(stream, addr, token, registry, Stage::Stranger, now)?;
+        let id = conn_id(token);
+        match self.conns.get(&id).map(|peer| peer.conn.tune()) {
+            Some(Err(error)) => {
+                self.remove(id, registry);
+                Err(error)
+            }
+            _ => Ok(true),
+        }
+    }
+
+    fn add(
+        &mut self,
+        stream: TcpStream,
+        addr: SocketAddr,
+        token: Token,
+        registry: &Registry,
+        stage: Stage,
+        since: Instant,
+    ) -> io::Result<()> {
+        let conn = Conn::new(stream, addr, token, registry, self.buffer)?;
+        let peer = Peer {
+            conn,
+            stage,
+            dirty: false,
+            since,
+        };
+        self.conns.insert(conn_id(token), peer);
+        Ok(())
+    }
+
+    /// Forgets a connection and closes its socket.
+    pub(super) fn remove(&mut self, id: ConnId, registry: &Registry) -> Option<Peer> {
+        let mut peer = self.conns.remove(&id)?;
+        peer.conn.deregister(registry);
+        Some(peer)
+    }
+
+    /// Has the connection written at the end of the turn.
+    pub(super) fn touch(&mut self, id: ConnId) {
+        if let Some(peer) = self.conns.get_mut(&id)
+            && !peer.dirty
+        {
+            peer.dirty = true;
+            self.dirty.push(id);
+        }
+    }
+
+    /// The connections to write now.
+    pub(super) fn take_dirty(&mut self, into: &mut Vec<ConnId>) {
+        into.append(&mut self.dirty);
+    }
+
+    /// True if some connection is watched for being slow to come up.
+    pub(super) fn watched(&self) -> bool {
+        self.conns.values().any(|peer| peer.stage != Stage::Open)
+    }
+
+    /// Connections that did not come up in time.
+    pub(super) fn overdue(&self, now: Instant) -> Vec<ConnId> {
+        let late = |peer: &Peer| peer.stage != Stage::Open && now.since(peer.since) > self.patience;
+        let overdue = self.conns.iter().filter(|(_, peer)| late(peer));
+        overdue.map(|(id, _)| *id).collect()
+    }
+}
+
+/// The connection id of a socket: its token, which is never used twice.
+pub(super) fn conn_id(token: Token) -> ConnId {
+    ConnId::new(token.0 as u64)
+}

@@ -1,0 +1,283 @@
+//! From a configuration to a loop that is ready to run: sockets, disk, state, node, in this order.
+
+use super::clients::{Clients, Limits};
+use super::clock::Clock;
+use super::election::Election;
+use super::event_loop::{ELECTION, EventLoop, MESSAGES, REQUESTS, WAKER, Work};
+use super::peers::Peers;
+use super::{Call, Shared, Sockets};
+use crate::config::ServerConfig;
+use crate::net::Names;
+use crate::notes::{Counters, member_list};
+use crate::storage::{self, Bootstrap, OpenError, Opened, Options, StorageThread};
+use mio::net::{TcpListener, UdpSocket};
+use mio::{Interest, Poll, Waker};
+use std::fmt;
+use std::io;
+use std::sync::mpsc::Receiver;
+use std::sync::{Arc, Mutex};
+use zabkeeper_core::app::{App, LoadError};
+use zabkeeper_core::digest::Digest;
+use zabkeeper_core::error::RestoreError;
+use zabkeeper_core::ids::{Incarnation, NodeId, Txid};
+use zabkeeper_core::replica::Replica;
+use zabkeeper_core::tree::Tree;
+
+/// Why a node cannot start.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The configured node is not in the configured membership.
+    NotMember(NodeId),
+    /// An address cannot be listened on.
+    Bind {
+        /// Which of the addresses in the configuration.
+        field: &'static str,
+        /// The address.
+        addr: String,
+        /// The system's answer.
+        error: io::Error,
+    },
+    /// The data directory cannot be opened.
+    Storage(OpenError),
+    /// The stored state of the application cannot be loaded.
+    State {
+        /// The last entry that it contains.
+        at: Txid,
+        /// What is wrong.
+        error: LoadError,
+    },
+    /// The stored state of the application is not the one that was stored.
+    StateDigest {
+        /// The last entry that it contains.
+        at: Txid,
+        /// The digest that was stored with it.
+        stored: Digest,
+        /// The digest that it has.
+        found: Digest,
+    },
+    /// What is stored cannot be a node's state.
+    Restore(RestoreError),
+    /// The system refused something else.
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// The system's answer.
+        error: io::Error,
+    },
+}
+
+impl StartError {
+    pub(super) fn thread(error: io::Error) -> Self {
+        let what = "start a thread";
+        Self::System { what, error }
+    }
+
+    fn poll(error: io::Error) -> Self {
+        let what = "watch the sockets";
+        Self::System { what, error }
+    }
+
+    /// The exit code for a process whose node cannot start; see [the table](super).
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::NotMember(_) => 2,
+            Self::Bind { error, .. } => match error.kind() {
+                io::ErrorKind::AddrNotAvailable | io::ErrorKind::NotFound => 2,
+                _ => 1,
+            },
+            Self::Storage(OpenError::Io { .. } | OpenError::InUse { .. } | OpenError::NoFlush) => 1,
+            Self::Storage(_) => 3,
+            Self::State { .. } | Self::StateDigest { .. } | Self::Restore(_) => 3,
+            Self::System { .. } => 1,
+        }
+    }
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let damaged = "the data directory is damaged; keep it, and do not start this node with it \
+                       again";
+        match self {
+            Self::NotMember(node) => write!(f, "{node} is not among the configured members"),
+            Self::Bind { field, addr, error } => {
+                write!(f, "cannot listen on {addr} ({field}): {error}")?;
+                match error.kind() {
+                    io::ErrorKind::AddrInUse => {
+                        write!(
+                            f,
+                            "; another process uses the port, perhaps this node already runs"
+                        )
+                    }
+                    io::ErrorKind::AddrNotAvailable => {
+                        write!(f, "; this machine has no such address: see ListenIp")
+                    }
+                    _ => Ok(()),
+                }
+            }
+            Self::Storage(error) => write!(f, "{error}"),
+            Self::State { at, error } => write!(f, "{damaged}: the state at {at}: {error}"),
+            Self::StateDigest { at, stored, found } => write!(
+                f,
+                "{damaged}: the state at {at} was stored with the digest {stored} and has {found}"
+            ),
+            Self::Restore(error) => write!(f, "{damaged}: {error}"),
+            Self::System { what, error } => write!(f, "cannot {what}: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+impl From<OpenError> for StartError {
+    fn from(error: OpenError) -> Self {
+        Self::Storage(error)
+    }
+}
+
+/// Builds the loop. Nothing is sent or answered before it runs.
+pub(super) fn prepare(
+    config: ServerConfig,
+    sockets: Sockets,
+    calls: Receiver<Call>,
+) -> Result<(EventLoop, Arc<Waker>, Arc<Shared>), StartError> {
+    let clock = Clock::start();
+    let ipv4 = sockets.ipv4();
+    let bootstrap = Bootstrap {
+        node: config.node,
+        membership: Arc::clone(&config.membership),
+        incarnation: Incarnation::new(rand::random()),
+    };
+    let opened = storage::open(&config.data_dir, &Options::default(), &bootstrap)?;
+    let Opened {
+        store,
+        recovered,
+        digest,
+        items,
+        created,
+    } = opened;
+    tell_start(&config, &recovered, created);
+    let app = load(items, digest, recovered.applied.txid)?;
+    let cluster = recovered.identity.cluster;
+    let (replica, outputs) = Replica::restore(
+        config.core.clone(),
+        recovered,
+        app,
+        rand::random(),
+        clock.now(),
+    )
+    .map_err(StartError::Restore)?;
+
+    let poll = Poll::new().map_err(StartError::poll)?;
+    let waker = Arc::new(Waker::new(poll.registry(), WAKER).map_err(StartError::poll)?);
+    let (election, messages, requests) = watch(&poll, sockets).map_err(StartError::poll)?;
+    let notify = {
+        let waker = Arc::clone(&waker);
+        // It fails only if the system has no resources left; the next one will get through.
+        move || drop(waker.wake())
+    };
+    let names = Names::start(ipv4, notify.clone()).map_err(StartError::thread)?;
+    let storage = StorageThread::spawn(store, notify).map_err(StartError::thread)?;
+    let shared = Arc::new(Shared {
+        node: config.node,
+        cluster,
+        command_bytes: config.core.limits.command_bytes,
+        counters: Counters::default(),
+        exit: Mutex::new(None),
+    });
+    let net = &config.net;
+    let event_loop = EventLoop {
+        poll,
+        clock,
+        replica,
+        outputs,
+        storage,
+        election: Election::new(election),
+        messages,
+        requests,
+        peers: Peers::new(net.peer_buffer, config.core.timeouts.init),
+        clients: Clients::new(Limits {
+            clients: net.clients,
+            requests: net.client_requests,
+            buffer: net.client_buffer,
+            stall: net.client_stall,
+        }),
+        names,
+        calls,
+        shared: Arc::clone(&shared),
+        work: Work::default(),
+    };
+    Ok((event_loop, waker, shared))
+}
+
+/// Tells the operator what this start begins with.
+fn tell_start(
+    config: &ServerConfig,
+    recovered: &zabkeeper_core::storage::Recovered,
+    created: bool,
+) {
+    let node = config.node;
+    let dir = config.data_dir.display();
+    let membership = &recovered.base.membership;
+    let identity = &recovered.identity;
+    if created {
+        log::info!(
+            "{node}: initialised the data directory {dir} as disk {}",
+            identity.incarnation
+        );
+    } else {
+        let last = recovered
+            .entries
+            .last()
+            .map_or(recovered.base.at.txid, |e| e.txid);
+        log::info!(
+            "{node}: opened the data directory {dir} (disk {}): the log reaches from {} to {last}, \
+             the state to {}",
+            identity.incarnation,
+            recovered.base.at.txid,
+            recovered.applied.txid,
+        );
+    }
+    log::info!(
+        "{node}: ensemble {} {}",
+        identity.cluster,
+        member_list(membership)
+    );
+    let voters = membership.voters().count();
+    if voters % 2 == 0 {
+        log::warn!(
+            "{node}: {voters} voters survive the loss of no more nodes than {} would",
+            voters - 1
+        );
+    }
+}
+
+/// Builds the application's state from what is stored and makes sure that it is the one stored.
+fn load(items: storage::Items, stored: Digest, at: Txid) -> Result<Tree, StartError> {
+    let mut tree = Tree::empty();
+    let state = |error| StartError::State { at, error };
+    for batch in items {
+        let batch = batch.map_err(|damage| StartError::Storage(damage.into()))?;
+        tree.load(batch).map_err(state)?;
+    }
+    tree.finish_load().map_err(state)?;
+    let found = tree.digest();
+    if found != stored {
+        return Err(StartError::StateDigest { at, stored, found });
+    }
+    Ok(tree)
+}
+
+fn watch(poll: &Poll, sockets: Sockets) -> io::Result<(UdpSocket, TcpListener, TcpListener)> {
+    sockets.election.set_nonblocking(true)?;
+    sockets.message.set_nonblocking(true)?;
+    sockets.request.set_nonblocking(true)?;
+    let mut election = UdpSocket::from_std(sockets.election);
+    let mut messages = TcpListener::from_std(sockets.message);
+    let mut requests = TcpListener::from_std(sockets.request);
+    let registry = poll.registry();
+    registry.register(&mut election, ELECTION, Interest::READABLE)?;
+    registry.register(&mut messages, MESSAGES, Interest::READABLE)?;
+    registry.register(&mut requests, REQUESTS, Interest::READABLE)?;
+    Ok((election, messages, requests))
+}

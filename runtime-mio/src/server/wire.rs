@@ -1,0 +1,148 @@
+//! The loop's way to the codec: whole messages out of buffers, messages into buffers, and every
+//! mistake of an outsider as a text and a counter.
+
+use std::fmt;
+use zabkeeper_core::message::Message;
+use zabkeeper_core::replica::Reply;
+use zabkeeper_core::tree::Tree;
+use zabkeeper_proto::client::{self, ClientReply, ClientRequest, OpResult};
+use zabkeeper_proto::{DecodeError, FrameError, frame, peer};
+
+/// Bytes of a request besides the command: names, limits, the frame.
+const REQUEST_OVERHEAD: usize = 8 << 10;
+
+/// Why bytes on a connection are no message.
+#[derive(Debug)]
+pub(super) enum Garbage {
+    Frame(FrameError),
+    Body(DecodeError),
+}
+
+/// The first message between nodes in `bytes` and how many bytes it takes; `None` if it is not
+/// all there yet.
+pub(super) fn peer_message(bytes: &[u8]) -> Result<Option<(Message, usize)>, Garbage> {
+    match frame::parse(bytes, frame::Kind::Peer, frame::MAX_PEER_BODY)? {
+        None => Ok(None),
+        Some(found) => Ok(Some((peer::decode(&found)?, found.consumed()))),
+    }
+}
+
+/// What a client says.
+pub(super) enum Asked {
+    Request(ClientRequest),
+    /// A request that makes no sense, though the connection is in order.
+    Invalid {
+        id: u64,
+        why: String,
+    },
+}
+
+/// The first request of a client in `bytes`, likewise. Commands have at most `command_bytes`.
+pub(super) fn request(
+    bytes: &[u8],
+    command_bytes: usize,
+) -> Result<Option<(Asked, usize)>, Garbage> {
+    let limit = command_bytes + REQUEST_OVERHEAD;
+    let Some(found) = frame::parse(bytes, frame::Kind::Request, limit)? else {
+        return Ok(None);
+    };
+    let asked = match client::decode_request(&found) {
+        Ok(request) => Asked::Request(request),
+        Err(error) => match client::request_id(&found) {
+            Some(id) => Asked::Invalid {
+                id,
+                why: error.to_string(),
+            },
+            None => return Err(error.into()),
+        },
+    };
+    Ok(Some((asked, found.consumed())))
+}
+
+/// Appends a message between nodes.
+pub(super) fn put_message(msg: &Message, out: &mut Vec<u8>) {
+    peer::encode(msg, out);
+}
+
+/// Appends a reply to a client.
+pub(super) fn put_reply(reply: &ClientReply, out: &mut Vec<u8>) {
+    client::encode_reply(reply, out);
+}
+
+/// What a client is told.
+pub(super) fn result_of(reply: Reply<Tree>) -> OpResult {
+    match reply {
+        Reply::Written { txid, outcome } => OpResult::Written { txid, outcome },
+        Reply::Read { applied, answer } => OpResult::Read { applied, answer },
+        Reply::Refused(why) => OpResult::Refused(why),
+        Reply::Unknown => OpResult::Unknown,
+    }
+}
+
+impl Garbage {
+    /// What to count on a peer's connection.
+    pub(super) fn counter_peer(&self) -> &'static str {
+        self.counter([
+            "peer.version",
+            "peer.wrong_port",
+            "peer.too_long",
+            "peer.checksum",
+            "peer.malformed",
+        ])
+    }
+
+    /// What to count on a client's connection.
+    pub(super) fn counter_client(&self) -> &'static str {
+        self.counter([
+            "client.version",
+            "client.wrong_port",
+            "client.too_long",
+            "client.checksum",
+            "client.malformed",
+        ])
+    }
+
+    fn counter(&self, names: [&'static str; 5]) -> &'static str {
+        let [version, kind, length, checksum, other] = names;
+        match self {
+            Self::Frame(FrameError::Version(_)) => version,
+            Self::Frame(FrameError::Kind { .. }) => kind,
+            Self::Frame(FrameError::TooLong { .. }) => length,
+            Self::Frame(FrameError::Checksum) => checksum,
+            Self::Frame(_) | Self::Body(_) => other,
+        }
+    }
+}
+
+/// What to count for a datagram that cannot be read.
+pub(super) fn datagram_counter(error: &DecodeError) -> &'static str {
+    match error {
+        DecodeError::Magic => "election.foreign",
+        DecodeError::Version(_) => "election.version",
+        DecodeError::Checksum => "election.checksum",
+        DecodeError::TooLong { .. } => "election.too_long",
+        DecodeError::Short(_) => "election.short",
+        _ => "election.malformed",
+    }
+}
+
+impl From<FrameError> for Garbage {
+    fn from(error: FrameError) -> Self {
+        Self::Frame(error)
+    }
+}
+
+impl From<DecodeError> for Garbage {
+    fn from(error: DecodeError) -> Self {
+        Self::Body(error)
+    }
+}
+
+impl fmt::Display for Garbage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Frame(error) => write!(f, "{error}"),
+            Self::Body(error) => write!(f, "{error}"),
+        }
+    }
+}
