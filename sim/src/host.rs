@@ -3,7 +3,7 @@
 use crate::dice::{Dice, Stream, stream};
 use crate::disk::Disk;
 use crate::options::Options;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use zabkeeper_core::config::Config;
 use zabkeeper_core::error::HaltReason;
 use zabkeeper_core::ids::{ConnId, NodeId, Ticket};
@@ -62,6 +62,8 @@ pub struct Process {
     pub conns: Vec<ConnId>,
     /// The client requests that it has not answered, and which call each is.
     pub tickets: BTreeMap<Ticket, usize>,
+    /// Those that nobody waits for any more: an answer is needless but does no harm.
+    pub forgotten: BTreeSet<Ticket>,
 }
 
 impl Host {

@@ -97,6 +97,9 @@ impl World {
     fn doom_node(&mut self, node: NodeId, rng: &mut zabkeeper_core::rng::Rng) -> Check {
         let others: Vec<NodeId> = self.hosts.iter().map(|h| h.id).filter(|id| *id != node).collect();
         let (mut deaf, mut mute) = (false, false);
+        if self.host(node).process.is_none() {
+            return self.kill_for_good(node);
+        }
         match rng.weighted(&[3, 1, 2, 2, 1, 1]) {
             0 => return self.kill_for_good(node),
             1 => (deaf, mute) = (true, true),
@@ -140,6 +143,12 @@ impl World {
             }
             // L2: no further change of epoch.
             (pending, Some((at, settled_epoch))) => {
+                let leader = self.checks.epochs.newest().map(|(_, leader)| leader);
+                if leader.is_some_and(|leader| !quiet.core.contains(&leader)) {
+                    // It may fail for good, and then another takes over.
+                    self.end();
+                    return Ok(());
+                }
                 if epoch != settled_epoch || pending.is_some() {
                     let what = format!(
                         "the core had recovered in {settled_epoch}, now it is {epoch}: {}",
@@ -175,7 +184,7 @@ impl World {
     /// What the core still lacks, if anything.
     pub(crate) fn pending(&self) -> Option<String> {
         let quiet = self.quiet.as_ref()?;
-        let mut leaders = Vec::new();
+        let mut leaders = BTreeSet::new();
         let mut positions = BTreeSet::new();
         for node in &quiet.core {
             let Some(process) = &self.host(*node).process else {
@@ -183,17 +192,18 @@ impl World {
             };
             let status = &process.status;
             match &status.role {
-                RoleStatus::Leading { established: true } => leaders.push(*node),
-                RoleStatus::Following { serving: true, .. } => {}
+                RoleStatus::Leading { established: true } => leaders.insert(*node),
+                // A node outside the core may lead: not every fault keeps it from that.
+                RoleStatus::Following { serving: true, leader } => leaders.insert(*leader),
                 role => return Some(format!("{node} is {role:?}")),
-            }
+            };
             positions.insert((status.committed, status.applied, status.digest));
             if let Some(call) = process.tickets.values().next() {
                 return Some(format!("{node} has not answered call #{call}"));
             }
         }
         if leaders.len() != 1 {
-            return Some(format!("the established leaders are {leaders:?}"));
+            return Some(format!("the leaders are {leaders:?}"));
         }
         if positions.len() != 1 {
             return Some(format!("the nodes stand at {positions:?}"));

@@ -11,7 +11,7 @@ use crate::net::{Net, Packet};
 use crate::plan::{Fault, Plan};
 use crate::queue::Queue;
 use crate::trace::{Trace, What};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use zabkeeper_core::error::HaltReason;
 use zabkeeper_core::event::{Action, Event};
@@ -281,6 +281,8 @@ impl World {
             Occur::Arrive { pipe, end } => self.arrive(pipe, end),
             Occur::Strike(index) => self.strike(index),
             Occur::Ambush { node, fault } => self.inflict(*fault, node),
+            // In the quiet period only its own cuts count.
+            Occur::Heal(_) if self.quiet.is_some() => Ok(()),
             Occur::Heal(links) => {
                 for (from, to) in links {
                     self.net.heal(from, to, self.now, &mut self.queue);
@@ -331,6 +333,7 @@ impl World {
             tick_at: None,
             conns: Vec::new(),
             tickets: BTreeMap::new(),
+            forgotten: BTreeSet::new(),
         });
         self.checks.started(&self.hosts[place(node)], &status)?;
         self.tell(node.get(), || "starts".to_string());
@@ -700,8 +703,11 @@ impl World {
     fn reply(&mut self, node: NodeId, ticket: Ticket, reply: Reply<Tree>) -> Check {
         let now = self.now;
         let host = self.host_mut(node);
-        let call = host.process.as_mut().and_then(|process| process.tickets.remove(&ticket));
-        let Some(call) = call else {
+        let Some(process) = &mut host.process else { return Ok(()) };
+        if process.forgotten.remove(&ticket) {
+            return Ok(());
+        }
+        let Some(call) = process.tickets.remove(&ticket) else {
             let what = format!("{node} answers {ticket}, which nobody asked or it had answered");
             return Err(Violation::new("one answer a request", what));
         };
@@ -743,6 +749,7 @@ impl World {
         let ticket = process.tickets.iter().find(|(_, asked)| **asked == call).map(|(t, _)| *t);
         if let (true, Some(ticket)) = (forget, ticket) {
             process.tickets.remove(&ticket);
+            process.forgotten.insert(ticket);
             return self.deliver(node, Event::Forget(vec![ticket]));
         }
         Ok(())
