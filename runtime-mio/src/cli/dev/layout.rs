@@ -1,0 +1,271 @@
+//! Where the nodes of a local ensemble live: ports, directories, configuration files.
+
+use super::super::exit::{Failure, OTHER};
+use std::fs;
+use std::io;
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+
+/// Ports of one ensemble: `base` is held as a lock, node i listens on base + 10 (i - 1) + 1, 2, 3.
+const BLOCK: u16 = 100;
+/// Blocks are looked for up to here: below the ports that systems give out by themselves.
+const LAST_BASE: u16 = 31_000;
+/// The first block; its nodes are the client's default endpoints.
+const FIRST_BASE: u16 = 4210;
+
+/// One node's place.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    pub(super) name: String,
+    pub(super) endpoint: String,
+    pub(super) config: PathBuf,
+    pub(super) log: PathBuf,
+}
+
+/// The places of an ensemble's nodes, held for as long as this lives.
+#[derive(Debug)]
+pub(super) struct Layout {
+    pub(super) dir: PathBuf,
+    pub(super) places: Vec<Place>,
+    /// Removed with everything in it when dropped.
+    pub(super) temporary: Option<TempDir>,
+    /// While it is bound, no other `dev` takes these ports, nor this directory.
+    _lock: TcpListener,
+}
+
+impl Layout {
+    /// Finds or makes the places of `nodes` nodes.
+    pub(super) fn prepare(
+        nodes: Option<u8>,
+        data_dir: Option<&Path>,
+        base_port: Option<u16>,
+    ) -> Result<Self, Failure> {
+        let (dir, temporary) = directory(data_dir)?;
+        let stored = load(&dir)?;
+        let (base, nodes, lock) = match stored {
+            Some((base, stored_nodes)) => {
+                if nodes.is_some_and(|nodes| nodes != stored_nodes)
+                    || base_port.is_some_and(|port| port != base)
+                {
+                    return Err(Failure::usage(format_args!(
+                        "{} holds an ensemble of {stored_nodes} nodes at base port {base}; \
+                         leave out --nodes and --base-port, or choose another --data-dir",
+                        dir.display()
+                    )));
+                }
+                (base, stored_nodes, take(base, stored_nodes)?)
+            }
+            None => {
+                let nodes = nodes.unwrap_or(3);
+                let (base, lock) = match base_port {
+                    Some(base) => (base, take(base, nodes)?),
+                    None => find(nodes)?,
+                };
+                (base, nodes, lock)
+            }
+        };
+        let places: Vec<_> = (1..=nodes).map(|node| place(&dir, base, node)).collect();
+        if stored.is_none() {
+            write(&dir, base, nodes, &places).map_err(|error| {
+                cannot(
+                    &format!("write the configuration to {}", dir.display()),
+                    &error,
+                )
+            })?;
+        }
+        Ok(Self {
+            dir,
+            places,
+            temporary,
+            _lock: lock,
+        })
+    }
+
+    /// Where clients connect, as `--endpoints` takes it.
+    pub(super) fn endpoints(&self) -> String {
+        let all: Vec<_> = self.places.iter().map(|p| p.endpoint.as_str()).collect();
+        all.join(",")
+    }
+}
+
+fn directory(data_dir: Option<&Path>) -> Result<(PathBuf, Option<TempDir>), Failure> {
+    let Some(dir) = data_dir else {
+        let made = tempfile::Builder::new().prefix("zabkeeper-dev-").tempdir();
+        let temporary = made.map_err(|error| cannot("make a temporary directory", &error))?;
+        return Ok((temporary.path().to_owned(), Some(temporary)));
+    };
+    let made = fs::create_dir_all(dir).and_then(|()| fs::canonicalize(dir));
+    let dir = made.map_err(|error| cannot(&format!("make {}", dir.display()), &error))?;
+    Ok((dir, None))
+}
+
+/// The file that remembers the ports and number of nodes of a directory.
+fn memory(dir: &Path) -> PathBuf {
+    dir.join("dev.json")
+}
+
+fn load(dir: &Path) -> Result<Option<(u16, u8)>, Failure> {
+    let file = memory(dir);
+    let text = match fs::read_to_string(&file) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(cannot(&format!("read {}", file.display()), &error)),
+    };
+    let parsed: Option<(u16, u8)> = serde_json::from_str(&text)
+        .ok()
+        .and_then(|json: serde_json::Value| {
+            let base = json.get("base_port")?.as_u64()?.try_into().ok()?;
+            let nodes = json.get("nodes")?.as_u64()?.try_into().ok()?;
+            Some((base, nodes))
+        })
+        .filter(|(base, nodes)| (1..=65_400).contains(base) && (1..=7).contains(nodes));
+    match parsed {
+        Some(found) => Ok(Some(found)),
+        None => Err(Failure::usage(format_args!(
+            "{} cannot be understood; it should be like {{\"base_port\": 4210, \"nodes\": 3}}",
+            file.display()
+        ))),
+    }
+}
+
+/// Takes the ports of a block, or says which one is in use.
+fn take(base: u16, nodes: u8) -> Result<TcpListener, Failure> {
+    claim(base, nodes).map_err(|(port, error)| {
+        Failure::new(
+            OTHER,
+            format_args!(
+                "port {port} on 127.0.0.1 cannot be used: {error}. If another `zabkeeper dev` \
+                 runs here, stop it; or choose another --base-port"
+            ),
+        )
+    })
+}
+
+/// Looks for a block in which every port is free.
+fn find(nodes: u8) -> Result<(u16, TcpListener), Failure> {
+    for base in (FIRST_BASE..LAST_BASE).step_by(usize::from(BLOCK)) {
+        if let Ok(lock) = claim(base, nodes) {
+            return Ok((base, lock));
+        }
+    }
+    Err(Failure::new(
+        OTHER,
+        "no free ports were found on 127.0.0.1; choose a --base-port",
+    ))
+}
+
+/// Binds the block's lock for good, and every other port of it for a moment.
+fn claim(base: u16, nodes: u8) -> Result<TcpListener, (u16, io::Error)> {
+    let local = Ipv4Addr::LOCALHOST;
+    let lock = TcpListener::bind((local, base)).map_err(|error| (base, error))?;
+    for node in 1..=nodes {
+        let [election, message, request] = ports(base, node);
+        UdpSocket::bind((local, election)).map_err(|error| (election, error))?;
+        TcpListener::bind((local, message)).map_err(|error| (message, error))?;
+        TcpListener::bind((local, request)).map_err(|error| (request, error))?;
+    }
+    Ok(lock)
+}
+
+fn ports(base: u16, node: u8) -> [u16; 3] {
+    let first = base + 10 * u16::from(node - 1);
+    [first + 1, first + 2, first + 3]
+}
+
+fn place(dir: &Path, base: u16, node: u8) -> Place {
+    let name = format!("n{node}");
+    Place {
+        endpoint: format!("127.0.0.1:{}", ports(base, node)[2]),
+        config: dir.join(format!("{name}.json")),
+        log: dir.join(format!("{name}.log")),
+        name,
+    }
+}
+
+/// Writes a configuration for each node, and last the file that says they are complete.
+fn write(dir: &Path, base: u16, nodes: u8, places: &[Place]) -> io::Result<()> {
+    let address = |node: u8| {
+        let [election, message, request] = ports(base, node);
+        serde_json::json!({
+            "Id": node,
+            "ElectionAddr": format!("127.0.0.1:{election}"),
+            "MessageAddr": format!("127.0.0.1:{message}"),
+            "RequestAddr": format!("127.0.0.1:{request}"),
+        })
+    };
+    for (node, place) in (1..=nodes).zip(places) {
+        let peers: Vec<_> = (1..=nodes).filter(|&n| n != node).map(address).collect();
+        let config = serde_json::json!({
+            "Host": address(node),
+            "Peer": peers,
+            "DataDir": dir.join(&place.name),
+        });
+        fs::write(&place.config, format!("{config:#}\n"))?;
+    }
+    let memory_text = serde_json::json!({"base_port": base, "nodes": nodes});
+    fs::write(memory(dir), format!("{memory_text}\n"))
+}
+
+fn cannot(what: &str, error: &io::Error) -> Failure {
+    Failure::new(OTHER, format_args!("cannot {what}: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use zabkeeper_runtime_mio::config::ServerConfig;
+
+    #[test]
+    fn the_first_blocks_endpoints_are_the_clients_defaults() {
+        let places: Vec<_> = (1..=3)
+            .map(|node| place(Path::new("/d"), FIRST_BASE, node).endpoint)
+            .collect();
+        assert_eq!(places.join(","), crate::cli::args::DEFAULT_ENDPOINTS);
+    }
+
+    #[test]
+    fn two_ensembles_get_different_ports_and_a_directory_keeps_its_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = Layout::prepare(Some(2), Some(dir.path()), None).unwrap();
+        let other = Layout::prepare(None, None, None).unwrap();
+        assert_eq!(other.places.len(), 3);
+        assert_ne!(first.endpoints(), other.endpoints());
+        let configs: Vec<_> = other
+            .places
+            .iter()
+            .map(|place| ServerConfig::load(&place.config).unwrap())
+            .collect();
+        assert!(
+            configs
+                .iter()
+                .all(|c| c.membership == configs[0].membership)
+        );
+
+        let busy = Layout::prepare(None, Some(dir.path()), None).unwrap_err();
+        assert!(
+            busy.text.contains("another `zabkeeper dev`"),
+            "{}",
+            busy.text
+        );
+        let endpoints = first.endpoints();
+        drop(first);
+        let wrong = Layout::prepare(Some(3), Some(dir.path()), None).unwrap_err();
+        assert!(
+            wrong.text.contains("an ensemble of 2 nodes"),
+            "{}",
+            wrong.text
+        );
+        let again = Layout::prepare(None, Some(dir.path()), None).unwrap();
+        assert_eq!(again.endpoints(), endpoints);
+    }
+
+    #[test]
+    fn a_temporary_directory_is_removed_with_the_layout() {
+        let layout = Layout::prepare(Some(1), None, None).unwrap();
+        let dir = layout.dir.clone();
+        assert!(dir.join("n1.json").exists());
+        drop(layout);
+        assert!(!dir.exists());
+    }
+}

@@ -1,0 +1,278 @@
+//! `status`: every node in one table.
+
+use super::args::{Output, StatusArgs};
+use super::exit::{Failure, NOT_DONE};
+use super::output;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Write};
+use std::thread;
+use std::time::Duration;
+use zabkeeper_core::digest::Digest;
+use zabkeeper_core::ids::{NodeId, Txid};
+use zabkeeper_core::replica::{RoleStatus, Status};
+use zabkeeper_runtime_mio::client::{Client, ClientOptions};
+
+/// Nodes answer at once or not at all.
+const LONGEST: Duration = Duration::from_secs(2);
+/// How often nodes are looked for that the answers of the round before told of.
+const ROUNDS: usize = 3;
+
+/// An address and what its node said, or why it said nothing.
+#[derive(Debug)]
+struct Asked {
+    addr: String,
+    said: Result<Status, String>,
+}
+
+/// What was found out about all nodes.
+#[derive(Debug)]
+pub(super) struct Survey {
+    asked: Vec<Asked>,
+    /// Members that neither answered nor have a known address.
+    missing: Vec<NodeId>,
+}
+
+/// Runs the command.
+pub(super) fn run(args: &StatusArgs) -> Result<(), Failure> {
+    let options = args.connect.options()?;
+    let survey = Survey::make(&options)?;
+    survey.print(args.connect.output, &mut io::stdout().lock())?;
+    match survey.leader() {
+        Some(_) => Ok(()),
+        None => Err(Failure::new(
+            NOT_DONE,
+            "no node leads with a majority behind it; start the nodes that are down",
+        )),
+    }
+}
+
+impl Survey {
+    /// Asks every endpoint, and every node that the answers tell of.
+    pub(super) fn make(options: &ClientOptions) -> Result<Self, Failure> {
+        // A wrong endpoint is a mistake of the caller, not a node that does not answer.
+        Client::connect(options.clone())?;
+        let mut asked: Vec<Asked> = Vec::new();
+        let mut next = options.endpoints.clone();
+        for _ in 0..ROUNDS {
+            let known: BTreeSet<_> = asked.iter().map(|a| a.addr.clone()).collect();
+            next.retain(|addr| !known.contains(addr));
+            next.sort_unstable();
+            next.dedup();
+            if next.is_empty() {
+                break;
+            }
+            asked.extend(ask_all(&next, options.timeout.min(LONGEST)));
+            next = asked.iter().flat_map(hints).collect();
+        }
+        Ok(Self::of(asked))
+    }
+
+    fn of(asked: Vec<Asked>) -> Self {
+        let mut seen = BTreeSet::new();
+        // A node that was asked under two addresses counts once.
+        let mut asked: Vec<_> = asked
+            .into_iter()
+            .filter(|a| {
+                a.said
+                    .as_ref()
+                    .map_or(true, |status| seen.insert(status.node))
+            })
+            .collect();
+        asked.sort_by_key(|a| (a.said.as_ref().map(|s| s.node).ok(), a.addr.clone()));
+        let silent = asked.iter().filter(|a| a.said.is_err()).count();
+        let statuses = asked.iter().filter_map(|a| a.said.as_ref().ok());
+        let newest = statuses.max_by_key(|status| status.membership.version());
+        let members = newest.map(|status| status.membership.members());
+        let absent = members.into_iter().flatten().map(|(node, _)| *node);
+        let mut missing: Vec<_> = absent.filter(|node| !seen.contains(node)).collect();
+        if missing.len() <= silent {
+            // They are most likely the endpoints that did not answer.
+            missing.clear();
+        }
+        Self { asked, missing }
+    }
+
+    fn statuses(&self) -> impl Iterator<Item = &Status> {
+        self.asked.iter().filter_map(|a| a.said.as_ref().ok())
+    }
+
+    /// The established leader of the newest epoch.
+    fn leader(&self) -> Option<&Status> {
+        self.statuses()
+            .filter(|s| s.role == RoleStatus::Leading { established: true })
+            .max_by_key(|s| s.current)
+    }
+
+    /// How many entries a node lacks that its leader has.
+    fn lag(&self, status: &Status) -> Option<u64> {
+        let leader = self.leader()?;
+        if leader.node == status.node {
+            return Some(0);
+        }
+        let mut followers = leader.followers.iter();
+        followers.find(|f| f.node == status.node).map(|f| f.lag)
+    }
+
+    /// Whether a node's state is that of the others which are at the same entry; `None` if no
+    /// other one is.
+    fn same(&self, status: &Status) -> Option<bool> {
+        let mut digests: BTreeMap<Txid, Vec<Digest>> = BTreeMap::new();
+        for other in self.statuses() {
+            digests.entry(other.applied).or_default().push(other.digest);
+        }
+        let at = digests.get(&status.applied)?;
+        (at.len() > 1).then(|| at.iter().all(|digest| *digest == status.digest))
+    }
+
+    /// Prints the table or the JSON object.
+    pub(super) fn print(&self, output: Output, out: &mut impl Write) -> io::Result<()> {
+        match output {
+            Output::Text => self.print_table(out),
+            Output::Json => {
+                let reached = self.asked.iter().map(|a| self.json(a));
+                let missing = self.missing.iter().map(
+                    |node| json!({"node": node.to_string(), "reached": false, "error": NO_ADDRESS}),
+                );
+                let nodes: Vec<_> = reached.chain(missing).collect();
+                let leader = self.leader().map(|leader| leader.node.to_string());
+                writeln!(out, "{}", json!({"leader": leader, "nodes": nodes}))
+            }
+        }
+    }
+
+    fn print_table(&self, out: &mut impl Write) -> io::Result<()> {
+        const HEAD: [&str; 11] = [
+            "node",
+            "address",
+            "role",
+            "epoch",
+            "last",
+            "committed",
+            "applied",
+            "round",
+            "lag",
+            "same",
+            "reached",
+        ];
+        let mut rows = vec![HEAD.map(str::to_owned).to_vec()];
+        let silent = |node: &str, addr: &str, why: &str| {
+            let mut row = vec!["-".to_owned(); HEAD.len() - 1];
+            row.splice(..2, [node.to_owned(), addr.to_owned()]);
+            row.push(format!("no: {why}"));
+            row
+        };
+        for asked in &self.asked {
+            rows.push(match &asked.said {
+                Err(why) => silent("-", &asked.addr, why),
+                Ok(status) => vec![
+                    status.node.to_string(),
+                    asked.addr.clone(),
+                    role(status.role).to_owned(),
+                    status.current.to_string(),
+                    status.last.to_string(),
+                    status.committed.to_string(),
+                    status.applied.to_string(),
+                    status.round.to_string(),
+                    self.lag(status)
+                        .map_or("-".to_owned(), |lag| lag.to_string()),
+                    match self.same(status) {
+                        None => "-",
+                        Some(true) => "yes",
+                        Some(false) => "NO",
+                    }
+                    .to_owned(),
+                    "yes".to_owned(),
+                ],
+            });
+        }
+        for node in &self.missing {
+            rows.push(silent(&node.to_string(), "-", NO_ADDRESS));
+        }
+        output::table(out, &rows)
+    }
+
+    fn json(&self, asked: &Asked) -> Value {
+        let status = match &asked.said {
+            Ok(status) => status,
+            Err(why) => return json!({"address": asked.addr, "reached": false, "error": why}),
+        };
+        json!({
+            "node": status.node.to_string(),
+            "address": asked.addr,
+            "reached": true,
+            "role": match status.role {
+                RoleStatus::Looking => "looking",
+                RoleStatus::Following { .. } => "following",
+                RoleStatus::Leading { .. } => "leading",
+                RoleStatus::Halted => "halted",
+            },
+            "serving": matches!(
+                status.role,
+                RoleStatus::Following { serving: true, .. }
+                    | RoleStatus::Leading { established: true }
+            ),
+            "epoch": status.current.get(),
+            "accepted_epoch": status.accepted.get(),
+            "round": status.round.get(),
+            "base": status.base.to_string(),
+            "last": status.last.to_string(),
+            "durable": status.durable.to_string(),
+            "committed": status.committed.to_string(),
+            "applied": status.applied.to_string(),
+            "digest": status.digest.to_string(),
+            "lag": self.lag(status),
+            "same": self.same(status),
+            "log_bytes": status.log_bytes,
+            "waiting": status.waiting,
+            "incarnation": status.incarnation.to_string(),
+        })
+    }
+}
+
+const NO_ADDRESS: &str = "it did not answer, and its client address is not known";
+
+fn role(role: RoleStatus) -> &'static str {
+    match role {
+        RoleStatus::Looking => "looking",
+        RoleStatus::Following { serving: true, .. } => "following",
+        RoleStatus::Following { serving: false, .. } => "catching up",
+        RoleStatus::Leading { established: true } => "leading",
+        RoleStatus::Leading { established: false } => "taking over",
+        RoleStatus::Halted => "halted",
+    }
+}
+
+/// Where other nodes answer, as far as this one knows.
+fn hints(asked: &Asked) -> Vec<String> {
+    let Ok(status) = &asked.said else {
+        return Vec::new();
+    };
+    let followers = status.followers.iter().map(|f| &f.client_addr);
+    let all = followers.chain([&status.leader_addr]);
+    all.filter(|addr| !addr.is_empty()).cloned().collect()
+}
+
+/// Asks all these addresses at the same time.
+fn ask_all(addrs: &[String], timeout: Duration) -> Vec<Asked> {
+    thread::scope(|scope| {
+        let threads: Vec<_> = addrs
+            .iter()
+            .map(|addr| scope.spawn(move || ask(addr, timeout)))
+            .collect();
+        let answers = threads.into_iter().map(|thread| {
+            let broken = |_| Err("asking it failed; this is a bug".to_owned());
+            thread.join().unwrap_or_else(broken)
+        });
+        let pairs = addrs.iter().cloned().zip(answers);
+        pairs.map(|(addr, said)| Asked { addr, said }).collect()
+    })
+}
+
+fn ask(addr: &str, timeout: Duration) -> Result<Status, String> {
+    let mut options = ClientOptions::new(vec![addr.to_owned()]);
+    options.timeout = timeout;
+    options.fail_fast = true;
+    let answer = Client::connect(options).and_then(|mut client| client.status());
+    answer.map_err(|error| super::exit::short(&error))
+}

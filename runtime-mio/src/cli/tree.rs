@@ -1,0 +1,172 @@
+//! The one-shot commands on keys: get, set, add, delete, list.
+
+use super::args::{Connect, DeleteArgs, GetArgs, ListArgs, Output, WriteArgs};
+use super::exit::{Failure, REFUSED};
+use super::output;
+use std::fs;
+use std::io::{self, BufWriter, Read as _, Write};
+use zabkeeper_core::entry::Payload;
+use zabkeeper_core::tree::{Found, Path};
+use zabkeeper_runtime_mio::client::{Client, ClientError, Level, Listing, Read, Written};
+
+/// How a write is sent: [`Client::set`] or [`Client::add`].
+pub(super) type Send = fn(&mut Client, &Path, Payload) -> Result<Written, ClientError>;
+
+/// `get`
+pub(super) fn get(args: &GetArgs) -> Result<(), Failure> {
+    let path = path(&args.key)?;
+    let read = args.connect.client()?.get(&path, level(args.local))?;
+    print_read(read, &path, args.connect.output, !args.no_newline)
+}
+
+/// Prints the answer to a read: the value as it is, or a JSON object.
+pub(super) fn print_read(
+    read: Read<Found>,
+    path: &Path,
+    output: Output,
+    newline: bool,
+) -> Result<(), Failure> {
+    let Some(node) = read.answer else {
+        return Err(not_found(path));
+    };
+    let mut out = io::stdout().lock();
+    match output {
+        Output::Json => {
+            let mut fields = output::found(&node);
+            fields.insert("applied".to_owned(), read.applied.to_string().into());
+            writeln!(out, "{}", serde_json::Value::Object(fields))?;
+        }
+        Output::Text => {
+            out.write_all(node.value.as_deref().unwrap_or_default())?;
+            if newline {
+                out.write_all(b"\n")?;
+            }
+        }
+    }
+    Ok(out.flush()?)
+}
+
+/// `set` and `add`
+pub(super) fn write(args: &WriteArgs, send: Send) -> Result<(), Failure> {
+    let path = path(&args.key)?;
+    let value = value(args)?;
+    let written = send(&mut args.connect.client()?, &path, value.into())
+        .map_err(|error| about(&path, error))?;
+    report(&args.connect, &path, &written)
+}
+
+/// `delete`
+pub(super) fn delete(args: &DeleteArgs) -> Result<(), Failure> {
+    let path = path(&args.key)?;
+    let mut client = args.connect.client()?;
+    let written = client
+        .delete(&path, args.recursive)
+        .map_err(|error| about(&path, error))?;
+    report(&args.connect, &path, &written)
+}
+
+/// `list`
+pub(super) fn list(args: &ListArgs) -> Result<(), Failure> {
+    let mut listing = Listing::below(path(&args.key)?);
+    listing.recursive = args.recursive;
+    listing.values = args.values;
+    let mut client = args.connect.client()?;
+    let output = args.connect.output;
+    print_listing(&mut client, listing, args.limit, level(args.local), output)
+}
+
+/// Prints a listing, each page as it comes.
+pub(super) fn print_listing(
+    client: &mut Client,
+    mut listing: Listing,
+    limit: Option<u64>,
+    level: Level,
+    output: Output,
+) -> Result<(), Failure> {
+    let mut out = BufWriter::new(io::stdout().lock());
+    let mut left = limit.unwrap_or(u64::MAX);
+    while left > 0 {
+        listing.limit = u32::try_from(left).unwrap_or(u32::MAX);
+        let read = client.list(&listing, level)?;
+        let Some(page) = read.answer else {
+            return Err(not_found(&listing.path));
+        };
+        for node in &page.nodes {
+            print_listed(&mut out, node, output)?;
+        }
+        out.flush()?;
+        left = left.saturating_sub(page.nodes.len() as u64);
+        match page.nodes.last() {
+            Some(last) if page.more => listing.after = Some(last.path.clone()),
+            _ => break,
+        }
+    }
+    Ok(())
+}
+
+fn print_listed(out: &mut impl Write, node: &Found, output: Output) -> io::Result<()> {
+    match output {
+        Output::Json => {
+            let fields = output::found(node);
+            writeln!(out, "{}", serde_json::Value::Object(fields))
+        }
+        Output::Text => match &node.value {
+            None => writeln!(out, "{}", output::key(&node.path)),
+            Some(value) => {
+                let key = output::key(&node.path);
+                writeln!(out, "{key}\t{}", output::printable(value))
+            }
+        },
+    }
+}
+
+/// A key from the command line.
+pub(super) fn path(key: &str) -> Result<Path, Failure> {
+    Path::parse(key).map_err(|error| Failure::usage(format_args!("the key '{key}': {error}")))
+}
+
+/// How fresh a read must be.
+fn level(local: bool) -> Level {
+    if local {
+        Level::Local
+    } else {
+        Level::Linearizable
+    }
+}
+
+fn value(args: &WriteArgs) -> Result<Vec<u8>, Failure> {
+    let (from, read) = match (&args.file, args.value.as_deref()) {
+        (Some(file), _) => (file.display().to_string(), fs::read(file)),
+        (None, Some("-")) => {
+            let mut bytes = Vec::new();
+            let read = io::stdin().lock().read_to_end(&mut bytes);
+            ("stdin".to_owned(), read.map(|_| bytes))
+        }
+        (None, value) => return Ok(value.unwrap_or_default().as_bytes().to_vec()),
+    };
+    read.map_err(|error| Failure::usage(format_args!("cannot read the value from {from}: {error}")))
+}
+
+fn report(connect: &Connect, path: &Path, written: &Written) -> Result<(), Failure> {
+    Ok(output::written(
+        connect.output,
+        path,
+        written.txid,
+        &written.stat,
+    )?)
+}
+
+/// Names the key in an error that is about the key.
+pub(super) fn about(path: &Path, error: ClientError) -> Failure {
+    match &error {
+        ClientError::Rejected(why) => {
+            Failure::new(REFUSED, format_args!("{}: {why}", output::key(path)))
+        }
+        _ => error.into(),
+    }
+}
+
+fn not_found(path: &Path) -> Failure {
+    let key = output::key(path);
+    Failure::new(REFUSED, format_args!("{key}: the key does not exist"))
+}

@@ -1,0 +1,396 @@
+//! A blocking client. It owns no thread: it waits for its sockets while a call waits.
+//!
+//! What to send where, and what may be tried again, is decided by the state machine in
+//! [`zabkeeper_core::client`]: a write is never sent twice, everything that is certainly not done
+//! is tried at the other endpoints until the time is up.
+//!
+//! ```no_run
+//! use zabkeeper_core::tree::Path;
+//! use zabkeeper_runtime_mio::client::{Client, ClientOptions, Level};
+//!
+//! let endpoints = vec!["127.0.0.1:4213".to_owned(), "127.0.0.1:4223".to_owned()];
+//! let mut client = Client::connect(ClientOptions::new(endpoints))?;
+//! let key = Path::parse("answer")?;
+//! client.set(&key, b"42".to_vec().into())?;
+//! let read = client.get(&key, Level::Linearizable)?;
+//! assert!(read.answer.is_some_and(|node| node.value.as_deref() == Some(b"42")));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! [`Client::submit`] and [`Client::collect`] keep many requests under way.
+
+mod error;
+mod sockets;
+
+pub use error::{ClientError, Tried};
+
+use sockets::Sockets;
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::time::{Duration, Instant as StdInstant};
+use zabkeeper_core::client::{self as machine, Action, Event, Operation, Outcome};
+use zabkeeper_core::entry::Payload;
+use zabkeeper_core::ids::{Ticket, Txid};
+use zabkeeper_core::replica::{ReadLevel, Status};
+use zabkeeper_core::time::{Instant, Micros};
+use zabkeeper_core::tree::{Answer, Command, Found, Page, Path, Query, Stat};
+use zabkeeper_proto::client::{ClientRequest, Op, OpResult};
+use zabkeeper_proto::frame;
+
+/// What a client can be told.
+#[derive(Clone, Debug)]
+pub struct ClientOptions {
+    /// Where nodes answer clients, `host:port`. The first is used until it fails.
+    pub endpoints: Vec<String>,
+    /// How long a request may take.
+    pub timeout: Duration,
+    /// Give up as soon as every endpoint failed once, instead of trying until the time is up. For
+    /// one call of [`Client::status`] or a read.
+    pub fail_fast: bool,
+}
+
+/// How fresh a read must be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Level {
+    /// It sees every write acknowledged before it was asked, whoever wrote.
+    Linearizable,
+    /// The state of the node asked; perhaps old, but never older than what this client has seen.
+    Local,
+}
+
+/// A write that was done.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Written {
+    /// The entry.
+    pub txid: Txid,
+    /// The key's stat after it; for a deletion, before it.
+    pub stat: Stat,
+}
+
+/// A read that was answered.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Read<T> {
+    /// The last entry that it saw.
+    pub applied: Txid,
+    /// What it found; `None` if the key does not exist.
+    pub answer: Option<T>,
+}
+
+/// What to list.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Listing {
+    /// Below which key.
+    pub path: Path,
+    /// Everything below, not only the children.
+    pub recursive: bool,
+    /// Only what comes after this key, the last of the page before.
+    pub after: Option<Path>,
+    /// At most so many; a node may end a page earlier.
+    pub limit: u32,
+    /// With the values.
+    pub values: bool,
+}
+
+/// A submitted operation and its result.
+pub type Completed = (Ticket, Result<OpResult, ClientError>);
+
+/// A client of an ensemble. See the [module](self).
+#[derive(Debug)]
+pub struct Client {
+    machine: machine::Client<Asked>,
+    sockets: Sockets,
+    options: ClientOptions,
+    start: StdInstant,
+    next: u64,
+    results: BTreeMap<Ticket, Result<OpResult, ClientError>>,
+    actions: Vec<Action<Asked, OpResult>>,
+}
+
+/// An operation under way.
+#[derive(Clone, Debug)]
+struct Asked(Op);
+
+impl Operation for Asked {
+    fn is_write(&self) -> bool {
+        matches!(self.0, Op::Write(_))
+    }
+}
+
+impl ClientOptions {
+    /// The defaults: ten seconds for a request.
+    pub fn new(endpoints: Vec<String>) -> Self {
+        Self {
+            endpoints,
+            timeout: Duration::from_secs(10),
+            fail_fast: false,
+        }
+    }
+}
+
+impl Listing {
+    /// The children of a key, without their values.
+    pub fn below(path: Path) -> Self {
+        Self {
+            path,
+            recursive: false,
+            after: None,
+            limit: u32::MAX,
+            values: false,
+        }
+    }
+}
+
+impl Client {
+    /// A client of these endpoints. The first request opens the connection.
+    pub fn connect(options: ClientOptions) -> Result<Self, ClientError> {
+        if options.endpoints.is_empty() {
+            return Err(ClientError::Options("there is no endpoint".to_owned()));
+        }
+        for endpoint in &options.endpoints {
+            check_endpoint(endpoint)?;
+        }
+        let sockets = Sockets::new(options.endpoints.clone())
+            .map_err(|error| ClientError::Options(format!("cannot wait for sockets: {error}")))?;
+        let seed = RandomState::new().build_hasher().finish();
+        let config = machine::Config::new(options.endpoints.len());
+        Ok(Self {
+            machine: machine::Client::new(config, seed, Instant::default()),
+            sockets,
+            options,
+            start: StdInstant::now(),
+            next: 0,
+            results: BTreeMap::new(),
+            actions: Vec::new(),
+        })
+    }
+
+    /// Reads one key.
+    pub fn get(&mut self, path: &Path, level: Level) -> Result<Read<Found>, ClientError> {
+        let query = Query::Get { path: path.clone() };
+        match self.read(query, level)? {
+            (applied, Answer::Node(answer)) => Ok(Read { applied, answer }),
+            (_, Answer::List(_)) => Err(mismatch()),
+        }
+    }
+
+    /// Sets a key, creating it if needed.
+    pub fn set(&mut self, path: &Path, value: Payload) -> Result<Written, ClientError> {
+        let path = path.clone();
+        self.write(Command::Set { path, value })
+    }
+
+    /// Creates a key; rejected if it exists.
+    pub fn add(&mut self, path: &Path, value: Payload) -> Result<Written, ClientError> {
+        let path = path.clone();
+        self.write(Command::Add { path, value })
+    }
+
+    /// Deletes a key; rejected if it does not exist, or has children and `recursive` is false.
+    pub fn delete(&mut self, path: &Path, recursive: bool) -> Result<Written, ClientError> {
+        let path = path.clone();
+        self.write(Command::Delete { path, recursive })
+    }
+
+    /// Reads one page of a listing.
+    pub fn list(&mut self, listing: &Listing, level: Level) -> Result<Read<Page>, ClientError> {
+        let query = Query::List {
+            path: listing.path.clone(),
+            recursive: listing.recursive,
+            after: listing.after.clone(),
+            limit: listing.limit,
+            values: listing.values,
+        };
+        match self.read(query, level)? {
+            (applied, Answer::List(answer)) => Ok(Read { applied, answer }),
+            (_, Answer::Node(_)) => Err(mismatch()),
+        }
+    }
+
+    /// What the node asked is doing.
+    pub fn status(&mut self) -> Result<Status, ClientError> {
+        match self.call(Op::Status)? {
+            OpResult::Status(status) => Ok(*status),
+            _ => Err(mismatch()),
+        }
+    }
+
+    /// Does one operation and waits for its result. Rejected commands are a `Written` result here.
+    pub fn call(&mut self, op: Op) -> Result<OpResult, ClientError> {
+        let ticket = self.submit(op)?;
+        loop {
+            if let Some(result) = self.results.remove(&ticket) {
+                return result;
+            }
+            self.turn()?;
+            if self.options.fail_fast && self.sockets.all_failed() {
+                return Err(self.sockets.failure(self.options.timeout));
+            }
+        }
+    }
+
+    /// Sends an operation without waiting; [`Client::collect`] gives its result. Operations take
+    /// effect in the order in which they were submitted for as long as the connection holds.
+    pub fn submit(&mut self, op: Op) -> Result<Ticket, ClientError> {
+        let bytes = size_of_request(&op);
+        if bytes > frame::MAX_REQUEST_BODY {
+            return Err(ClientError::TooLarge(bytes));
+        }
+        self.next += 1;
+        let id = Ticket::new(self.next);
+        let deadline = self.now().after(micros(self.options.timeout));
+        let op = Asked(op);
+        self.handle(Event::Submit { id, op, deadline });
+        Ok(id)
+    }
+
+    /// Waits for the result of any submitted operation; `None` if all results were collected.
+    pub fn collect(&mut self) -> Result<Option<Completed>, ClientError> {
+        loop {
+            if let Some(result) = self.results.pop_first() {
+                return Ok(Some(result));
+            }
+            if self.machine.pending() == 0 {
+                return Ok(None);
+            }
+            self.turn()?;
+        }
+    }
+
+    fn write(&mut self, command: Command) -> Result<Written, ClientError> {
+        match self.call(Op::Write(command))? {
+            OpResult::Written { txid, outcome } => match outcome {
+                Ok(stat) => Ok(Written { txid, stat }),
+                Err(why) => Err(ClientError::Rejected(why)),
+            },
+            _ => Err(mismatch()),
+        }
+    }
+
+    fn read(&mut self, query: Query, level: Level) -> Result<(Txid, Answer), ClientError> {
+        let level = match level {
+            Level::Linearizable => ReadLevel::Linearizable,
+            Level::Local => ReadLevel::Local(self.machine.seen()),
+        };
+        match self.call(Op::Read { query, level })? {
+            OpResult::Read { applied, answer } => Ok((applied, answer)),
+            _ => Err(mismatch()),
+        }
+    }
+
+    /// Waits for the sockets or the next timer, and handles what happened.
+    fn turn(&mut self) -> Result<(), ClientError> {
+        let wait = self.machine.deadline().map(|at| {
+            let left = at.since(self.now());
+            Duration::from_micros(left.get())
+        });
+        let events = self
+            .sockets
+            .wait(wait)
+            .map_err(|error| ClientError::Options(format!("cannot wait for sockets: {error}")))?;
+        for event in events {
+            self.handle(event);
+        }
+        self.handle(Event::Tick);
+        Ok(())
+    }
+
+    fn handle(&mut self, event: Event<Asked, OpResult>) {
+        let now = self.now();
+        let mut actions = std::mem::take(&mut self.actions);
+        self.machine.handle(now, event, &mut actions);
+        for action in actions.drain(..) {
+            self.execute(now, action);
+        }
+        self.actions = actions;
+    }
+
+    fn execute(&mut self, now: Instant, action: Action<Asked, OpResult>) {
+        match action {
+            Action::Connect { conn, endpoint } => self.sockets.connect(conn, endpoint),
+            Action::Close(conn) => self.sockets.close(conn),
+            Action::Send {
+                conn,
+                id,
+                op: Asked(mut op),
+                deadline,
+                seen,
+            } => {
+                if let Op::Read { level, .. } = &mut op
+                    && *level != ReadLevel::Linearizable
+                {
+                    *level = ReadLevel::Local(seen);
+                }
+                let request = ClientRequest {
+                    id: id.get(),
+                    timeout_ms: self.told(deadline.since(now)),
+                    op,
+                };
+                self.sockets.send(conn, &request);
+            }
+            Action::Done { id, outcome } => {
+                let result = self.conclude(outcome);
+                self.results.insert(id, result);
+            }
+        }
+    }
+
+    /// How long a node may hold a request, in milliseconds. One that is cut off from the others
+    /// holds it in vain, so while there are others to ask it gets half of the time.
+    fn told(&self, left: Micros) -> u32 {
+        let millis = left.get() / 1000;
+        let told = match self.options.endpoints.len() {
+            1 => millis,
+            _ => (millis / 2).max(millis.min(1000)),
+        };
+        u32::try_from(told.max(1)).unwrap_or(u32::MAX)
+    }
+
+    fn conclude(&self, outcome: Outcome<OpResult>) -> Result<OpResult, ClientError> {
+        match outcome {
+            Outcome::Done { reply, .. } => match reply {
+                OpResult::Invalid(why) => Err(ClientError::Invalid(why)),
+                reply => Ok(reply),
+            },
+            Outcome::Refused(why) => Err(ClientError::Refused(why)),
+            Outcome::Unknown => Err(ClientError::Unknown),
+            Outcome::TimedOut => Err(self.sockets.failure(self.options.timeout)),
+        }
+    }
+
+    fn now(&self) -> Instant {
+        Instant::from_micros(micros(self.start.elapsed()).get())
+    }
+}
+
+/// An upper bound of the bytes of a request's body.
+fn size_of_request(op: &Op) -> usize {
+    const REST: usize = 128;
+    match op {
+        Op::Write(Command::Add { path, value } | Command::Set { path, value }) => {
+            path.as_str().len() + value.len() + REST
+        }
+        Op::Write(Command::Delete { path, .. }) => path.as_str().len() + REST,
+        Op::Read { .. } | Op::Status => 0,
+    }
+}
+
+fn check_endpoint(endpoint: &str) -> Result<(), ClientError> {
+    let port = endpoint
+        .rsplit_once(':')
+        .and_then(|(host, port)| (!host.is_empty()).then_some(port))
+        .and_then(|port| port.parse::<u16>().ok());
+    match port {
+        Some(1..) => Ok(()),
+        _ => Err(ClientError::Options(format!(
+            "the endpoint '{endpoint}' is not like host:port"
+        ))),
+    }
+}
+
+fn micros(span: Duration) -> Micros {
+    Micros::new(u64::try_from(span.as_micros()).unwrap_or(u64::MAX))
+}
+
+fn mismatch() -> ClientError {
+    ClientError::Invalid("the answer does not belong to the question".to_owned())
+}
