@@ -120,11 +120,7 @@ impl<O: Operation> Client<O> {
         };
         let resume = (!self.queue.is_empty() && self.resume > self.now).then_some(self.resume);
         let stale = self.conns.values().filter_map(|conn| self.stale_at(conn));
-        [expiry, connect, resume]
-            .into_iter()
-            .flatten()
-            .chain(stale)
-            .min()
+        [expiry, connect, resume].into_iter().flatten().chain(stale).min()
     }
 
     /// Takes one event; appends to `out` what is to be done, in order.
@@ -133,12 +129,7 @@ impl<O: Operation> Client<O> {
         match event {
             Event::Submit { id, op, deadline } => {
                 self.deadlines.insert((deadline, id));
-                self.queue.push_back(Pending {
-                    id,
-                    op,
-                    deadline,
-                    refused: None,
-                });
+                self.queue.push_back(Pending { id, op, deadline, refused: None });
             }
             Event::Connected(conn) => self.connected(conn),
             Event::ConnectFailed(conn) => self.connect_failed(conn),
@@ -155,11 +146,7 @@ impl<O: Operation> Client<O> {
     fn connected(&mut self, conn: ConnId) {
         if matches!(self.link, Link::Connecting { conn: ours, .. } if ours == conn) {
             self.link = Link::Open(conn);
-            let fresh = Conn {
-                sent: VecDeque::new(),
-                heard: self.now,
-                given_up: false,
-            };
+            let fresh = Conn { sent: VecDeque::new(), heard: self.now, given_up: false };
             self.conns.insert(conn, fresh);
         }
     }
@@ -282,11 +269,8 @@ impl<O: Operation> Client<O> {
             self.leave();
         }
         let stale = |conn: &Conn<O>| self.stale_at(conn).is_some_and(|at| at <= self.now);
-        let stale: Vec<ConnId> = self
-            .conns
-            .iter()
-            .filter_map(|(id, conn)| stale(conn).then_some(*id))
-            .collect();
+        let stale: Vec<ConnId> =
+            self.conns.iter().filter_map(|(id, conn)| stale(conn).then_some(*id)).collect();
         for id in stale {
             self.give_up(id);
         }
@@ -377,10 +361,7 @@ impl<O: Operation> Client<O> {
                 deadline: self.now.after(Micros::new(told)),
                 seen: self.seen,
             });
-            conn.sent.push_back(Sent {
-                at: self.now,
-                live: Some(pending),
-            });
+            conn.sent.push_back(Sent { at: self.now, live: Some(pending) });
         }
     }
 }

@@ -20,6 +20,9 @@ pub struct Timeouts {
     pub sync: Micros,
     /// Between two heartbeats.
     pub ping: Micros,
+    /// How long a client's request waits at a node for a leader. Then it is refused, so that the
+    /// client tries another node: this one may be cut off.
+    pub hold: Micros,
     /// Between two attempts to connect to an elected leader.
     pub redial: Micros,
     /// A leader whose own disk takes longer than this for a write steps down.
@@ -35,6 +38,7 @@ impl Default for Timeouts {
             init: Micros::millis(3000),
             sync: Micros::millis(800),
             ping: Micros::millis(100),
+            hold: Micros::millis(2000),
             redial: Micros::millis(20),
             disk: Micros::millis(5000),
         }

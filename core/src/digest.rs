@@ -104,10 +104,7 @@ mod tests {
     #[test]
     fn every_bit_and_every_boundary_counts() {
         let of = |parts: &[&[u8]]| {
-            parts
-                .iter()
-                .fold(Digester::after(Digest::ZERO), |d, part| d.bytes(part))
-                .finish()
+            parts.iter().fold(Digester::after(Digest::ZERO), |d, part| d.bytes(part)).finish()
         };
         assert_ne!(of(&[b"ab", b"c"]), of(&[b"a", b"bc"]));
         assert_ne!(of(&[b"a"]), of(&[b"a\0"]));
@@ -122,10 +119,7 @@ mod tests {
     #[test]
     fn definition_is_frozen() {
         // The journal holds these values: a change here is a change of format.
-        let digest = Digester::after(Digest::ZERO)
-            .number(7)
-            .bytes(b"metadata store")
-            .finish();
+        let digest = Digester::after(Digest::ZERO).number(7).bytes(b"metadata store").finish();
         assert_eq!(alloc::format!("{digest}"), "740cc2d0ed73b9d3");
     }
 

@@ -76,10 +76,7 @@ impl Looking {
             self.broadcast(cx);
             if cx.s.ensemble.is_forming() {
                 let of = cx.s.ensemble.voters().count();
-                cx.note(Note::Forming {
-                    heard: self.received.len().min(of),
-                    of,
-                });
+                cx.note(Note::Forming { heard: self.received.len().min(of), of });
             }
         }
         Next::Stay
@@ -118,11 +115,7 @@ impl Looking {
             let mine = own(cx.s);
             self.adopt(
                 cx,
-                if better(cx.s, &vote.candidate, &mine) {
-                    vote.candidate
-                } else {
-                    mine
-                },
+                if better(cx.s, &vote.candidate, &mine) { vote.candidate } else { mine },
             );
         } else if better(cx.s, &vote.candidate, &self.vote) {
             self.adopt(cx, vote.candidate);
@@ -142,10 +135,7 @@ impl Looking {
         let round = cx.s.round.next();
         self.set_round(cx, round);
         let vote = own(cx.s);
-        cx.note(Note::Looking {
-            round,
-            candidate: vote,
-        });
+        cx.note(Note::Looking { round, candidate: vote });
         self.adopt(cx, vote);
     }
 
@@ -165,10 +155,7 @@ impl Looking {
 
     fn broadcast(&mut self, cx: &mut Cx<'_>) {
         let others: Vec<NodeId> =
-            cx.s.ensemble
-                .voters()
-                .filter(|id| *id != cx.s.identity.node)
-                .collect();
+            cx.s.ensemble.voters().filter(|id| *id != cx.s.identity.node).collect();
         for to in others {
             self.answer(cx, to);
         }
@@ -194,11 +181,7 @@ impl Looking {
             self.finalize_at = None;
             return Next::Stay;
         }
-        if cx
-            .s
-            .ensemble
-            .is_everyone(|id| self.received.get(&id) == Some(&self.vote))
-        {
+        if cx.s.ensemble.is_everyone(|id| self.received.get(&id) == Some(&self.vote)) {
             return self.decide(cx);
         }
         let wait = cx.s.cfg.timeouts.finalize;
@@ -210,16 +193,12 @@ impl Looking {
     }
 
     fn has_quorum(&self, s: &State) -> bool {
-        s.ensemble
-            .is_quorum(|id| self.received.get(&id) == Some(&self.vote))
+        s.ensemble.is_quorum(|id| self.received.get(&id) == Some(&self.vote))
     }
 
     fn decide(&self, cx: &mut Cx<'_>) -> Next {
         let round = cx.s.round;
-        cx.note(Note::Elected {
-            leader: self.vote.node,
-            round,
-        });
+        cx.note(Note::Elected { leader: self.vote.node, round });
         if self.vote.node == cx.s.node() {
             return Next::Lead;
         }
@@ -253,12 +232,8 @@ impl Looking {
 
     /// A peer that takes this node for the leader: remembered until the election ends.
     pub(crate) fn on_follower_info(&mut self, cx: &mut Cx<'_>, conn: ConnId, info: FollowerInfo) {
-        let older: Vec<ConnId> = self
-            .early
-            .iter()
-            .filter(|(_, i)| i.node == info.node)
-            .map(|(c, _)| *c)
-            .collect();
+        let older: Vec<ConnId> =
+            self.early.iter().filter(|(_, i)| i.node == info.node).map(|(c, _)| *c).collect();
         for conn in older {
             self.early.remove(&conn);
             cx.close(conn, CloseReason::Replaced);
@@ -276,21 +251,9 @@ impl Looking {
 
 /// What this node stands for: what is on its disk.
 pub(crate) fn own(s: &State) -> Candidate {
-    let txid = if s.cfg.mutant(Mutant::VoteUnflushed) {
-        s.log.last().txid
-    } else {
-        s.durable
-    };
-    let epoch = if s.cfg.mutant(Mutant::VoteByLastEntry) {
-        txid.epoch()
-    } else {
-        s.current
-    };
-    Candidate {
-        epoch,
-        txid,
-        node: s.node(),
-    }
+    let txid = if s.cfg.mutant(Mutant::VoteUnflushed) { s.log.last().txid } else { s.durable };
+    let epoch = if s.cfg.mutant(Mutant::VoteByLastEntry) { txid.epoch() } else { s.current };
+    Candidate { epoch, txid, node: s.node() }
 }
 
 /// A datagram of this node.

@@ -60,10 +60,7 @@ pub struct Position {
 
 impl Position {
     /// The empty history.
-    pub const ZERO: Self = Self {
-        txid: Txid::ZERO,
-        chain: Digest::ZERO,
-    };
+    pub const ZERO: Self = Self { txid: Txid::ZERO, chain: Digest::ZERO };
 }
 
 /// Who asked for an entry: lets the node that took the request answer it when it applies the
@@ -127,10 +124,7 @@ impl fmt::Display for Gap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotNext { claims, ends } => {
-                write!(
-                    f,
-                    "an entry that follows {claims} where the log ends with {ends}"
-                )
+                write!(f, "an entry that follows {claims} where the log ends with {ends}")
             }
             Self::Order(txid) => write!(f, "entry {txid} is out of order"),
             Self::Chain(txid) => write!(f, "the digest of entry {txid} does not match its history"),
@@ -149,34 +143,21 @@ impl Entry {
         origin: Option<Origin>,
         body: Body,
     ) -> Self {
-        let mut entry = Self {
-            txid,
-            prev: after.txid,
-            time,
-            origin,
-            body,
-            chain: Digest::ZERO,
-        };
+        let mut entry = Self { txid, prev: after.txid, time, origin, body, chain: Digest::ZERO };
         entry.chain = entry.digest_after(after.chain);
         entry
     }
 
     /// The place in the history that this entry makes.
     pub fn position(&self) -> Position {
-        Position {
-            txid: self.txid,
-            chain: self.chain,
-        }
+        Position { txid: self.txid, chain: self.chain }
     }
 
     /// Checks that this entry continues the history that ends at `after`: no hole, no disorder,
     /// no other content. Called on every send, receive and recovery.
     pub fn follows(&self, after: Position) -> Result<(), Gap> {
         if self.prev != after.txid {
-            return Err(Gap::NotNext {
-                claims: self.prev,
-                ends: after.txid,
-            });
+            return Err(Gap::NotNext { claims: self.prev, ends: after.txid });
         }
         let in_order = if self.txid.epoch() == after.txid.epoch() {
             Some(self.txid) == after.txid.next()
@@ -223,13 +204,7 @@ mod tests {
     use crate::ids::Epoch;
 
     fn entry(after: Position, txid: Txid, text: &str) -> Entry {
-        Entry::new(
-            after,
-            txid,
-            WallTime::default(),
-            None,
-            Body::Command(text.as_bytes().into()),
-        )
+        Entry::new(after, txid, WallTime::default(), None, Body::Command(text.as_bytes().into()))
     }
 
     #[test]
@@ -240,19 +215,10 @@ mod tests {
         let second = entry(first.position(), Txid::new(e1, 2).unwrap(), "c");
         assert_eq!(first.follows(Position::ZERO), Ok(()));
         assert_eq!(second.follows(first.position()), Ok(()));
-        assert_eq!(
-            second.follows(other.position()),
-            Err(Gap::Chain(second.txid))
-        );
-        assert!(matches!(
-            second.follows(Position::ZERO),
-            Err(Gap::NotNext { .. })
-        ));
+        assert_eq!(second.follows(other.position()), Err(Gap::Chain(second.txid)));
+        assert!(matches!(second.follows(Position::ZERO), Err(Gap::NotNext { .. })));
         let skips = entry(second.position(), Txid::new(e1, 4).unwrap(), "d");
-        assert_eq!(
-            skips.follows(second.position()),
-            Err(Gap::Order(skips.txid))
-        );
+        assert_eq!(skips.follows(second.position()), Err(Gap::Order(skips.txid)));
         let next_epoch = entry(second.position(), Txid::first(Epoch::new(5)), "e");
         assert_eq!(next_epoch.follows(second.position()), Ok(()));
     }

@@ -149,33 +149,20 @@ impl fmt::Display for RestoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Log(gap) => write!(f, "the log has a hole: {gap}"),
-            Self::Applied {
-                base,
-                last,
-                applied,
-            } => write!(
+            Self::Applied { base, last, applied } => write!(
                 f,
                 "the state store stands at {applied}, outside the log, which reaches from {base} \
                  to {last}"
             ),
             Self::AppliedChain(at) => {
-                write!(
-                    f,
-                    "the state store at {at} belongs to another history than the log"
-                )
+                write!(f, "the state store at {at} belongs to another history than the log")
             }
             Self::Epochs { accepted, current } => {
-                write!(
-                    f,
-                    "the current epoch {current} is above the promised {accepted}"
-                )
+                write!(f, "the current epoch {current} is above the promised {accepted}")
             }
             Self::Unpromised(at) => write!(f, "entry {at} is of an epoch that was never promised"),
             Self::Node { configured, stored } => {
-                write!(
-                    f,
-                    "the directory belongs to {stored}, the configuration says {configured}"
-                )
+                write!(f, "the directory belongs to {stored}, the configuration says {configured}")
             }
         }
     }

@@ -209,10 +209,7 @@ pub struct Actions {
 impl Actions {
     /// An empty list.
     pub const fn new() -> Self {
-        Self {
-            actions: Vec::new(),
-            upcalls: Vec::new(),
-        }
+        Self { actions: Vec::new(), upcalls: Vec::new() }
     }
 
     pub(crate) fn push(&mut self, action: Action) {
@@ -228,9 +225,6 @@ impl Actions {
     }
 
     pub(crate) fn send(&mut self, conn: ConnId, msg: Message) {
-        self.actions.push(Action::Send {
-            to: alloc::vec![conn],
-            msg,
-        });
+        self.actions.push(Action::Send { to: alloc::vec![conn], msg });
     }
 }

@@ -38,10 +38,7 @@ enum Phase {
     /// The promise is asked for, and perhaps on its way to the disk.
     Discovery { promising: Option<Epoch> },
     /// The leader's history arrives.
-    Sync {
-        epoch: Epoch,
-        snapshot: Option<Incoming>,
-    },
+    Sync { epoch: Epoch, snapshot: Option<Incoming> },
     /// The history is complete, and on its way to the disk with the epoch.
     Entering { epoch: Epoch, end: Txid },
     /// The disk has both. Clients are served once the leader says so.
@@ -82,10 +79,7 @@ impl Following {
             Phase::Entered { serving: true, .. } => cx_timeouts.sync,
             _ => cx_timeouts.init,
         };
-        self.redial_at
-            .into_iter()
-            .chain([self.heard.after(silence)])
-            .min()
+        self.redial_at.into_iter().chain([self.heard.after(silence)]).min()
     }
 
     pub(crate) fn is_serving(&self) -> bool {
@@ -100,10 +94,7 @@ impl Following {
     /// What this node answers to those who look for a leader.
     pub(crate) fn ballot(&self, cx: &Cx<'_>) -> Vote {
         let epoch = match self.phase {
-            Phase::Entered {
-                epoch,
-                serving: true,
-            } => Some(epoch),
+            Phase::Entered { epoch, serving: true } => Some(epoch),
             _ => None,
         };
         crate::election::ballot(cx.s, Stance::Following(epoch), self.round, self.candidate)
@@ -183,11 +174,7 @@ impl Following {
             Message::Propose { epoch, entries } => self.on_propose(cx, conn, epoch, entries),
             Message::Commit { epoch, upto } => self.on_commit(cx, epoch, upto),
             Message::UpToDate { epoch, commit } => self.on_up_to_date(cx, conn, epoch, commit),
-            Message::Ping {
-                epoch,
-                nonce,
-                commit,
-            } => self.on_ping(cx, conn, epoch, nonce, commit),
+            Message::Ping { epoch, nonce, commit } => self.on_ping(cx, conn, epoch, nonce, commit),
             Message::ForwardRefused { seqs, why } => {
                 cx.s.requests.refused(&seqs, why, cx.out);
                 Ok(())
@@ -215,25 +202,18 @@ impl Following {
     }
 
     fn fault(&mut self, cx: &mut Cx<'_>, conn: ConnId, fault: PeerFault) -> Next {
-        cx.note(Note::PeerFault {
-            conn,
-            fault: fault.clone(),
-        });
+        cx.note(Note::PeerFault { conn, fault: fault.clone() });
         cx.close(conn, CloseReason::Fault(fault));
         self.conn = None;
         Next::Look(LeaveReason::Fault)
     }
 
     fn on_rejected(&mut self, cx: &mut Cx<'_>, why: Rejection) -> Next {
-        cx.note(Note::RejectedBy {
-            peer: Some(self.leader),
-            why: why.clone(),
-        });
+        cx.note(Note::RejectedBy { peer: Some(self.leader), why: why.clone() });
         match why {
-            Rejection::WrongDisk { known } => Next::Halt(HaltReason::WrongDisk {
-                known,
-                ours: cx.s.identity.incarnation,
-            }),
+            Rejection::WrongDisk { known } => {
+                Next::Halt(HaltReason::WrongDisk { known, ours: cx.s.identity.incarnation })
+            }
             Rejection::NotMember => Next::Halt(HaltReason::NotMember),
             Rejection::WrongCluster { .. } | Rejection::Version { .. } => {
                 Next::Look(LeaveReason::Rejected)
@@ -256,19 +236,10 @@ impl Following {
         let held = cx.s.promise.filter(|promise| promise.epoch == epoch);
         let counted = held.is_none_or(|promise| promise.leader == self.leader)
             || cx.s.cfg.mutant(Mutant::AckEpochToAnother);
-        cx.note(Note::EpochAccepted {
-            epoch,
-            leader: self.leader,
-            counted,
-        });
+        cx.note(Note::EpochAccepted { epoch, leader: self.leader, counted });
         if held.is_none() {
-            self.phase = Phase::Discovery {
-                promising: Some(epoch),
-            };
-            cx.promise(Promise {
-                epoch,
-                leader: self.leader,
-            });
+            self.phase = Phase::Discovery { promising: Some(epoch) };
+            cx.promise(Promise { epoch, leader: self.leader });
             if !cx.s.cfg.mutant(Mutant::PromiseInMemory) {
                 return Next::Stay;
             }
@@ -278,10 +249,7 @@ impl Following {
     }
 
     fn acknowledge_epoch(&mut self, cx: &mut Cx<'_>, epoch: Epoch, counted: bool) {
-        self.phase = Phase::Sync {
-            epoch,
-            snapshot: None,
-        };
+        self.phase = Phase::Sync { epoch, snapshot: None };
         let Some(conn) = self.conn else { return };
         let ack = EpochAck {
             epoch,
@@ -291,29 +259,19 @@ impl Following {
             base: cx.s.log.base().at.txid,
             commit: cx.s.commit,
         };
-        assert_eq!(
-            ack.last.txid, cx.s.durable,
-            "an epoch is acknowledged with a quiet disk"
-        );
+        assert_eq!(ack.last.txid, cx.s.durable, "an epoch is acknowledged with a quiet disk");
         cx.send(conn, Message::EpochAck(ack));
     }
 
     // Synchronisation.
 
     fn on_truncate(&mut self, cx: &mut Cx<'_>, to: Position) -> Next {
-        let Phase::Sync {
-            epoch,
-            snapshot: None,
-        } = self.phase
-        else {
+        let Phase::Sync { epoch, snapshot: None } = self.phase else {
             let conn = self.conn.unwrap_or_default();
             return self.fault(cx, conn, PeerFault::Unexpected("TRUNCATE"));
         };
         if to.txid < cx.s.commit {
-            return Next::Halt(HaltReason::CommittedLost {
-                commit: cx.s.commit,
-                to: to.txid,
-            });
+            return Next::Halt(HaltReason::CommittedLost { commit: cx.s.commit, to: to.txid });
         }
         // Equal txids must have equal histories, and whoever entered an epoch holds nothing but
         // its leader's entries. Anything else is damage: it must not be repaired by guessing.
@@ -328,11 +286,7 @@ impl Following {
     }
 
     fn on_snapshot(&mut self, cx: &mut Cx<'_>, head: SnapshotHead) -> Result<(), PeerFault> {
-        let Phase::Sync {
-            snapshot: snapshot @ None,
-            ..
-        } = &mut self.phase
-        else {
+        let Phase::Sync { snapshot: snapshot @ None, .. } = &mut self.phase else {
             return Err(PeerFault::Unexpected("SNAPSHOT"));
         };
         // A snapshot behind the own log would drop entries that a quorum may need.
@@ -343,11 +297,7 @@ impl Following {
         let stage = cx.s.stages;
         cx.out.push(Action::StageOpen(stage));
         cx.out.call(Upcall::BeginInstall(head.clone()));
-        *snapshot = Some(Incoming {
-            head,
-            stage,
-            next: 0,
-        });
+        *snapshot = Some(Incoming { head, stage, next: 0 });
         Ok(())
     }
 
@@ -359,21 +309,14 @@ impl Following {
         items: Vec<Item>,
         last: bool,
     ) -> Result<(), PeerFault> {
-        let Phase::Sync {
-            snapshot: Some(incoming),
-            ..
-        } = &mut self.phase
-        else {
+        let Phase::Sync { snapshot: Some(incoming), .. } = &mut self.phase else {
             return Err(PeerFault::Unexpected("a snapshot part"));
         };
         if index != incoming.next {
             return Err(PeerFault::Chunk(index));
         }
         incoming.next += 1;
-        cx.out.push(Action::Stage {
-            stage: incoming.stage,
-            items: items.clone(),
-        });
+        cx.out.push(Action::Stage { stage: incoming.stage, items: items.clone() });
         cx.out.call(Upcall::InstallItems(items));
         cx.send(conn, Message::SnapshotChunkAck { index });
         if last {
@@ -392,10 +335,7 @@ impl Following {
             return self.fault(cx, conn, PeerFault::SnapshotDigest);
         }
         if let Some(Incoming { head, stage, .. }) = snapshot.take() {
-            let base = Base {
-                at: head.at,
-                membership: head.membership,
-            };
+            let base = Base { at: head.at, membership: head.membership };
             cx.install(base, stage, head.digest);
         }
         Next::Stay
@@ -407,11 +347,7 @@ impl Following {
         conn: ConnId,
         entries: Vec<Entry>,
     ) -> Result<(), PeerFault> {
-        let Phase::Sync {
-            epoch,
-            snapshot: None,
-        } = self.phase
-        else {
+        let Phase::Sync { epoch, snapshot: None } = self.phase else {
             return Err(PeerFault::Unexpected("LOG-ENTRIES"));
         };
         let in_history = entries.iter().all(|entry| entry.txid.epoch() <= epoch);
@@ -420,12 +356,7 @@ impl Following {
         }
         check(cx, &entries)?;
         cx.append(entries);
-        cx.send(
-            conn,
-            Message::LogEntriesAck {
-                upto: cx.s.log.last().txid,
-            },
-        );
+        cx.send(conn, Message::LogEntriesAck { upto: cx.s.log.last().txid });
         Ok(())
     }
 
@@ -437,22 +368,11 @@ impl Following {
         epoch: Epoch,
         end: Position,
     ) -> Next {
-        let Phase::Sync {
-            epoch: expected,
-            snapshot: None,
-        } = self.phase
-        else {
+        let Phase::Sync { epoch: expected, snapshot: None } = self.phase else {
             return self.fault(cx, conn, PeerFault::Unexpected("NEW-LEADER"));
         };
         if epoch != expected {
-            return self.fault(
-                cx,
-                conn,
-                PeerFault::Epoch {
-                    got: epoch,
-                    expected,
-                },
-            );
+            return self.fault(cx, conn, PeerFault::Epoch { got: epoch, expected });
         }
         let last = cx.s.log.last();
         if last.txid != end.txid {
@@ -461,19 +381,10 @@ impl Following {
         if last.chain != end.chain {
             return Next::Halt(HaltReason::Diverged { at: end.txid });
         }
-        self.phase = Phase::Entering {
-            epoch,
-            end: end.txid,
-        };
+        self.phase = Phase::Entering { epoch, end: end.txid };
         cx.enter(epoch);
         if cx.s.cfg.mutant(Mutant::AckHistoryUnflushed) {
-            cx.send(
-                conn,
-                Message::NewLeaderAck {
-                    epoch,
-                    end: end.txid,
-                },
-            );
+            cx.send(conn, Message::NewLeaderAck { epoch, end: end.txid });
         }
         Next::Stay
     }
@@ -485,28 +396,18 @@ impl Following {
         epoch: Epoch,
         commit: Txid,
     ) -> Result<(), PeerFault> {
-        let Phase::Entered {
-            epoch: expected,
-            serving: serving @ false,
-        } = &mut self.phase
-        else {
+        let Phase::Entered { epoch: expected, serving: serving @ false } = &mut self.phase else {
             return Err(PeerFault::Unexpected("UP-TO-DATE"));
         };
         if epoch != *expected {
-            return Err(PeerFault::Epoch {
-                got: epoch,
-                expected: *expected,
-            });
+            return Err(PeerFault::Epoch { got: epoch, expected: *expected });
         }
         if commit > cx.s.log.last().txid {
             return Err(PeerFault::Beyond(commit));
         }
         *serving = true;
         cx.s.serving = true;
-        cx.note(Note::Serving {
-            epoch,
-            leader: self.leader,
-        });
+        cx.note(Note::Serving { epoch, leader: self.leader });
         cx.commit(commit);
         cx.rejoin();
         self.pass_on(cx, conn);
@@ -518,19 +419,11 @@ impl Following {
     /// The epoch that is entered, or on its way to the disk.
     fn entered(&self, epoch: Epoch) -> Result<(), PeerFault> {
         match self.phase {
-            Phase::Entering {
-                epoch: expected, ..
-            }
-            | Phase::Entered {
-                epoch: expected, ..
-            } => {
+            Phase::Entering { epoch: expected, .. } | Phase::Entered { epoch: expected, .. } => {
                 if epoch == expected {
                     Ok(())
                 } else {
-                    Err(PeerFault::Epoch {
-                        got: epoch,
-                        expected,
-                    })
+                    Err(PeerFault::Epoch { got: epoch, expected })
                 }
             }
             Phase::Discovery { .. } | Phase::Sync { .. } => {
@@ -553,13 +446,7 @@ impl Following {
         check(cx, &entries)?;
         cx.append(entries);
         if cx.s.cfg.mutant(Mutant::AckAtAppend) {
-            cx.send(
-                conn,
-                Message::Ack {
-                    epoch,
-                    upto: cx.s.log.last().txid,
-                },
-            );
+            cx.send(conn, Message::Ack { epoch, upto: cx.s.log.last().txid });
         }
         Ok(())
     }
@@ -595,10 +482,7 @@ impl Following {
         while let Some(duty) = cx.s.ledger.due() {
             match duty {
                 Duty::Promised => {
-                    if let Phase::Discovery {
-                        promising: Some(epoch),
-                    } = self.phase
-                    {
+                    if let Phase::Discovery { promising: Some(epoch) } = self.phase {
                         self.acknowledge_epoch(cx, epoch, true);
                     }
                 }
@@ -616,13 +500,7 @@ impl Following {
         if let (Some(upto), Phase::Entered { epoch, .. }, Some(conn)) =
             (acked, &self.phase, self.conn)
         {
-            cx.send(
-                conn,
-                Message::Ack {
-                    epoch: *epoch,
-                    upto,
-                },
-            );
+            cx.send(conn, Message::Ack { epoch: *epoch, upto });
         }
     }
 
@@ -630,10 +508,7 @@ impl Following {
         let Phase::Entering { epoch, end } = self.phase else {
             return;
         };
-        self.phase = Phase::Entered {
-            epoch,
-            serving: false,
-        };
+        self.phase = Phase::Entered { epoch, serving: false };
         if let Some(conn) = self.conn {
             cx.send(conn, Message::NewLeaderAck { epoch, end });
         }
@@ -660,11 +535,7 @@ impl Following {
 
     /// Gives up what is under way.
     pub(crate) fn leave(self, cx: &mut Cx<'_>) {
-        if let Phase::Sync {
-            snapshot: Some(incoming),
-            ..
-        } = self.phase
-        {
+        if let Phase::Sync { snapshot: Some(incoming), .. } = self.phase {
             cx.out.push(Action::StageDrop(incoming.stage));
             cx.out.call(Upcall::AbortInstall);
         }
@@ -681,9 +552,5 @@ fn check(cx: &Cx<'_>, entries: &[Entry]) -> Result<(), PeerFault> {
         entry.follows(end).map_err(|_: Gap| PeerFault::Gap)?;
         end = entry.position();
     }
-    if entries.is_empty() {
-        Err(PeerFault::Unexpected("no entries"))
-    } else {
-        Ok(())
-    }
+    if entries.is_empty() { Err(PeerFault::Unexpected("no entries")) } else { Ok(()) }
 }

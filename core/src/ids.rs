@@ -111,19 +111,12 @@ pub struct Txid {
 
 impl Txid {
     /// "Nothing logged". Not an entry: entries count from 1.
-    pub const ZERO: Self = Self {
-        epoch: Epoch::ZERO,
-        counter: 0,
-    };
+    pub const ZERO: Self = Self { epoch: Epoch::ZERO, counter: 0 };
 
     /// The entry `counter` of `epoch`. `None` for a counter of 0 in any epoch but 0, and for a
     /// counter in epoch 0: neither can name an entry.
     pub const fn new(epoch: Epoch, counter: u64) -> Option<Self> {
-        if (epoch.0 == 0) == (counter == 0) {
-            Some(Self { epoch, counter })
-        } else {
-            None
-        }
+        if (epoch.0 == 0) == (counter == 0) { Some(Self { epoch, counter }) } else { None }
     }
 
     /// The first entry of `epoch`. Panics for epoch 0, which proposes nothing.
@@ -145,10 +138,7 @@ impl Txid {
     /// The entry after this one in the same epoch, or `None` when the counter is exhausted.
     pub const fn next(self) -> Option<Self> {
         match self.counter.checked_add(1) {
-            Some(counter) if self.epoch.0 != 0 => Some(Self {
-                epoch: self.epoch,
-                counter,
-            }),
+            Some(counter) if self.epoch.0 != 0 => Some(Self { epoch: self.epoch, counter }),
             _ => None,
         }
     }

@@ -45,11 +45,7 @@ impl Ledger {
 
     /// Takes note of a completion. Panics on one that was never issued.
     pub(crate) fn complete(&mut self, upto: WriteId) {
-        assert!(
-            upto <= self.issued,
-            "the disk completed {upto}, but only {} exist",
-            self.issued
-        );
+        assert!(upto <= self.issued, "the disk completed {upto}, but only {} exist", self.issued);
         self.durable = self.durable.max(upto);
         while self.in_flight.pop_front_if(|(id, _)| *id <= upto).is_some() {}
     }
@@ -57,9 +53,7 @@ impl Ledger {
     /// The next duty whose write is durable.
     pub(crate) fn due(&mut self) -> Option<Duty> {
         let durable = self.durable;
-        self.duties
-            .pop_front_if(|(id, _)| *id <= durable)
-            .map(|(_, duty)| duty)
+        self.duties.pop_front_if(|(id, _)| *id <= durable).map(|(_, duty)| duty)
     }
 
     /// Begins a new generation: nothing that was waiting may be told any more.

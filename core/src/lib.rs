@@ -18,6 +18,8 @@ pub mod event;
 mod follower;
 pub mod ids;
 pub mod image;
+#[cfg(test)]
+mod image_tests;
 mod leader;
 mod ledger;
 pub mod log;

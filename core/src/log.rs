@@ -20,11 +20,7 @@ pub struct Log {
 impl Log {
     /// An empty log that starts at `base`.
     pub fn new(base: Base) -> Self {
-        Self {
-            base,
-            entries: VecDeque::new(),
-            bytes: 0,
-        }
+        Self { base, entries: VecDeque::new(), bytes: 0 }
     }
 
     /// Where it starts.
@@ -90,10 +86,7 @@ impl Log {
         if txid < self.base.at.txid {
             return None;
         }
-        let entry = self
-            .rank(txid)
-            .checked_sub(1)
-            .and_then(|index| self.entries.get(index));
+        let entry = self.rank(txid).checked_sub(1).and_then(|index| self.entries.get(index));
         Some(entry.map_or(self.base.at, Entry::position))
     }
 
@@ -105,10 +98,7 @@ impl Log {
     /// The membership in force at `txid`: the last one at or before it.
     pub fn membership_at(&self, txid: Txid) -> Arc<Membership> {
         let upto = self.entries.range(..self.rank(txid)).rev();
-        upto.filter_map(membership)
-            .next()
-            .unwrap_or(&self.base.membership)
-            .clone()
+        upto.filter_map(membership).next().unwrap_or(&self.base.membership).clone()
     }
 
     /// Adds an entry, if it continues the history.
@@ -122,28 +112,16 @@ impl Log {
     /// Cuts everything after `to`. Panics if that is not a position of this log: a truncation that
     /// cannot be done exactly must not be done at all.
     pub fn truncate(&mut self, to: Position) {
-        assert_eq!(
-            self.position_at(to.txid),
-            Some(to),
-            "truncation to a position not in the log"
-        );
+        assert_eq!(self.position_at(to.txid), Some(to), "truncation to a position not in the log");
         let rank = self.rank(to.txid);
         self.bytes -= self.entries.range(rank..).map(Entry::size).sum::<usize>();
         self.entries.truncate(rank);
-        assert_eq!(
-            self.last(),
-            to,
-            "truncation must end exactly where it was asked to"
-        );
+        assert_eq!(self.last(), to, "truncation must end exactly where it was asked to");
     }
 
     /// Forgets the entries up to `upto`, which must be a position of this log.
     pub fn prune(&mut self, upto: Position) {
-        assert_eq!(
-            self.position_at(upto.txid),
-            Some(upto),
-            "prune to a position not in the log"
-        );
+        assert_eq!(self.position_at(upto.txid), Some(upto), "prune to a position not in the log");
         self.base.membership = self.membership_at(upto.txid);
         self.base.at = upto;
         while let Some(entry) = self.entries.pop_front_if(|entry| entry.txid <= upto.txid) {

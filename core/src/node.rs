@@ -50,25 +50,11 @@ impl Node {
     ) -> Result<Self, RestoreError> {
         let log = check_recovered(&cfg, &disk)?;
         let points = (disk.applied.txid, disk.activated);
-        let state = State::new(
-            cfg,
-            disk.identity,
-            disk.promise,
-            disk.current,
-            log,
-            points,
-            seed,
-        );
-        let mut node = Self {
-            state,
-            role: Role::Halted,
-            latest: now.at,
-        };
-        let mut cx = Cx {
-            s: &mut node.state,
-            out,
-            now,
-        };
+        let state = State::new(cfg, disk.identity, disk.promise, disk.current, log, points, seed);
+        let mut node = Self { state, role: Role::Halted, latest: now.at };
+        let mut cx = Cx { s: &mut node.state, out, now };
+        // The last life may have ended between a checkpoint and the pruning behind it.
+        cx.prune(None);
         node.role = Role::Looking(Looking::start(&mut cx));
         node.settle(now, out);
         Ok(node)
@@ -77,10 +63,7 @@ impl Node {
     /// Handles one event, appending to `out` what is to be done.
     pub fn handle(&mut self, now: Now, event: Event, out: &mut Actions) {
         self.latest = self.latest.max(now.at);
-        let now = Now {
-            at: self.latest,
-            wall: now.wall,
-        };
+        let now = Now { at: self.latest, wall: now.wall };
         if matches!(self.role, Role::Halted) {
             return refuse_all(event, out);
         }
@@ -97,24 +80,13 @@ impl Node {
             Role::Leading(leading) => leading.deadline(s),
             Role::Halted => return None,
         };
-        let strangers = s
-            .strangers
-            .values()
-            .min()
-            .map(|at| at.after(s.cfg.timeouts.init));
-        role.into_iter()
-            .chain(s.requests.deadline())
-            .chain(strangers)
-            .min()
+        let strangers = s.strangers.values().min().map(|at| at.after(s.cfg.timeouts.init));
+        role.into_iter().chain(s.requests.deadline()).chain(strangers).min()
     }
 
     /// Decides by role and event.
     fn dispatch(&mut self, now: Now, event: Event, out: &mut Actions) -> Next {
-        let cx = &mut Cx {
-            s: &mut self.state,
-            out,
-            now,
-        };
+        let cx = &mut Cx { s: &mut self.state, out, now };
         match event {
             Event::Tick => self.on_tick(now, out),
             Event::Notified(vote) => self.on_vote(now, vote, out),
@@ -151,25 +123,27 @@ impl Node {
             }
             Event::StorageFailed => Next::Halt(HaltReason::Storage),
             Event::Submit(submissions) => {
-                admit(cx, submissions);
+                admit(cx, submissions, matches!(self.role, Role::Leading(_)));
                 self.serve(now, out)
             }
             Event::Read(reads) => {
                 for (ticket, deadline) in reads {
-                    if cx.s.requests.len() >= cx.s.cfg.limits.pending_requests {
-                        cx.out.call(Upcall::Refuse {
-                            ticket,
-                            why: RefuseReason::Busy,
-                        });
+                    if cx.s.is_full() {
+                        cx.out.call(Upcall::Refuse { ticket, why: RefuseReason::Busy });
                     } else {
-                        cx.s.requests.hold_read(ticket, deadline);
+                        let patience = now.at.after(cx.s.cfg.timeouts.hold);
+                        cx.s.requests.hold_read(ticket, deadline.min(patience));
                     }
                 }
                 self.serve(now, out)
             }
             Event::Await(reads) => {
                 for (ticket, deadline, index) in reads {
-                    cx.s.requests.hold_indexed(ticket, deadline, index);
+                    if index > cx.s.applied && cx.s.is_full() {
+                        cx.out.call(Upcall::Refuse { ticket, why: RefuseReason::Busy });
+                    } else {
+                        cx.s.requests.hold_indexed(ticket, deadline, index);
+                    }
                 }
                 cx.s.requests.readable(cx.s.applied, cx.out);
                 Next::Stay
@@ -198,17 +172,10 @@ impl Node {
     }
 
     fn on_tick(&mut self, now: Now, out: &mut Actions) -> Next {
-        let cx = &mut Cx {
-            s: &mut self.state,
-            out,
-            now,
-        };
+        let cx = &mut Cx { s: &mut self.state, out, now };
         cx.s.requests.expire(now.at, cx.out);
         let init = cx.s.cfg.timeouts.init;
-        let mute =
-            cx.s.strangers
-                .iter()
-                .filter(|(_, at)| now.at >= at.after(init));
+        let mute = cx.s.strangers.iter().filter(|(_, at)| now.at >= at.after(init));
         for conn in mute.map(|(conn, _)| *conn).collect::<Vec<_>>() {
             cx.s.strangers.remove(&conn);
             cx.close(conn, CloseReason::Silent);
@@ -223,11 +190,7 @@ impl Node {
 
     /// Lets only votes of other voters of this ensemble through, on the disks that it knows.
     fn on_vote(&mut self, now: Now, vote: Vote, out: &mut Actions) -> Next {
-        let cx = &mut Cx {
-            s: &mut self.state,
-            out,
-            now,
-        };
+        let cx = &mut Cx { s: &mut self.state, out, now };
         let (to, from) = (vote.from, vote.from);
         if vote.cluster != cx.s.identity.cluster {
             cx.note(Note::ForeignVote(from));
@@ -246,19 +209,10 @@ impl Node {
             cx.note(Note::StrangerVote(from));
             return Next::Stay;
         }
-        let known =
-            cx.s.ensemble
-                .disk_of(from)
-                .filter(|known| *known != vote.incarnation);
+        let known = cx.s.ensemble.disk_of(from).filter(|known| *known != vote.incarnation);
         if let Some(known) = known.filter(|_| !cx.s.cfg.mutant(Mutant::WipedNodeCounts)) {
-            cx.note(Note::WrongDisk {
-                node: from,
-                presents: vote.incarnation,
-            });
-            cx.out.push(Action::NotifyRejected {
-                to,
-                why: Rejection::WrongDisk { known },
-            });
+            cx.note(Note::WrongDisk { node: from, presents: vote.incarnation });
+            cx.out.push(Action::NotifyRejected { to, why: Rejection::WrongDisk { known } });
             return Next::Stay;
         }
         let looks = vote.stance == Stance::Looking;
@@ -278,18 +232,11 @@ impl Node {
     }
 
     fn on_received(&mut self, now: Now, conn: ConnId, msg: Message, out: &mut Actions) -> Next {
-        let cx = &mut Cx {
-            s: &mut self.state,
-            out,
-            now,
-        };
+        let cx = &mut Cx { s: &mut self.state, out, now };
         if cx.s.strangers.remove(&conn).is_some() {
             let Message::FollowerInfo(info) = msg else {
                 let fault = PeerFault::Unexpected("a message before FOLLOWER-INFO");
-                cx.note(Note::PeerFault {
-                    conn,
-                    fault: fault.clone(),
-                });
+                cx.note(Note::PeerFault { conn, fault: fault.clone() });
                 cx.close(conn, CloseReason::Fault(fault));
                 return Next::Stay;
             };
@@ -303,10 +250,7 @@ impl Node {
             Role::Looking(looking) if looking.early.contains_key(&conn) => {
                 looking.early.remove(&conn);
                 let fault = PeerFault::Unexpected("a message before LEADER-INFO");
-                cx.note(Note::PeerFault {
-                    conn,
-                    fault: fault.clone(),
-                });
+                cx.note(Note::PeerFault { conn, fault: fault.clone() });
                 cx.close(conn, CloseReason::Fault(fault));
                 Next::Stay
             }
@@ -324,11 +268,7 @@ impl Node {
         info: FollowerInfo,
         out: &mut Actions,
     ) -> Next {
-        let cx = &mut Cx {
-            s: &mut self.state,
-            out,
-            now,
-        };
+        let cx = &mut Cx { s: &mut self.state, out, now };
         match &mut self.role {
             Role::Looking(looking) => {
                 looking.on_follower_info(cx, conn, info);
@@ -343,11 +283,7 @@ impl Node {
     }
 
     fn on_closed(&mut self, now: Now, conn: ConnId, out: &mut Actions) -> Next {
-        let cx = &mut Cx {
-            s: &mut self.state,
-            out,
-            now,
-        };
+        let cx = &mut Cx { s: &mut self.state, out, now };
         if cx.s.strangers.remove(&conn).is_some() {
             return Next::Stay;
         }
@@ -366,11 +302,7 @@ impl Node {
     }
 
     fn on_persisted(&mut self, now: Now, upto: WriteId, out: &mut Actions) -> Next {
-        let cx = &mut Cx {
-            s: &mut self.state,
-            out,
-            now,
-        };
+        let cx = &mut Cx { s: &mut self.state, out, now };
         cx.completed(upto);
         match &mut self.role {
             Role::Looking(looking) => looking.on_persisted(cx),
@@ -385,11 +317,7 @@ impl Node {
 
     /// Passes what clients wait for to whom it concerns now, if there is anybody.
     fn serve(&mut self, now: Now, out: &mut Actions) -> Next {
-        let cx = &mut Cx {
-            s: &mut self.state,
-            out,
-            now,
-        };
+        let cx = &mut Cx { s: &mut self.state, out, now };
         match &mut self.role {
             Role::Following(following) => {
                 if let Some(conn) = following.serving_conn() {
@@ -406,11 +334,7 @@ impl Node {
     fn change(&mut self, next: Next, now: Now, out: &mut Actions) {
         let mut next = next;
         while next != Next::Stay {
-            let cx = &mut Cx {
-                s: &mut self.state,
-                out,
-                now,
-            };
+            let cx = &mut Cx { s: &mut self.state, out, now };
             let old = core::mem::replace(&mut self.role, Role::Halted);
             let early = leave(cx, old, &next);
             cx.s.serving = false;
@@ -441,11 +365,7 @@ impl Node {
 
     /// Ends a role that has nothing to wait for (a single voter elects itself at once).
     fn settle(&mut self, now: Now, out: &mut Actions) {
-        let cx = &mut Cx {
-            s: &mut self.state,
-            out,
-            now,
-        };
+        let cx = &mut Cx { s: &mut self.state, out, now };
         let next = match &mut self.role {
             Role::Looking(looking) => looking.on_persisted(cx),
             _ => Next::Stay,
@@ -473,17 +393,11 @@ fn leave(
             looking.leave(cx);
         }
         Role::Following(following) => {
-            cx.note(Note::LeftLeader {
-                leader: following.leader,
-                why,
-            });
+            cx.note(Note::LeftLeader { leader: following.leader, why });
             following.leave(cx);
         }
         Role::Leading(leading) => {
-            cx.note(Note::SteppedDown {
-                epoch: leading.epoch(),
-                why,
-            });
+            cx.note(Note::SteppedDown { epoch: leading.epoch(), why });
             leading.leave(cx);
         }
         Role::Halted => {}
@@ -492,24 +406,22 @@ fn leave(
 }
 
 /// Takes in what fits.
-fn admit(cx: &mut Cx<'_>, submissions: Vec<Submission>) {
+fn admit(cx: &mut Cx<'_>, submissions: Vec<Submission>, leading: bool) {
     for submission in submissions {
         let limits = &cx.s.cfg.limits;
         let why = if submission.body.len() > limits.command_bytes {
             RefuseReason::TooLarge
-        } else if cx.s.requests.len() >= limits.pending_requests
+        } else if cx.s.is_full()
             || cx.s.requests.bytes() >= limits.pending_bytes
-            || cx.s.log.bytes() >= cx.s.log_limit()
+            || leading && cx.s.log.bytes() >= cx.s.log_limit()
         {
             RefuseReason::Busy
         } else {
-            cx.s.requests.hold_write(submission);
+            let patience = cx.now.at.after(cx.s.cfg.timeouts.hold);
+            cx.s.requests.hold_write(submission, patience);
             continue;
         };
-        cx.out.call(Upcall::Refuse {
-            ticket: submission.ticket,
-            why,
-        });
+        cx.out.call(Upcall::Refuse { ticket: submission.ticket, why });
     }
 }
 
@@ -517,10 +429,7 @@ fn admit(cx: &mut Cx<'_>, submissions: Vec<Submission>) {
 fn refuse_all(event: Event, out: &mut Actions) {
     let why = RefuseReason::Stopping;
     let tickets: Vec<_> = match event {
-        Event::Submit(list) => list
-            .into_iter()
-            .map(|submission| submission.ticket)
-            .collect(),
+        Event::Submit(list) => list.into_iter().map(|submission| submission.ticket).collect(),
         Event::Read(list) => list.into_iter().map(|(ticket, _)| ticket).collect(),
         Event::Await(list) => list.into_iter().map(|(ticket, _, _)| ticket).collect(),
         _ => return,
@@ -532,10 +441,7 @@ fn refuse_all(event: Event, out: &mut Actions) {
 
 fn check_recovered(cfg: &Config, disk: &Recovered) -> Result<Log, RestoreError> {
     if cfg.node != disk.identity.node {
-        return Err(RestoreError::Node {
-            configured: cfg.node,
-            stored: disk.identity.node,
-        });
+        return Err(RestoreError::Node { configured: cfg.node, stored: disk.identity.node });
     }
     let mut log = Log::new(disk.base.clone());
     for entry in &disk.entries {
@@ -543,21 +449,16 @@ fn check_recovered(cfg: &Config, disk: &Recovered) -> Result<Log, RestoreError> 
     }
     let accepted = disk.promise.map_or(Epoch::ZERO, |promise| promise.epoch);
     if disk.current > accepted {
-        return Err(RestoreError::Epochs {
-            accepted,
-            current: disk.current,
-        });
+        return Err(RestoreError::Epochs { accepted, current: disk.current });
     }
     let last = log.last().txid;
     if last.epoch() > accepted {
         return Err(RestoreError::Unpromised(last));
     }
     match log.position_at(disk.applied.txid) {
-        None => Err(RestoreError::Applied {
-            base: disk.base.at.txid,
-            last,
-            applied: disk.applied.txid,
-        }),
+        None => {
+            Err(RestoreError::Applied { base: disk.base.at.txid, last, applied: disk.applied.txid })
+        }
         Some(at) if at != disk.applied => Err(RestoreError::AppliedChain(at.txid)),
         Some(_) => Ok(log),
     }
@@ -572,16 +473,11 @@ impl Node {
         let (role, leader_addr) = match &self.role {
             Role::Looking(_) => (RoleStatus::Looking, String::new()),
             Role::Following(following) => (
-                RoleStatus::Following {
-                    leader: following.leader,
-                    serving: following.is_serving(),
-                },
+                RoleStatus::Following { leader: following.leader, serving: following.is_serving() },
                 following.leader_addr.clone(),
             ),
             Role::Leading(leading) => (
-                RoleStatus::Leading {
-                    established: leading.is_established(),
-                },
+                RoleStatus::Leading { established: leading.is_established() },
                 s.cfg.client_addr.clone(),
             ),
             Role::Halted => (RoleStatus::Halted, String::new()),
@@ -648,50 +544,16 @@ impl Node {
     pub fn check(&self) {
         let s = &self.state;
         let last = s.log.last().txid;
-        assert!(
-            s.current <= s.accepted(),
-            "{} entered without a promise",
-            s.current
-        );
-        assert!(
-            last.epoch() <= s.accepted(),
-            "an entry of an epoch that was not promised"
-        );
-        assert!(
-            s.durable <= last,
-            "durable {} beyond the log's end {last}",
-            s.durable
-        );
-        assert!(
-            s.applied <= s.commit,
-            "applied {} beyond commit {}",
-            s.applied,
-            s.commit
-        );
-        assert!(
-            s.commit <= last,
-            "commit {} beyond the log's end {last}",
-            s.commit
-        );
+        assert!(s.current <= s.accepted(), "{} entered without a promise", s.current);
+        assert!(last.epoch() <= s.accepted(), "an entry of an epoch that was not promised");
+        assert!(s.durable <= last, "durable {} beyond the log's end {last}", s.durable);
+        assert!(s.applied <= s.commit, "applied {} beyond commit {}", s.applied, s.commit);
+        assert!(s.commit <= last, "commit {} beyond the log's end {last}", s.commit);
         if !s.is_installing() {
-            assert!(
-                s.applied <= s.durable,
-                "applied {} is not durable",
-                s.applied
-            );
-            assert!(
-                s.log.position_at(s.applied).is_some(),
-                "{} is not in the log",
-                s.applied
-            );
-            assert!(
-                s.checkpointed() <= s.applied,
-                "a checkpoint ahead of what is applied"
-            );
-            assert!(
-                s.log.base().at.txid <= s.checkpointed(),
-                "pruned beyond the checkpoint"
-            );
+            assert!(s.applied <= s.durable, "applied {} is not durable", s.applied);
+            assert!(s.log.position_at(s.applied).is_some(), "{} is not in the log", s.applied);
+            assert!(s.checkpointed() <= s.applied, "a checkpoint ahead of what is applied");
+            assert!(s.log.base().at.txid <= s.checkpointed(), "pruned beyond the checkpoint");
         }
         let mut end: Position = s.log.base().at;
         for entry in s.log.iter() {

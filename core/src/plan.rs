@@ -79,19 +79,10 @@ mod tests {
         };
         let members = BTreeMap::from([(NodeId::new(1), member)]);
         let membership = Arc::new(Membership::new(Txid::ZERO, members));
-        let mut log = Log::new(Base {
-            at: Position::ZERO,
-            membership,
-        });
+        let mut log = Log::new(Base { at: Position::ZERO, membership });
         for (epoch, counter) in txids {
             let body = Body::Command(salt.as_bytes().into());
-            let next = Entry::new(
-                log.last(),
-                t(*epoch, *counter),
-                WallTime::default(),
-                None,
-                body,
-            );
+            let next = Entry::new(log.last(), t(*epoch, *counter), WallTime::default(), None, body);
             log.append(next).unwrap();
         }
         log
@@ -120,10 +111,7 @@ mod tests {
     fn a_prefix_needs_the_rest() {
         let leader = log(HISTORY, "x");
         let follower = log(&HISTORY[..3], "x");
-        assert_eq!(
-            plan(&ack(&follower), &leader),
-            SyncPlan::Diff(follower.last())
-        );
+        assert_eq!(plan(&ack(&follower), &leader), SyncPlan::Diff(follower.last()));
         let empty = log(&[], "x");
         assert_eq!(plan(&ack(&empty), &leader), SyncPlan::Diff(Position::ZERO));
     }
@@ -143,10 +131,7 @@ mod tests {
     fn a_follower_ahead_is_cut_to_the_leaders_end() {
         let leader = log(HISTORY, "x");
         let follower = log(&[(1, 1), (1, 2), (2, 1), (2, 2), (4, 1), (4, 2)], "x");
-        assert_eq!(
-            plan(&ack(&follower), &leader),
-            SyncPlan::Trunc(leader.last())
-        );
+        assert_eq!(plan(&ack(&follower), &leader), SyncPlan::Trunc(leader.last()));
     }
 
     #[test]
@@ -157,19 +142,13 @@ mod tests {
         assert_eq!(plan(&ack(&follower), &leader), SyncPlan::Snap);
         assert_eq!(plan(&ack(&log(&[], "x")), &leader), SyncPlan::Snap);
         let at_the_start = log(&HISTORY[..3], "x");
-        assert_eq!(
-            plan(&ack(&at_the_start), &leader),
-            SyncPlan::Diff(at_the_start.last())
-        );
+        assert_eq!(plan(&ack(&at_the_start), &leader), SyncPlan::Diff(at_the_start.last()));
     }
 
     #[test]
     fn equal_txids_of_different_histories_are_left_to_the_follower_to_find() {
         let leader = log(HISTORY, "x");
         let follower = log(HISTORY, "y");
-        assert_eq!(
-            plan(&ack(&follower), &leader),
-            SyncPlan::Trunc(leader.last())
-        );
+        assert_eq!(plan(&ack(&follower), &leader), SyncPlan::Trunc(leader.last()));
     }
 }

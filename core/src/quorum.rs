@@ -57,10 +57,7 @@ impl Membership {
 
     /// The ids of the voters, ascending.
     pub fn voters(&self) -> impl Iterator<Item = NodeId> + '_ {
-        self.members
-            .iter()
-            .filter(|(_, member)| member.voter)
-            .map(|(id, _)| *id)
+        self.members.iter().filter(|(_, member)| member.voter).map(|(id, _)| *id)
     }
 
     /// True if `node` votes here.
@@ -71,11 +68,7 @@ impl Membership {
     /// How many voters make a quorum: all of the initial membership, a majority of any other.
     pub fn quorum_size(&self) -> usize {
         let voters = self.voters().count();
-        if self.version.is_zero() {
-            voters
-        } else {
-            voters / 2 + 1
-        }
+        if self.version.is_zero() { voters } else { voters / 2 + 1 }
     }
 
     /// True if the voters for whom `has` holds are a quorum.
@@ -131,10 +124,7 @@ struct Pending {
 impl Ensemble {
     /// An ensemble with nothing pending.
     pub fn new(committed: Arc<Membership>) -> Self {
-        Self {
-            committed,
-            pending: None,
-        }
+        Self { committed, pending: None }
     }
 
     /// The last committed membership.
@@ -154,14 +144,8 @@ impl Ensemble {
 
     /// Takes note of a membership entry as it is logged; `before` is the entry ahead of it.
     pub fn log(&mut self, membership: Arc<Membership>, before: Txid) {
-        assert!(
-            self.pending.is_none(),
-            "a second membership change while one is pending"
-        );
-        assert!(
-            membership.version() > self.committed.version(),
-            "memberships only grow newer"
-        );
+        assert!(self.pending.is_none(), "a second membership change while one is pending");
+        assert!(membership.version() > self.committed.version(), "memberships only grow newer");
         self.pending = Some(Pending { membership, before });
     }
 
@@ -174,8 +158,7 @@ impl Ensemble {
 
     /// Takes note that the log was cut to `last`.
     pub fn truncate(&mut self, last: Txid) {
-        self.pending
-            .take_if(|pending| pending.membership.version() > last);
+        self.pending.take_if(|pending| pending.membership.version() > last);
     }
 
     /// True if the nodes for whom `has` holds are a quorum under every membership that counts.
@@ -195,9 +178,7 @@ impl Ensemble {
         match &self.pending {
             None => old,
             Some(pending) if old < pending.membership.version() => old,
-            Some(pending) => old
-                .min(pending.membership.watermark(&at))
-                .max(pending.before),
+            Some(pending) => old.min(pending.membership.watermark(&at)).max(pending.before),
         }
     }
 
@@ -250,9 +231,7 @@ mod tests {
         let members = voters.iter().map(|id| member(id, true));
         Arc::new(Membership::new(
             version,
-            members
-                .chain(observers.iter().map(|id| member(id, false)))
-                .collect(),
+            members.chain(observers.iter().map(|id| member(id, false))).collect(),
         ))
     }
 
@@ -273,10 +252,7 @@ mod tests {
     #[test]
     fn no_voters_make_no_quorum() {
         assert!(!membership(txid(1), &[], &[1]).is_quorum(|_| true));
-        assert_eq!(
-            membership(txid(1), &[], &[1]).watermark(|_| txid(9)),
-            Txid::ZERO
-        );
+        assert_eq!(membership(txid(1), &[], &[1]).watermark(|_| txid(9)), Txid::ZERO);
     }
 
     #[test]

@@ -96,10 +96,7 @@ pub struct Outputs<A: App> {
 impl<A: App> Outputs<A> {
     /// Nothing yet.
     pub const fn new() -> Self {
-        Self {
-            actions: Vec::new(),
-            replies: Vec::new(),
-        }
+        Self { actions: Vec::new(), replies: Vec::new() }
     }
 }
 
@@ -114,6 +111,8 @@ impl<A: App> Default for Outputs<A> {
 pub struct Replica<A: App> {
     node: Node,
     app: A,
+    /// What the application has applied. The node is ahead of it within a step.
+    applied: Txid,
     /// The reads that the node has not released yet.
     queries: BTreeMap<Ticket, A::Query>,
     /// A second state, built from a snapshot that arrives.
@@ -139,13 +138,9 @@ impl<A: App> Replica<A> {
         now: Now,
     ) -> Result<(Self, Outputs<A>), RestoreError> {
         let mut actions = Actions::new();
+        let applied = disk.applied.txid;
         let node = Node::restore(config, disk, seed, now, &mut actions)?;
-        let mut replica = Self {
-            node,
-            app,
-            queries: BTreeMap::new(),
-            incoming: None,
-        };
+        let mut replica = Self { node, app, applied, queries: BTreeMap::new(), incoming: None };
         let mut out = Outputs::new();
         replica.run(now, actions, &mut out);
         Ok((replica, out))
@@ -175,10 +170,7 @@ impl<A: App> Replica<A> {
 
     /// What the replica does.
     pub fn status(&self) -> Status {
-        Status {
-            digest: self.app.digest(),
-            ..self.node.status()
-        }
+        Status { digest: self.app.digest(), ..self.node.status() }
     }
 
     /// The node, for checkers.
@@ -199,18 +191,9 @@ impl<A: App> Replica<A> {
     /// Sorts requests by what they need of the node.
     fn request(&mut self, now: Now, requests: Vec<ClientRequest<A::Query>>, actions: &mut Actions) {
         let (mut writes, mut reads, mut waits) = (Vec::new(), Vec::new(), Vec::new());
-        for ClientRequest {
-            ticket,
-            deadline,
-            request,
-        } in requests
-        {
+        for ClientRequest { ticket, deadline, request } in requests {
             match request {
-                Request::Write(body) => writes.push(Submission {
-                    ticket,
-                    body,
-                    deadline,
-                }),
+                Request::Write(body) => writes.push(Submission { ticket, body, deadline }),
                 Request::Read { query, level } => {
                     self.queries.insert(ticket, query);
                     match level {
@@ -247,12 +230,8 @@ impl<A: App> Replica<A> {
     /// Serves one call; some want an answer.
     fn serve(&mut self, call: Upcall, to: &mut Actions, out: &mut Outputs<A>) -> Option<Event> {
         match call {
-            Upcall::Deliver {
-                txid,
-                time,
-                body,
-                ticket,
-            } => {
+            Upcall::Deliver { txid, time, body, ticket } => {
+                self.applied = txid;
                 let Body::Command(command) = body else {
                     return None;
                 };
@@ -263,9 +242,8 @@ impl<A: App> Replica<A> {
             }
             Upcall::Readable(ticket) => {
                 if let Some(query) = self.queries.remove(&ticket) {
-                    let applied = self.node.applied();
                     let answer = self.app.query(&query);
-                    out.replies.push((ticket, Reply::Read { applied, answer }));
+                    out.replies.push((ticket, Reply::Read { applied: self.applied, answer }));
                 }
             }
             Upcall::Refuse { ticket, why } => {
@@ -275,10 +253,7 @@ impl<A: App> Replica<A> {
             Upcall::Unknown(ticket) => out.replies.push((ticket, Reply::Unknown)),
             Upcall::OpenSnapshot(conn) => {
                 self.app.open_snapshot(conn);
-                return Some(Event::SnapshotOpened {
-                    conn,
-                    digest: self.app.digest(),
-                });
+                return Some(Event::SnapshotOpened { conn, digest: self.app.digest() });
             }
             Upcall::ReadSnapshot { conn, max_bytes } => {
                 let (items, last) = self.app.read_snapshot(conn, max_bytes);
@@ -286,11 +261,7 @@ impl<A: App> Replica<A> {
             }
             Upcall::CloseSnapshot(conn) => self.app.close_snapshot(conn),
             Upcall::BeginInstall(head) => {
-                self.incoming = Some(Incoming {
-                    app: A::empty(),
-                    head,
-                    good: true,
-                });
+                self.incoming = Some(Incoming { app: A::empty(), head, good: true });
             }
             Upcall::InstallItems(items) => {
                 if let Some(incoming) = &mut self.incoming {
@@ -301,6 +272,7 @@ impl<A: App> Replica<A> {
             Upcall::FinishInstall => {
                 if let Some(incoming) = self.incoming.take() {
                     self.app = incoming.app;
+                    self.applied = incoming.head.at.txid;
                 }
             }
             Upcall::AbortInstall => self.incoming = None,

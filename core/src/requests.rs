@@ -19,7 +19,10 @@ struct Write {
     /// `None` once the client is gone.
     ticket: Option<Ticket>,
     body: Payload,
+    /// When the client stops waiting.
     deadline: Instant,
+    /// When it is looked at next: earlier than the deadline while it waits for a leader.
+    expiry: Instant,
     sent: bool,
 }
 
@@ -86,43 +89,26 @@ impl Requests {
         self.deadlines.first().map(|(at, _)| *at)
     }
 
-    /// Takes in a write, held.
-    pub(crate) fn hold_write(&mut self, submission: Submission) {
-        let Submission {
-            ticket,
-            body,
-            deadline,
-        } = submission;
+    /// Takes in a write, held; until `patience` ends for want of a leader.
+    pub(crate) fn hold_write(&mut self, submission: Submission, patience: Instant) {
+        let Submission { ticket, body, deadline } = submission;
         let seq = self.next_seq;
         self.next_seq += 1;
         self.bytes += body.len();
-        self.deadlines.insert((deadline, Waiting::Write(seq)));
-        self.writes.insert(
-            seq,
-            Write {
-                ticket: Some(ticket),
-                body,
-                deadline,
-                sent: false,
-            },
-        );
+        let expiry = deadline.min(patience);
+        self.deadlines.insert((expiry, Waiting::Write(seq)));
+        let ticket = Some(ticket);
+        self.writes.insert(seq, Write { ticket, body, deadline, expiry, sent: false });
     }
 
     /// Marks all held writes as sent and hands them over, in the order in which they came.
     pub(crate) fn send_writes(&mut self) -> Vec<Forwarded> {
         let boot = self.boot;
-        let held = self
-            .writes
-            .iter_mut()
-            .rev()
-            .take_while(|(_, write)| !write.sent);
+        let held = self.writes.iter_mut().rev().take_while(|(_, write)| !write.sent);
         let mut list: Vec<Forwarded> = held
             .map(|(seq, write)| {
                 write.sent = true;
-                Forwarded {
-                    origin: Origin { boot, seq: *seq },
-                    body: write.body.clone(),
-                }
+                Forwarded { origin: Origin { boot, seq: *seq }, body: write.body.clone() }
             })
             .collect();
         list.reverse();
@@ -143,18 +129,13 @@ impl Requests {
             .collect();
         // A client's later request never overtakes an earlier one: held ones get new numbers
         // behind everything that is in the log, all in their old order.
-        let held: Vec<u64> = self
-            .writes
-            .iter()
-            .filter(|(_, w)| !w.sent)
-            .map(|(seq, _)| *seq)
-            .collect();
+        let held: Vec<u64> =
+            self.writes.iter().filter(|(_, w)| !w.sent).map(|(seq, _)| *seq).collect();
         for seq in lost.iter().chain(&held) {
             let Some(mut write) = self.writes.remove(seq) else {
                 continue;
             };
-            self.deadlines
-                .remove(&(write.deadline, Waiting::Write(*seq)));
+            self.deadlines.remove(&(write.expiry, Waiting::Write(*seq)));
             if write.ticket.is_none() {
                 self.bytes -= write.body.len();
                 continue;
@@ -163,7 +144,7 @@ impl Requests {
             write.sent = false;
             let seq = self.next_seq;
             self.next_seq += 1;
-            self.deadlines.insert((write.deadline, Waiting::Write(seq)));
+            self.deadlines.insert((write.expiry, Waiting::Write(seq)));
             self.writes.insert(seq, write);
         }
         again
@@ -190,12 +171,7 @@ impl Requests {
 
     /// A snapshot took the place of the log: nobody knows what became of the sent writes.
     pub(crate) fn lose_sent(&mut self, out: &mut Actions) {
-        let sent: Vec<u64> = self
-            .writes
-            .iter()
-            .filter(|(_, w)| w.sent)
-            .map(|(s, _)| *s)
-            .collect();
+        let sent: Vec<u64> = self.writes.iter().filter(|(_, w)| w.sent).map(|(s, _)| *s).collect();
         for seq in sent {
             if let Some(ticket) = self.remove_write(seq).and_then(|write| write.ticket) {
                 out.call(Upcall::Unknown(ticket));
@@ -219,10 +195,7 @@ impl Requests {
     /// Puts all held reads behind one question to the leader, if there are any.
     pub(crate) fn ask(&mut self) -> Option<u64> {
         let question = self.next_question;
-        let held = self
-            .reads
-            .iter_mut()
-            .filter(|(_, (read, _))| *read == Read::Held);
+        let held = self.reads.iter_mut().filter(|(_, (read, _))| *read == Read::Held);
         let tickets: Vec<Ticket> = held
             .map(|(ticket, (read, _))| {
                 *read = Read::Asked(question);
@@ -273,17 +246,18 @@ impl Requests {
         while let Some((_, waiting)) = self.deadlines.pop_first_if(now) {
             match waiting {
                 Waiting::Write(seq) => {
-                    let Some(write) = self.remove_write(seq) else {
+                    let waits = |write: &&mut Write| write.sent && write.deadline > now;
+                    if let Some(write) = self.writes.get_mut(&seq).filter(waits) {
+                        write.expiry = write.deadline;
+                        self.deadlines.insert((write.expiry, Waiting::Write(seq)));
                         continue;
-                    };
+                    }
+                    let Some(write) = self.remove_write(seq) else { continue };
                     self.give_up(write, RefuseReason::NoLeader, out);
                 }
                 Waiting::Read(ticket) => {
                     self.remove_read(ticket);
-                    out.call(Upcall::Refuse {
-                        ticket,
-                        why: RefuseReason::NoLeader,
-                    });
+                    out.call(Upcall::Refuse { ticket, why: RefuseReason::NoLeader });
                 }
             }
         }
@@ -295,15 +269,9 @@ impl Requests {
             self.give_up(write, RefuseReason::Stopping, out);
         }
         for (ticket, _) in core::mem::take(&mut self.reads) {
-            out.call(Upcall::Refuse {
-                ticket,
-                why: RefuseReason::Stopping,
-            });
+            out.call(Upcall::Refuse { ticket, why: RefuseReason::Stopping });
         }
-        *self = Self {
-            next_seq: self.next_seq,
-            ..Self::new(self.boot)
-        };
+        *self = Self { next_seq: self.next_seq, ..Self::new(self.boot) };
     }
 
     /// The clients of these requests are gone. What was sent may still happen; what was not, will
@@ -338,8 +306,7 @@ impl Requests {
     fn remove_write(&mut self, seq: u64) -> Option<Write> {
         let write = self.writes.remove(&seq)?;
         self.bytes -= write.body.len();
-        self.deadlines
-            .remove(&(write.deadline, Waiting::Write(seq)));
+        self.deadlines.remove(&(write.expiry, Waiting::Write(seq)));
         Some(write)
     }
 

@@ -126,10 +126,7 @@ impl State {
             epoch_floor: Epoch::ZERO,
             readmitted: None,
             installing: None,
-            checkpoint: Compaction {
-                durable: applied,
-                ..Compaction::default()
-            },
+            checkpoint: Compaction { durable: applied, ..Compaction::default() },
             strangers: BTreeMap::new(),
             cfg,
             identity,
@@ -164,6 +161,11 @@ impl State {
     /// What is known to be durable in the state store.
     pub(crate) fn checkpointed(&self) -> Txid {
         self.checkpoint.durable
+    }
+
+    /// True if no more requests of clients may wait.
+    pub(crate) fn is_full(&self) -> bool {
+        self.requests.len() >= self.cfg.limits.pending_requests
     }
 
     /// Bytes of log at which new writes are refused: what is logged does not get committed.
@@ -210,11 +212,7 @@ impl Cx<'_> {
 
     /// Promises an epoch: one promise an epoch, and never a lower one.
     pub(crate) fn promise(&mut self, promise: Promise) {
-        assert!(
-            promise.epoch > self.s.accepted(),
-            "a promise below {}",
-            self.s.accepted()
-        );
+        assert!(promise.epoch > self.s.accepted(), "a promise below {}", self.s.accepted());
         self.s.promise = Some(promise);
         self.persist(Record::Promise(promise));
         self.s.ledger.then(Duty::Promised);
@@ -222,10 +220,7 @@ impl Cx<'_> {
 
     /// Enters an epoch, its whole initial history being in the log.
     pub(crate) fn enter(&mut self, epoch: Epoch) {
-        assert!(
-            epoch >= self.s.current && epoch <= self.s.accepted(),
-            "{epoch} was not promised"
-        );
+        assert!(epoch >= self.s.current && epoch <= self.s.accepted(), "{epoch} was not promised");
         self.s.current = epoch;
         self.persist(Record::Enter(epoch));
         self.s.ledger.then(Duty::Entered);
@@ -235,10 +230,7 @@ impl Cx<'_> {
     pub(crate) fn append(&mut self, entries: Vec<Entry>) {
         for entry in &entries {
             let before = self.s.log.last().txid;
-            self.s
-                .log
-                .append(entry.clone())
-                .expect("entries are checked before they are appended");
+            self.s.log.append(entry.clone()).expect("entries are checked before they are appended");
             if let Body::Membership(membership) = &entry.body {
                 self.s.ensemble.log(membership.clone(), before);
             }
@@ -249,12 +241,7 @@ impl Cx<'_> {
 
     /// Cuts the log. Never below what is committed.
     pub(crate) fn truncate(&mut self, to: Position) {
-        assert!(
-            to.txid >= self.s.commit,
-            "{} would cut committed {}",
-            to.txid,
-            self.s.commit
-        );
+        assert!(to.txid >= self.s.commit, "{} would cut committed {}", to.txid, self.s.commit);
         let from = self.s.log.last().txid;
         self.s.log.truncate(to);
         self.s.ensemble.truncate(to.txid);
@@ -266,19 +253,12 @@ impl Cx<'_> {
 
     /// Replaces the log by a staged snapshot that reaches beyond it.
     pub(crate) fn install(&mut self, base: Base, stage: u64, digest: crate::digest::Digest) {
-        assert!(
-            base.at.txid > self.s.log.last().txid,
-            "a snapshot that is not beyond the log"
-        );
+        assert!(base.at.txid > self.s.log.last().txid, "a snapshot that is not beyond the log");
         self.s.log = Log::new(base.clone());
         self.s.ensemble = Ensemble::new(base.membership.clone());
         self.s.ledger.drop_duties();
         let at = base.at;
-        let id = self.persist(Record::Install {
-            base,
-            stage,
-            digest,
-        });
+        let id = self.persist(Record::Install { base, stage, digest });
         self.s.installing = Some((id, at));
         self.s.ledger.then(Duty::Logged(at.txid));
     }
@@ -313,11 +293,7 @@ impl Cx<'_> {
     /// Takes note that everything up to here is committed, and applies what the disk has of it.
     pub(crate) fn commit(&mut self, upto: Txid) {
         self.s.commit = self.s.commit.max(upto);
-        let pending = self
-            .s
-            .ensemble
-            .pending()
-            .map(|membership| membership.version());
+        let pending = self.s.ensemble.pending().map(|membership| membership.version());
         self.s.ensemble.commit(self.s.commit);
         if let Some(version) = pending.filter(|version| *version <= self.s.commit) {
             self.persist(Record::Activate(version));
@@ -343,9 +319,7 @@ impl Cx<'_> {
             if entry.txid > upto {
                 break;
             }
-            let ticket = entry
-                .origin
-                .and_then(|origin| self.s.requests.applied(origin));
+            let ticket = entry.origin.and_then(|origin| self.s.requests.applied(origin));
             self.s.applied = entry.txid;
             self.s.checkpoint.bytes += entry.size();
             self.s.checkpoint.entries += 1;
@@ -365,11 +339,7 @@ impl Cx<'_> {
         let due = self.s.checkpoint.bytes >= limits.retain_bytes / 2
             || self.s.checkpoint.entries >= limits.retain_entries / 2;
         if due && !self.s.checkpoint.running {
-            let at = self
-                .s
-                .log
-                .position_at(self.s.applied)
-                .expect("applied is in the log");
+            let at = self.s.log.position_at(self.s.applied).expect("applied is in the log");
             self.s.checkpoint = Compaction {
                 durable: self.s.checkpoint.durable,
                 running: true,
@@ -379,19 +349,23 @@ impl Cx<'_> {
         }
     }
 
-    /// The state store holds everything up to here: prunes the log behind what must be kept.
+    /// The state store holds everything up to here.
     pub(crate) fn checkpointed(&mut self, upto: Txid, pin: Option<Txid>) {
         self.s.checkpoint.running = false;
         if upto < self.s.log.base().at.txid || self.s.installing.is_some() {
             return; // A checkpoint of before the last snapshot.
         }
         self.s.checkpoint.durable = self.s.checkpoint.durable.max(upto);
-        let pinned = if self.s.log.bytes() > self.s.pin_limit() {
-            None
-        } else {
-            pin
-        };
-        let limit = pinned.unwrap_or(upto).min(self.s.checkpoint.durable);
+        self.prune(pin);
+        self.checkpoint_if_due();
+    }
+
+    /// Forgets the oldest entries that need not be kept: not above what the state store holds,
+    /// and not above what a follower is being fed from, unless that holds back too much.
+    pub(crate) fn prune(&mut self, pin: Option<Txid>) {
+        let pin = pin.filter(|_| self.s.log.bytes() <= self.s.pin_limit());
+        let durable = self.s.checkpoint.durable;
+        let limit = pin.unwrap_or(durable).min(durable);
         let limits = &self.s.cfg.limits;
         let mut bytes = self.s.log.bytes();
         let mut entries = self.s.log.len();
@@ -410,18 +384,13 @@ impl Cx<'_> {
             self.persist(Record::Prune(self.s.log.base().clone()));
             self.note(Note::Pruned(to.txid));
         }
-        self.checkpoint_if_due();
     }
 
     /// The node has joined a leader, or become one, with its log as it is now: what was sent
     /// before and is not in it is certainly not done, and may be sent again.
     pub(crate) fn rejoin(&mut self) {
-        let origins: Vec<Origin> = self
-            .s
-            .log
-            .after(self.s.applied)
-            .filter_map(|entry| entry.origin)
-            .collect();
+        let origins: Vec<Origin> =
+            self.s.log.after(self.s.applied).filter_map(|entry| entry.origin).collect();
         let again = self.s.requests.rejoin(origins.into_iter());
         if again > 0 {
             self.note(Note::Resubmitted(again));

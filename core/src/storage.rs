@@ -132,10 +132,7 @@ impl Recovered {
             promise: None,
             current: Epoch::ZERO,
             activated: Txid::ZERO,
-            base: Base {
-                at: Position::ZERO,
-                membership,
-            },
+            base: Base { at: Position::ZERO, membership },
             entries: Vec::new(),
             applied: Position::ZERO,
         }

@@ -24,9 +24,7 @@ fn ms(millis: u64) -> Instant {
 }
 
 fn number(word: &str) -> u64 {
-    word.trim_start_matches(char::is_alphabetic)
-        .parse()
-        .unwrap()
+    word.trim_start_matches(char::is_alphabetic).parse().unwrap()
 }
 
 fn event(words: &[&str]) -> Event<Op, ()> {
@@ -35,11 +33,7 @@ fn event(words: &[&str]) -> Event<Op, ()> {
     match words[0] {
         "write" | "read" => Event::Submit {
             id: Ticket::new(number(words[1])),
-            op: if words[0] == "read" {
-                Op::Read
-            } else {
-                Op::Write
-            },
+            op: if words[0] == "read" { Op::Read } else { Op::Write },
             deadline: ms(number(words[2])),
         },
         "connected" => Event::Connected(conn),
@@ -76,11 +70,7 @@ fn text(action: &Action<Op, ()>) -> String {
 
 fn run(endpoints: usize, script: &str) {
     let mut client = Client::new(Config::new(endpoints), 7, ms(0));
-    for line in script
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty())
-    {
+    for line in script.lines().map(str::trim).filter(|line| !line.is_empty()) {
         let (what, expected) = line.split_once(':').unwrap_or((line, ""));
         let words: Vec<_> = what.split_whitespace().collect();
         let now = match words[0] {
@@ -92,10 +82,7 @@ fn run(endpoints: usize, script: &str) {
         let actions: Vec<_> = out.iter().map(text).collect();
         assert_eq!(actions.join(", "), expected.trim(), "after: {what}");
         let due = client.deadline();
-        assert!(
-            due.is_none_or(|due| due > client.now),
-            "never at rest after: {what}"
-        );
+        assert!(due.is_none_or(|due| due > client.now), "never at rest after: {what}");
     }
 }
 

@@ -32,13 +32,7 @@ pub(crate) struct Feed {
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 enum Stage {
     /// The application's state, in parts.
-    Snapshot {
-        at: Position,
-        opened: bool,
-        next: u64,
-        acked: u64,
-        read_all: bool,
-    },
+    Snapshot { at: Position, opened: bool, next: u64, acked: u64, read_all: bool },
     /// The history up to the attach point.
     History,
     /// NEW-LEADER was sent; proposals follow.
@@ -64,16 +58,7 @@ impl Feed {
             SyncPlan::Snap => {
                 cx.out.call(Upcall::OpenSnapshot(conn));
                 let at = snapshot_at;
-                (
-                    at.txid,
-                    Stage::Snapshot {
-                        at,
-                        opened: false,
-                        next: 0,
-                        acked: 0,
-                        read_all: false,
-                    },
-                )
+                (at.txid, Stage::Snapshot { at, opened: false, next: 0, acked: 0, read_all: false })
             }
         };
         let feed = Self {
@@ -106,19 +91,10 @@ impl Feed {
 
     /// Sends what the window allows.
     pub(crate) fn pump(&mut self, cx: &mut Cx<'_>, conn: ConnId, epoch: Epoch) {
-        assert!(
-            self.sent >= cx.s.log.base().at.txid,
-            "a feed behind the log is dropped"
-        );
+        assert!(self.sent >= cx.s.log.base().at.txid, "a feed behind the log is dropped");
         loop {
             match self.stage {
-                Stage::Snapshot {
-                    opened,
-                    next,
-                    acked,
-                    read_all,
-                    ..
-                } => {
+                Stage::Snapshot { opened, next, acked, read_all, .. } => {
                     let room = next - acked < cx.s.cfg.limits.window_chunks;
                     if opened && room && !read_all {
                         let max_bytes = cx.s.cfg.limits.message_bytes;
@@ -137,13 +113,7 @@ impl Feed {
                     cx.send(conn, Message::LogEntries { entries });
                 }
                 Stage::History => {
-                    cx.send(
-                        conn,
-                        Message::NewLeader {
-                            epoch,
-                            end: self.end,
-                        },
-                    );
+                    cx.send(conn, Message::NewLeader { epoch, end: self.end });
                     self.stage = Stage::Live { acked: false };
                 }
                 Stage::Live { .. } => {
@@ -176,14 +146,7 @@ impl Feed {
         if let Stage::Snapshot { at, opened, .. } = &mut self.stage {
             *opened = true;
             let membership = cx.s.log.membership_at(at.txid);
-            cx.send(
-                conn,
-                Message::Snapshot(SnapshotHead {
-                    at: *at,
-                    membership,
-                    digest,
-                }),
-            );
+            cx.send(conn, Message::Snapshot(SnapshotHead { at: *at, membership, digest }));
         }
     }
 
@@ -196,14 +159,7 @@ impl Feed {
         last: bool,
     ) {
         if let Stage::Snapshot { next, read_all, .. } = &mut self.stage {
-            cx.send(
-                conn,
-                Message::SnapshotChunk {
-                    index: *next,
-                    items,
-                    last,
-                },
-            );
+            cx.send(conn, Message::SnapshotChunk { index: *next, items, last });
             *next += 1;
             *read_all = last;
             if last {
@@ -214,13 +170,7 @@ impl Feed {
 
     /// The follower received a part of the state. False if it was never sent.
     pub(crate) fn on_chunk_ack(&mut self, index: u64) -> bool {
-        let Stage::Snapshot {
-            next,
-            acked,
-            read_all,
-            ..
-        } = &mut self.stage
-        else {
+        let Stage::Snapshot { next, acked, read_all, .. } = &mut self.stage else {
             return false;
         };
         if index >= *next || index < *acked {
@@ -235,13 +185,7 @@ impl Feed {
 
     /// True if the application holds its state for this feed.
     pub(crate) fn holds_snapshot(&self) -> bool {
-        matches!(
-            self.stage,
-            Stage::Snapshot {
-                read_all: false,
-                ..
-            }
-        )
+        matches!(self.stage, Stage::Snapshot { read_all: false, .. })
     }
 
     /// The follower received entries: frees their room in the window. False for entries that were

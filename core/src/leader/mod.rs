@@ -127,20 +127,11 @@ impl Leading {
 
     /// Entries after this must not be pruned: a follower is being fed from there.
     pub(crate) fn pin(&self) -> Option<crate::ids::Txid> {
-        self.peers
-            .values()
-            .filter_map(|peer| peer.feed.as_ref())
-            .map(Feed::pin)
-            .min()
+        self.peers.values().filter_map(|peer| peer.feed.as_ref()).map(Feed::pin).min()
     }
 
     pub(crate) fn on_tick(&mut self, cx: &mut Cx<'_>) -> Next {
-        if cx
-            .s
-            .ledger
-            .oldest()
-            .is_some_and(|at| cx.now.at >= at.after(cx.s.cfg.timeouts.disk))
-        {
+        if cx.s.ledger.oldest().is_some_and(|at| cx.now.at >= at.after(cx.s.cfg.timeouts.disk)) {
             return Next::Look(LeaveReason::SlowDisk);
         }
         if self.is_reigning() {
@@ -181,12 +172,8 @@ impl Leading {
             cx.close(conn, CloseReason::Rejected);
             return Next::Stay;
         }
-        let older: Vec<ConnId> = self
-            .peers
-            .iter()
-            .filter(|(_, p)| p.node == info.node)
-            .map(|(c, _)| *c)
-            .collect();
+        let older: Vec<ConnId> =
+            self.peers.iter().filter(|(_, p)| p.node == info.node).map(|(c, _)| *c).collect();
         for conn in older {
             self.drop_peer(cx, conn, Some(CloseReason::Replaced));
         }
@@ -227,10 +214,7 @@ impl Leading {
         cx.note(Note::EpochProposed(epoch));
         self.stage = Stage::Promising(epoch);
         self.progress = cx.now.at;
-        cx.promise(Promise {
-            epoch,
-            leader: cx.s.node(),
-        });
+        cx.promise(Promise { epoch, leader: cx.s.node() });
         if cx.s.cfg.mutant(Mutant::LeaderInfoUnflushed) {
             return self.on_promised(cx);
         }
@@ -251,10 +235,7 @@ impl Leading {
     }
 
     fn greet(&mut self, cx: &mut Cx<'_>, conns: &[ConnId], epoch: Epoch) -> Next {
-        let accepted = conns
-            .iter()
-            .filter_map(|conn| self.peers.get(conn))
-            .map(|p| p.accepted);
+        let accepted = conns.iter().filter_map(|conn| self.peers.get(conn)).map(|p| p.accepted);
         if let Some(higher) = accepted.max().filter(|accepted| *accepted > epoch)
             && let next @ Next::Look(_) = self.on_higher_promise(cx, higher)
         {
@@ -294,10 +275,7 @@ impl Leading {
             Message::Forward { requests } => self.on_forward(cx, conn, requests),
             Message::ReadIndex { id } => self.on_read_index(cx, conn, id),
             Message::Rejected(why) => {
-                cx.note(Note::RejectedBy {
-                    peer: Some(peer.node),
-                    why,
-                });
+                cx.note(Note::RejectedBy { peer: Some(peer.node), why });
                 Err(PeerFault::Unexpected("REJECTED"))
             }
             Message::FollowerInfo(_)
@@ -321,10 +299,7 @@ impl Leading {
     }
 
     fn fault(&mut self, cx: &mut Cx<'_>, conn: ConnId, fault: PeerFault) -> Next {
-        cx.note(Note::PeerFault {
-            conn,
-            fault: fault.clone(),
-        });
+        cx.note(Note::PeerFault { conn, fault: fault.clone() });
         self.drop_peer(cx, conn, Some(CloseReason::Fault(fault)));
         Next::Stay
     }
@@ -336,10 +311,7 @@ impl Leading {
             return Next::Stay;
         };
         if ack.epoch != epoch || peer.ack.is_some() {
-            let fault = PeerFault::Epoch {
-                got: ack.epoch,
-                expected: epoch,
-            };
+            let fault = PeerFault::Epoch { got: ack.epoch, expected: epoch };
             return self.fault(cx, conn, fault);
         }
         peer.ack = Some(ack);
@@ -374,11 +346,7 @@ impl Leading {
         let any = cx.s.cfg.mutant(Mutant::CountUncounted);
         let promised = |id| {
             let acked = |peer: &Peer| peer.ack.is_some_and(|ack| ack.counted || any);
-            id == cx.s.node()
-                || self
-                    .peers
-                    .values()
-                    .any(|peer| peer.node == id && acked(peer))
+            id == cx.s.node() || self.peers.values().any(|peer| peer.node == id && acked(peer))
         };
         if !cx.s.ensemble.is_quorum(promised) {
             return Next::Stay;
@@ -463,9 +431,7 @@ fn admit(cx: &mut Cx<'_>, info: &FollowerInfo) -> Result<(), Rejection> {
     }
     if info.node == cx.s.node() {
         cx.note(Note::DuplicateId(info.node));
-        return Err(Rejection::WrongDisk {
-            known: cx.s.identity.incarnation,
-        });
+        return Err(Rejection::WrongDisk { known: cx.s.identity.incarnation });
     }
     if !cx.s.ensemble.is_voter(info.node) {
         return Err(Rejection::NotMember);
@@ -473,10 +439,7 @@ fn admit(cx: &mut Cx<'_>, info: &FollowerInfo) -> Result<(), Rejection> {
     let known = cx.s.ensemble.disk_of(info.node);
     match known.filter(|known| *known != info.incarnation) {
         Some(known) if !cx.s.cfg.mutant(Mutant::WipedNodeCounts) => {
-            cx.note(Note::WrongDisk {
-                node: info.node,
-                presents: info.incarnation,
-            });
+            cx.note(Note::WrongDisk { node: info.node, presents: info.incarnation });
             Err(Rejection::WrongDisk { known })
         }
         _ => Ok(()),

@@ -36,18 +36,12 @@ impl Rounds {
     /// way, which began too early: a planted bug.
     pub(crate) fn ask(&mut self, asker: Asker, commit: Txid, shares: bool) {
         let round = if shares { self.last } else { self.last + 1 };
-        self.waiting.push_back(Waiting {
-            asker,
-            commit,
-            round,
-        });
+        self.waiting.push_back(Waiting { asker, commit, round });
     }
 
     /// True if a round should begin at once: reads wait, and none of them for a round under way.
     pub(crate) fn is_wanted(&self) -> bool {
-        self.waiting
-            .front()
-            .is_some_and(|first| first.round > self.last)
+        self.waiting.front().is_some_and(|first| first.round > self.last)
     }
 
     /// Begins a round.
@@ -68,11 +62,7 @@ impl Rounds {
         is_quorum: impl FnOnce(&dyn Fn(NodeId) -> bool) -> bool,
     ) -> Option<(Asker, Txid)> {
         let first = *self.waiting.front()?;
-        let has = |node| {
-            self.answered
-                .get(&node)
-                .is_some_and(|round| *round >= first.round)
-        };
+        let has = |node| self.answered.get(&node).is_some_and(|round| *round >= first.round);
         if first.round > self.last || !is_quorum(&has) {
             return None;
         }

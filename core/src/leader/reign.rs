@@ -84,15 +84,9 @@ impl Leading {
         let Some(ack) = peer.ack else {
             return Next::Stay;
         };
-        let at =
-            cx.s.log
-                .position_at(cx.s.applied)
-                .expect("the applied entry is in the log");
+        let at = cx.s.log.position_at(cx.s.applied).expect("the applied entry is in the log");
         let (feed, plan) = Feed::start(cx, conn, &ack, at);
-        cx.note(Note::SyncPlanned {
-            peer: peer.node,
-            kind: plan.kind(),
-        });
+        cx.note(Note::SyncPlanned { peer: peer.node, kind: plan.kind() });
         peer.feed.insert(feed).pump(cx, conn, epoch);
         Next::Stay
     }
@@ -100,11 +94,7 @@ impl Leading {
     /// Feeds one follower, as far as its window allows.
     fn pump(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
         let Some(epoch) = self.epoch() else { return };
-        let Some(feed) = self
-            .peers
-            .get_mut(&conn)
-            .and_then(|peer| peer.feed.as_mut())
-        else {
+        let Some(feed) = self.peers.get_mut(&conn).and_then(|peer| peer.feed.as_mut()) else {
             return;
         };
         feed.pump(cx, conn, epoch);
@@ -114,10 +104,7 @@ impl Leading {
     pub(crate) fn drop_slow(&mut self, cx: &mut Cx<'_>) {
         let base = cx.s.log.base().at.txid;
         let behind = |feed: &Feed| feed.pin() < base;
-        let slow = self
-            .peers
-            .iter()
-            .filter(|(_, peer)| peer.feed.as_ref().is_some_and(behind));
+        let slow = self.peers.iter().filter(|(_, peer)| peer.feed.as_ref().is_some_and(behind));
         for conn in slow.map(|(conn, _)| *conn).collect::<Vec<_>>() {
             self.drop_peer(cx, conn, Some(CloseReason::TooSlow));
         }
@@ -130,11 +117,7 @@ impl Leading {
         conn: ConnId,
         digest: crate::digest::Digest,
     ) {
-        if let Some(feed) = self
-            .peers
-            .get_mut(&conn)
-            .and_then(|peer| peer.feed.as_mut())
-        {
+        if let Some(feed) = self.peers.get_mut(&conn).and_then(|peer| peer.feed.as_mut()) {
             feed.on_opened(cx, conn, digest);
         }
         self.pump(cx, conn);
@@ -148,11 +131,7 @@ impl Leading {
         items: Vec<crate::message::Item>,
         last: bool,
     ) {
-        if let Some(feed) = self
-            .peers
-            .get_mut(&conn)
-            .and_then(|peer| peer.feed.as_mut())
-        {
+        if let Some(feed) = self.peers.get_mut(&conn).and_then(|peer| peer.feed.as_mut()) {
             feed.on_read(cx, conn, items, last);
         }
         self.pump(cx, conn);
@@ -178,25 +157,17 @@ impl Leading {
 
     fn feed(&mut self, conn: ConnId) -> Result<&mut Feed, PeerFault> {
         let peer = self.peers.get_mut(&conn);
-        peer.and_then(|peer| peer.feed.as_mut())
-            .ok_or(PeerFault::Unexpected("an acknowledgement"))
+        peer.and_then(|peer| peer.feed.as_mut()).ok_or(PeerFault::Unexpected("an acknowledgement"))
     }
 
     /// Checks that a follower speaks of this reign, and notes that it was heard.
     fn hear(&mut self, cx: &Cx<'_>, conn: ConnId, epoch: Epoch) -> Result<NodeId, PeerFault> {
-        let node = self
-            .peers
-            .get(&conn)
-            .map(|peer| peer.node)
-            .unwrap_or_default();
+        let node = self.peers.get(&conn).map(|peer| peer.node).unwrap_or_default();
         let Some(reign) = self.reign() else {
             return Err(PeerFault::Unexpected("a message of the broadcast"));
         };
         if epoch != reign.epoch {
-            return Err(PeerFault::Epoch {
-                got: epoch,
-                expected: reign.epoch,
-            });
+            return Err(PeerFault::Epoch { got: epoch, expected: reign.epoch });
         }
         reign.heard.insert(node, cx.now.at);
         Ok(node)
@@ -230,13 +201,7 @@ impl Leading {
         if let Some(peer) = self.peers.get_mut(&conn) {
             let sent = peer.feed.as_ref().map_or(Txid::ZERO, Feed::pin);
             peer.told = cx.s.commit.min(sent);
-            cx.send(
-                conn,
-                Message::UpToDate {
-                    epoch,
-                    commit: peer.told,
-                },
-            );
+            cx.send(conn, Message::UpToDate { epoch, commit: peer.told });
         }
     }
 
@@ -257,10 +222,7 @@ impl Leading {
         let holds = |id| {
             let acked = |peer: &super::Peer| peer.feed.as_ref().is_some_and(Feed::is_acked);
             let own = id == cx.s.node() && reign.entered;
-            own || self
-                .peers
-                .values()
-                .any(|peer| peer.node == id && acked(peer))
+            own || self.peers.values().any(|peer| peer.node == id && acked(peer))
         };
         if reign.established || !cx.s.ensemble.is_quorum(holds) {
             return Next::Stay;
@@ -272,10 +234,8 @@ impl Leading {
         cx.note(Note::Established { epoch, last });
         cx.s.serving = true;
         cx.commit(last);
-        let acked = self
-            .peers
-            .iter()
-            .filter(|(_, peer)| peer.feed.as_ref().is_some_and(Feed::is_acked));
+        let acked =
+            self.peers.iter().filter(|(_, peer)| peer.feed.as_ref().is_some_and(Feed::is_acked));
         let acked: Vec<ConnId> = acked.map(|(conn, _)| *conn).collect();
         for conn in acked {
             self.welcome(cx, conn);
@@ -293,10 +253,7 @@ impl Leading {
     /// The first entry of all: records by which disk each initial member is known from now on.
     fn propose_formation(&mut self, cx: &mut Cx<'_>) -> Next {
         let mut members = cx.s.ensemble.committed().members().clone();
-        let disks = self
-            .peers
-            .values()
-            .map(|peer| (peer.node, peer.incarnation));
+        let disks = self.peers.values().map(|peer| (peer.node, peer.incarnation));
         for (node, disk) in disks.chain([(cx.s.node(), cx.s.identity.incarnation)]) {
             if let Some(member) = members.get_mut(&node) {
                 member.incarnation = Some(disk);
@@ -315,9 +272,7 @@ impl Leading {
             return Next::Stay;
         }
         let list = cx.s.requests.send_writes();
-        let list = list
-            .into_iter()
-            .map(|w| (Some(w.origin), Body::Command(w.body)));
+        let list = list.into_iter().map(|w| (Some(w.origin), Body::Command(w.body)));
         if let next @ (Next::Look(_) | Next::Halt(_)) = self.propose(cx, list.collect()) {
             return next;
         }
@@ -330,11 +285,7 @@ impl Leading {
     fn next_txid(&self, cx: &Cx<'_>) -> Option<Txid> {
         let epoch = self.epoch()?;
         let last = cx.s.log.last().txid;
-        let next = if last.epoch() == epoch {
-            last.next()?
-        } else {
-            Txid::first(epoch)
-        };
+        let next = if last.epoch() == epoch { last.next()? } else { Txid::first(epoch) };
         (next.counter() <= cx.s.cfg.limits.counter_max).then_some(next)
     }
 
@@ -421,18 +372,10 @@ impl Leading {
         }
         let at = |id: NodeId| {
             if id == cx.s.node() {
-                return if reign.entered {
-                    cx.s.durable
-                } else {
-                    Txid::ZERO
-                };
+                return if reign.entered { cx.s.durable } else { Txid::ZERO };
             }
             let feeds = self.peers.values().filter(|peer| peer.node == id);
-            feeds
-                .filter_map(|p| p.feed.as_ref())
-                .map(|f| f.matched)
-                .max()
-                .unwrap_or_default()
+            feeds.filter_map(|p| p.feed.as_ref()).map(|f| f.matched).max().unwrap_or_default()
         };
         let reached = cx.s.ensemble.watermark(at);
         if reached.epoch() == reign.epoch && reached > cx.s.commit {
@@ -507,14 +450,7 @@ impl Leading {
             }
         }
         for (commit, to) in groups {
-            cx.send_all(
-                to,
-                Message::Ping {
-                    epoch,
-                    nonce,
-                    commit,
-                },
-            );
+            cx.send_all(to, Message::Ping { epoch, nonce, commit });
         }
         self.answer_reads(cx);
     }
@@ -562,9 +498,8 @@ impl Leading {
         while let Stage::Reigning(reign) = &mut self.stage {
             let own = cx.s.identity.node;
             let ensemble = &cx.s.ensemble;
-            let confirmed = reign
-                .rounds
-                .confirmed(|has| ensemble.is_quorum(|id| id == own || has(id)));
+            let confirmed =
+                reign.rounds.confirmed(|has| ensemble.is_quorum(|id| id == own || has(id)));
             if let Some((asker, index)) = confirmed {
                 self.answer_read(cx, asker, index);
             } else if reign.rounds.is_wanted() {
@@ -610,9 +545,7 @@ impl Leading {
             cx.send(conn, Message::ForwardRefused { seqs, why });
             return Ok(Next::Stay);
         }
-        let list = requests
-            .into_iter()
-            .map(|r| (Some(r.origin), Body::Command(r.body)));
+        let list = requests.into_iter().map(|r| (Some(r.origin), Body::Command(r.body)));
         Ok(self.propose(cx, list.collect()))
     }
 }

@@ -59,18 +59,9 @@ impl Command {
         }
         let path = read_path(&mut reader)?;
         let command = match kind {
-            ADD => Self::Add {
-                path,
-                value: read_value(&mut reader)?,
-            },
-            SET => Self::Set {
-                path,
-                value: read_value(&mut reader)?,
-            },
-            _ => Self::Delete {
-                path,
-                recursive: kind == DELETE_RECURSIVE,
-            },
+            ADD => Self::Add { path, value: read_value(&mut reader)? },
+            SET => Self::Set { path, value: read_value(&mut reader)? },
+            _ => Self::Delete { path, recursive: kind == DELETE_RECURSIVE },
         };
         reader.end()?;
         Ok(command)
@@ -100,24 +91,15 @@ mod tests {
     use proptest::prelude::*;
 
     fn add(path: &str, value: &[u8]) -> Command {
-        Command::Add {
-            path: Path::parse(path).unwrap(),
-            value: value.into(),
-        }
+        Command::Add { path: Path::parse(path).unwrap(), value: value.into() }
     }
 
     fn set(path: &str, value: &[u8]) -> Command {
-        Command::Set {
-            path: Path::parse(path).unwrap(),
-            value: value.into(),
-        }
+        Command::Set { path: Path::parse(path).unwrap(), value: value.into() }
     }
 
     fn delete(path: &str, recursive: bool) -> Command {
-        Command::Delete {
-            path: Path::parse(path).unwrap(),
-            recursive,
-        }
+        Command::Delete { path: Path::parse(path).unwrap(), recursive }
     }
 
     #[test]
@@ -147,10 +129,7 @@ mod tests {
             (b"\x01\x03\x02/a", DecodeError::LeadingSlash),
             (b"\x01\x03\x81\x00a", DecodeError::Number),
             (b"\x01\x03\x01\xff", DecodeError::Utf8),
-            (
-                b"\x01\x03\x02a/",
-                DecodeError::Path(PathError::EmptySegment),
-            ),
+            (b"\x01\x03\x02a/", DecodeError::Path(PathError::EmptySegment)),
         ] {
             assert_eq!(Command::decode(bytes), Err(error), "{bytes:?}");
         }

@@ -27,10 +27,7 @@ impl Tree {
             return None;
         }
         let after = after.map(Path::key).filter(|after| *after > top);
-        let mut page = Page {
-            nodes: Vec::new(),
-            more: false,
-        };
+        let mut page = Page { nodes: Vec::new(), more: false };
         let mut room = MAX_PAGE_BYTES;
         for (key, node) in self.below(&top, &after.unwrap_or_else(|| top.clone()), recursive) {
             let size = FIXED_BYTES + key.len() + if values { node.value.len() } else { 0 };

@@ -20,9 +20,7 @@ impl Open<'_> {
         if self.claimed == self.found {
             Ok(())
         } else {
-            Err(LoadError::Inconsistent(
-                "a node has another number of children than it says",
-            ))
+            Err(LoadError::Inconsistent("a node has another number of children than it says"))
         }
     }
 }
@@ -32,9 +30,7 @@ impl Tree {
         let (key, node) =
             from_item(item).map_err(|_| LoadError::Malformed("not a node of the tree"))?;
         if node.stat().created.is_zero() != key.is_empty() {
-            return Err(LoadError::Inconsistent(
-                "only the root was created by no entry",
-            ));
+            return Err(LoadError::Inconsistent("only the root was created by no entry"));
         }
         if key.is_empty() && !node.value.is_empty() {
             return Err(LoadError::Inconsistent("the root has a value"));
@@ -63,11 +59,7 @@ impl Tree {
                     None => return Err(LoadError::Inconsistent("a node has no parent")),
                 }
             }
-            open.push(Open {
-                key,
-                claimed: node.stat().children,
-                found: 0,
-            });
+            open.push(Open { key, claimed: node.stat().children, found: 0 });
         }
         open.into_iter().try_for_each(Open::close)
     }

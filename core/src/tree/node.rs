@@ -33,12 +33,8 @@ pub(super) struct Node {
 
 impl Node {
     pub(super) fn new(value: Payload, stat: Stat) -> Self {
-        let mut node = Self {
-            value,
-            created: stat.created,
-            created_at: stat.created_at,
-            whole: None,
-        };
+        let mut node =
+            Self { value, created: stat.created, created_at: stat.created_at, whole: None };
         if stat != node.stat() {
             node.whole = Some(Box::new(stat));
         }
@@ -63,11 +59,7 @@ impl Node {
         if self.value.is_empty() {
             return Digest::ZERO;
         }
-        Digester::after(Digest::ZERO)
-            .number(1)
-            .bytes(key.as_bytes())
-            .bytes(&self.value)
-            .finish()
+        Digester::after(Digest::ZERO).number(1).bytes(key.as_bytes()).bytes(&self.value).finish()
     }
 
     /// The node as an element: format, stat, value.
@@ -119,25 +111,18 @@ pub(super) fn stat_digest(key: &str, stat: &Stat) -> Digest {
     }
     let txid =
         |digester: Digester, txid: Txid| digester.number(txid.epoch().get()).number(txid.counter());
-    let digester = Digester::after(Digest::ZERO)
-        .number(2)
-        .bytes(key.as_bytes());
+    let digester = Digester::after(Digest::ZERO).number(2).bytes(key.as_bytes());
     let digester = txid(txid(digester, stat.created), stat.modified)
         .number(stat.created_at.as_millis())
         .number(stat.modified_at.as_millis())
         .number(stat.version)
         .number(stat.children_version);
-    txid(digester, stat.children_changed)
-        .number(stat.children)
-        .finish()
+    txid(digester, stat.children_changed).number(stat.children).finish()
 }
 
 /// A node as an element of a snapshot.
 pub(super) fn to_item(key: &str, node: &Node) -> Item {
-    Item {
-        key: key.as_bytes().into(),
-        value: node.encode(),
-    }
+    Item { key: key.as_bytes().into(), value: node.encode() }
 }
 
 /// The key and node of an element from outside.
@@ -222,10 +207,7 @@ mod tests {
             (b"a\0..", false),
             (b"\xff", false),
         ] {
-            let item = Item {
-                key: key.into(),
-                value: value.clone(),
-            };
+            let item = Item { key: key.into(), value: value.clone() };
             assert_eq!(from_item(&item).is_ok(), good, "{key:?}");
         }
     }

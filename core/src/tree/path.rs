@@ -42,10 +42,9 @@ pub enum PathError {
 impl fmt::Display for PathError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::TooLong(length) => write!(
-                f,
-                "the key has {length} bytes, more than the {MAX_PATH_BYTES} allowed"
-            ),
+            Self::TooLong(length) => {
+                write!(f, "the key has {length} bytes, more than the {MAX_PATH_BYTES} allowed")
+            }
             Self::EmptySegment => f.write_str(
                 "the key has an empty part: remove the doubled '/', or the '/' at its end",
             ),

@@ -126,10 +126,7 @@ impl Tree {
         let changed = Node::new(node.value.clone(), after);
         let old = core::mem::replace(node, changed);
         // The value is the same: only the stat's share of the digest changes.
-        self.digest = self
-            .digest
-            .minus(stat_digest(key, &before))
-            .plus(stat_digest(key, &after));
+        self.digest = self.digest.minus(stat_digest(key, &before)).plus(stat_digest(key, &after));
         let key = key.clone();
         self.changed(key, Some(old));
         true
@@ -200,13 +197,9 @@ impl App for Tree {
     fn query(&self, query: &Query) -> Answer {
         match query {
             Query::Get { path } => Answer::Node(self.get(path)),
-            Query::List {
-                path,
-                recursive,
-                after,
-                limit,
-                values,
-            } => Answer::List(self.list(path, *recursive, after.as_ref(), *limit, *values)),
+            Query::List { path, recursive, after, limit, values } => {
+                Answer::List(self.list(path, *recursive, after.as_ref(), *limit, *values))
+            }
         }
     }
 

@@ -39,19 +39,13 @@ impl App for Lines {
 
     fn digest(&self) -> Digest {
         let start = Digester::after(Digest::ZERO);
-        self.lines
-            .iter()
-            .fold(start, |digest, line| digest.bytes(line.as_bytes()))
-            .finish()
+        self.lines.iter().fold(start, |digest, line| digest.bytes(line.as_bytes())).finish()
     }
 
     fn take_changes(&mut self) -> Vec<Change> {
         // The whole state as one element: small enough here.
         let text = self.lines.join("\n");
-        vec![Change {
-            key: b"lines".as_slice().into(),
-            value: Some(text.as_bytes().into()),
-        }]
+        vec![Change { key: b"lines".as_slice().into(), value: Some(text.as_bytes().into()) }]
     }
 
     fn open_snapshot(&mut self, id: ConnId) {
@@ -59,17 +53,9 @@ impl App for Lines {
     }
 
     fn read_snapshot(&mut self, id: ConnId, _: usize) -> (Vec<Item>, bool) {
-        let lines = &self
-            .open
-            .iter()
-            .find(|(held, _)| *held == id)
-            .expect("it was opened")
-            .1;
+        let lines = &self.open.iter().find(|(held, _)| *held == id).expect("it was opened").1;
         let text = lines.join("\n");
-        let item = Item {
-            key: b"lines".as_slice().into(),
-            value: text.as_bytes().into(),
-        };
+        let item = Item { key: b"lines".as_slice().into(), value: text.as_bytes().into() };
         (vec![item], true)
     }
 

@@ -25,16 +25,8 @@ fn run(text: &str) -> String {
         let is_command = |line: &&str| !line.is_empty() && !line.starts_with('#');
         writeln!(out, "{input}").unwrap();
         if input.lines().any(|line| is_command(&line)) {
-            let printed: String = input
-                .lines()
-                .filter(is_command)
-                .map(|l| world.run(l))
-                .collect();
-            let printed = if printed.is_empty() {
-                "ok\n".to_owned()
-            } else {
-                printed
-            };
+            let printed: String = input.lines().filter(is_command).map(|l| world.run(l)).collect();
+            let printed = if printed.is_empty() { "ok\n".to_owned() } else { printed };
             write!(out, "----\n{printed}").unwrap();
         }
     }
@@ -78,9 +70,5 @@ fn every_script_prints_what_it_says() {
             ));
         }
     }
-    assert!(
-        wrong.is_empty(),
-        "UPDATE=1 rewrites them:\n{}",
-        wrong.join("\n")
-    );
+    assert!(wrong.is_empty(), "UPDATE=1 rewrites them:\n{}", wrong.join("\n"));
 }

@@ -11,10 +11,7 @@ pub(crate) fn vote(vote: &Vote) -> String {
         Stance::Leading(epoch) => format!("leading{}", epoch_of(epoch)),
     };
     let c = &vote.candidate;
-    format!(
-        "vote {stance} {} for {} {} {}",
-        vote.round, c.node, c.epoch, c.txid
-    )
+    format!("vote {stance} {} for {} {} {}", vote.round, c.node, c.epoch, c.txid)
 }
 
 fn epoch_of(epoch: Option<zabkeeper_core::ids::Epoch>) -> String {
@@ -24,11 +21,7 @@ fn epoch_of(epoch: Option<zabkeeper_core::ids::Epoch>) -> String {
 pub(crate) fn entries(list: &[Entry]) -> String {
     let one = |entry: &Entry| match &entry.body {
         Body::Command(payload) => {
-            format!(
-                "{}={}",
-                entry.txid,
-                String::from_utf8_lossy(payload.as_slice())
-            )
+            format!("{}={}", entry.txid, String::from_utf8_lossy(payload.as_slice()))
         }
         Body::Membership(_) => format!("{}=membership", entry.txid),
     };
@@ -59,26 +52,16 @@ pub(crate) fn message(msg: &Message) -> String {
         Message::NewLeader { epoch, end } => format!("NEW-LEADER {epoch} end={}", end.txid),
         Message::NewLeaderAck { epoch, end } => format!("NEW-LEADER-ACK {epoch} end={end}"),
         Message::UpToDate { epoch, commit } => format!("UP-TO-DATE {epoch} commit={commit}"),
-        Message::Propose {
-            epoch,
-            entries: list,
-        } => format!("PROPOSE {epoch} {}", entries(list)),
+        Message::Propose { epoch, entries: list } => format!("PROPOSE {epoch} {}", entries(list)),
         Message::Ack { epoch, upto } => format!("ACK {epoch} {upto}"),
         Message::Commit { epoch, upto } => format!("COMMIT {epoch} {upto}"),
-        Message::Ping {
-            epoch,
-            nonce,
-            commit,
-        } => format!("PING {epoch} #{nonce} commit={commit}"),
+        Message::Ping { epoch, nonce, commit } => format!("PING {epoch} #{nonce} commit={commit}"),
         Message::Pong { epoch, nonce } => format!("PONG {epoch} #{nonce}"),
         Message::Forward { requests } => {
             let one = |r: &zabkeeper_core::message::Forwarded| {
                 String::from_utf8_lossy(r.body.as_slice()).into_owned()
             };
-            format!(
-                "FORWARD [{}]",
-                requests.iter().map(one).collect::<Vec<_>>().join(" ")
-            )
+            format!("FORWARD [{}]", requests.iter().map(one).collect::<Vec<_>>().join(" "))
         }
         Message::ForwardRefused { why, .. } => format!("FORWARD-REFUSED {why:?}"),
         Message::ReadIndex { id } => format!("READ-INDEX #{id}"),

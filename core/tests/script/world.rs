@@ -141,15 +141,8 @@ impl World {
         let cluster = membership.cluster_id();
         Machine {
             replica: None,
-            identity: Identity {
-                cluster,
-                node,
-                incarnation: Incarnation::new(incarnation),
-            },
-            disk: Image::new(Base {
-                at: Position::ZERO,
-                membership,
-            }),
+            identity: Identity { cluster, node, incarnation: Incarnation::new(incarnation) },
+            disk: Image::new(Base { at: Position::ZERO, membership }),
             pending: VecDeque::new(),
             hold_disk: false,
             state: (Position::ZERO, Vec::new()),
@@ -202,18 +195,8 @@ impl World {
     /// under the same txid.
     fn rewrite(&mut self, node: NodeId, text: Option<&str>) {
         let disk = &mut self.machine(node).disk;
-        let last = disk
-            .log
-            .iter()
-            .next_back()
-            .expect("there is an entry")
-            .clone();
-        let before = disk
-            .log
-            .iter()
-            .rev()
-            .nth(1)
-            .map_or(disk.log.base().at, Entry::position);
+        let last = disk.log.iter().next_back().expect("there is an entry").clone();
+        let before = disk.log.iter().rev().nth(1).map_or(disk.log.base().at, Entry::position);
         disk.log.truncate(before);
         if let Some(text) = text {
             let body = Body::Command(text.as_bytes().into());
@@ -229,10 +212,7 @@ impl World {
 
     /// Both ends learn that their connections are gone.
     fn break_conns(&mut self, node: NodeId) {
-        let broken = self
-            .conns
-            .iter()
-            .filter(|(_, (a, b))| *a == node || *b == node);
+        let broken = self.conns.iter().filter(|(_, (a, b))| *a == node || *b == node);
         let broken: Vec<_> = broken.map(|(conn, ends)| (*conn, *ends)).collect();
         for (conn, (a, b)) in broken {
             self.conns.remove(&conn);
@@ -256,10 +236,7 @@ impl World {
         };
         let upto = *upto;
         for (_, record) in std::mem::take(&mut machine.pending) {
-            machine
-                .disk
-                .apply(&record)
-                .expect("the core issues records that follow");
+            machine.disk.apply(&record).expect("the core issues records that follow");
             if let Record::Install { base, .. } = record {
                 machine.state = (base.at, std::mem::take(&mut machine.staged));
             }
@@ -322,10 +299,8 @@ impl World {
     }
 
     fn advance(&mut self, args: &[&str]) {
-        let millis: u64 = args[0]
-            .strip_suffix("ms")
-            .and_then(|n| n.parse().ok())
-            .expect("advance 250ms");
+        let millis: u64 =
+            args[0].strip_suffix("ms").and_then(|n| n.parse().ok()).expect("advance 250ms");
         let until = self.now + Micros::millis(millis).get();
         self.settle();
         while self.tick(until) {
@@ -336,22 +311,13 @@ impl World {
 
     /// Moves time to the next deadline of a node that is awake, if that is not after `until`.
     fn tick(&mut self, until: u64) -> bool {
-        let awake = self
-            .nodes
-            .iter()
-            .filter(|(id, _)| !self.paused.contains(id));
-        let due = awake
-            .filter_map(|(_, m)| m.replica.as_ref()?.deadline())
-            .min();
+        let awake = self.nodes.iter().filter(|(id, _)| !self.paused.contains(id));
+        let due = awake.filter_map(|(_, m)| m.replica.as_ref()?.deadline()).min();
         let Some(at) = due.map(Instant::as_micros).filter(|at| *at <= until) else {
             return false;
         };
         self.now = self.now.max(at);
-        let ids = self
-            .nodes
-            .keys()
-            .copied()
-            .filter(|id| !self.paused.contains(id));
+        let ids = self.nodes.keys().copied().filter(|id| !self.paused.contains(id));
         for id in ids.collect::<Vec<_>>() {
             self.input(id, Event::Tick);
         }
@@ -375,11 +341,7 @@ impl World {
             return;
         };
         let mut out = Outputs::new();
-        let request = ClientRequest {
-            ticket,
-            deadline,
-            request,
-        };
+        let request = ClientRequest { ticket, deadline, request };
         replica.handle(now, Input::Requests(vec![request]), &mut out);
         replica.check();
         self.perform(node, out);
@@ -472,12 +434,10 @@ impl World {
             Action::Stage { items, .. } => self.machine(node).staged.extend(items),
             Action::Checkpoint(checkpoint) => {
                 let upto = checkpoint.at.txid;
-                let items = checkpoint.changes.into_iter().filter_map(|change| {
-                    Some(Item {
-                        key: change.key,
-                        value: change.value?,
-                    })
-                });
+                let items = checkpoint
+                    .changes
+                    .into_iter()
+                    .filter_map(|change| Some(Item { key: change.key, value: change.value? }));
                 self.machine(node).state = (checkpoint.at, items.collect());
                 self.input(node, Event::Checkpointed(upto));
             }
@@ -505,20 +465,10 @@ impl World {
             let role = match s.role {
                 RoleStatus::Looking => "looking".to_owned(),
                 RoleStatus::Following { leader, serving } => {
-                    format!(
-                        "following {leader}{}",
-                        if serving { "" } else { " (not serving)" }
-                    )
+                    format!("following {leader}{}", if serving { "" } else { " (not serving)" })
                 }
                 RoleStatus::Leading { established } => {
-                    format!(
-                        "leading{}",
-                        if established {
-                            ""
-                        } else {
-                            " (not established)"
-                        }
-                    )
+                    format!("leading{}", if established { "" } else { " (not established)" })
                 }
                 RoleStatus::Halted => "halted".to_owned(),
             };
@@ -544,10 +494,7 @@ impl World {
     }
 
     fn clock(&self) -> Now {
-        Now {
-            at: Instant::from_micros(self.now),
-            wall: WallTime::from_millis(self.now / 1000),
-        }
+        Now { at: Instant::from_micros(self.now), wall: WallTime::from_millis(self.now / 1000) }
     }
 
     fn machine(&mut self, node: NodeId) -> &mut Machine {

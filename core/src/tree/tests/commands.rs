@@ -103,10 +103,7 @@ fn an_empty_tree_has_the_digest_of_nothing_and_gets_it_back_only_untouched() {
     let mut twins = Twins::new();
     assert_eq!(twins.tree.digest(), Digest::ZERO);
     twins.apply(&set("a", "1"));
-    twins.apply(&Command::Delete {
-        path: path("a"),
-        recursive: false,
-    });
+    twins.apply(&Command::Delete { path: path("a"), recursive: false });
     // The root remembers that it had a child.
     assert!(twins.tree.is_empty());
     assert_ne!(twins.tree.digest(), Digest::ZERO);
@@ -127,10 +124,7 @@ fn a_page_is_limited_by_its_bytes_but_never_empty() {
     let mut twins = Twins::new();
     for n in 0..5 {
         let value = alloc::vec![7; if n == 0 { MAX_VALUE_BYTES } else { MAX_PAGE_BYTES / 3 }];
-        twins.apply(&Command::Add {
-            path: path(&format!("k/{n}")),
-            value: value.into(),
-        });
+        twins.apply(&Command::Add { path: path(&format!("k/{n}")), value: value.into() });
     }
     let page = |after: Option<&str>, values| {
         let query = Query::List {

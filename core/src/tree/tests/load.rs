@@ -76,10 +76,7 @@ fn elements_that_the_tree_cannot_have_are_refused() {
         value.push(b'x');
         item.value = value.into();
     }
-    assert_eq!(
-        load(alloc::vec![items]),
-        Err(LoadError::Inconsistent("the root has a value"))
-    );
+    assert_eq!(load(alloc::vec![items]), Err(LoadError::Inconsistent("the root has a value")));
     // A node that no entry created: the digest would not see it.
     let value = good.iter().find(|item| root(item)).unwrap().value.clone();
     let mut items = good;
@@ -88,8 +85,6 @@ fn elements_that_the_tree_cannot_have_are_refused() {
     }
     assert_eq!(
         load(alloc::vec![items]),
-        Err(LoadError::Inconsistent(
-            "only the root was created by no entry"
-        ))
+        Err(LoadError::Inconsistent("only the root was created by no entry"))
     );
 }

@@ -27,18 +27,9 @@ fn paths() -> impl Strategy<Value = Path> {
 fn command() -> impl Strategy<Value = Command> {
     let value = prop::collection::vec(any::<u8>(), 0..3);
     (paths(), value, 0..8u8).prop_map(|(path, value, kind)| match kind {
-        0..3 => Command::Add {
-            path,
-            value: value.into(),
-        },
-        3..5 => Command::Set {
-            path,
-            value: value.into(),
-        },
-        _ => Command::Delete {
-            path,
-            recursive: kind == 7,
-        },
+        0..3 => Command::Add { path, value: value.into() },
+        3..5 => Command::Set { path, value: value.into() },
+        _ => Command::Delete { path, recursive: kind == 7 },
     })
 }
 
@@ -55,11 +46,7 @@ struct Twins {
 
 impl Twins {
     fn new() -> Self {
-        Self {
-            tree: Tree::empty(),
-            naive: Naive::new(),
-            applied: 0,
-        }
+        Self { tree: Tree::empty(), naive: Naive::new(), applied: 0 }
     }
 
     fn after(commands: &[Command]) -> Self {
@@ -89,8 +76,5 @@ fn items(tree: &mut Tree) -> Vec<Item> {
 }
 
 fn set(text: &str, value: &str) -> Command {
-    Command::Set {
-        path: path(text),
-        value: String::from(value).into_bytes().into(),
-    }
+    Command::Set { path: path(text), value: String::from(value).into_bytes().into() }
 }

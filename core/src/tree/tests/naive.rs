@@ -44,9 +44,7 @@ impl Naive {
     }
 
     fn children(&self, path: &str) -> u64 {
-        self.below(path)
-            .filter(|key| parent(key) == Some(path))
-            .count() as u64
+        self.below(path).filter(|key| parent(key) == Some(path)).count() as u64
     }
 
     pub(super) fn apply(&mut self, n: u64, command: &Command) -> Outcome {
@@ -163,8 +161,7 @@ impl Naive {
 
     /// The digest from scratch.
     pub(super) fn digest(&self) -> Digest {
-        self.nodes()
-            .fold(Digest::ZERO, |sum, (key, node)| sum.plus(node.digest(&key)))
+        self.nodes().fold(Digest::ZERO, |sum, (key, node)| sum.plus(node.digest(&key)))
     }
 
     fn nodes(&self) -> impl Iterator<Item = (String, Node)> {

@@ -38,10 +38,7 @@ fn check_part(twin: &mut Twin, items: Vec<Item>, last: bool, max_bytes: usize) {
     assert!(!items.is_empty(), "a part is empty");
     let bytes =
         |items: &[Item]| -> usize { items.iter().map(|i| i.key.len() + i.value.len()).sum() };
-    assert!(
-        bytes(&items[..items.len() - 1]) <= max_bytes,
-        "a part is too large"
-    );
+    assert!(bytes(&items[..items.len() - 1]) <= max_bytes, "a part is too large");
     assert!(last || bytes(&items) >= max_bytes, "a part is too small");
     twin.read.extend(items);
     assert_eq!(twin.read, twin.whole[..twin.read.len()]);

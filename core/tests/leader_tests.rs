@@ -1,0 +1,398 @@
+//! Single nodes under hand-made events: rules that a whole cluster seldom gets to show.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use zabkeeper_core::config::Config;
+use zabkeeper_core::digest::Digest;
+use zabkeeper_core::entry::{Body, Entry, Position};
+use zabkeeper_core::error::{CloseReason, PeerFault};
+use zabkeeper_core::event::{Action, Actions, Event};
+use zabkeeper_core::ids::{ClusterId, ConnId, Epoch, Incarnation, NodeId, Round, Txid, WriteId};
+use zabkeeper_core::message::{
+    Candidate, EpochAck, FollowerInfo, Message, Rejection, SnapshotHead, Stance, Vote,
+};
+use zabkeeper_core::node::Node;
+use zabkeeper_core::note::{LeaveReason, Note};
+use zabkeeper_core::quorum::{Member, Membership};
+use zabkeeper_core::replica::RoleStatus;
+use zabkeeper_core::storage::{Base, Identity, Promise, Recovered};
+use zabkeeper_core::time::{Instant, Micros, Now, WallTime};
+
+const C1: ConnId = ConnId::new(1);
+const C2: ConnId = ConnId::new(2);
+
+fn n(id: u32) -> NodeId {
+    NodeId::new(id)
+}
+
+fn e(epoch: u64) -> Epoch {
+    Epoch::new(epoch)
+}
+
+fn t(epoch: u64, counter: u64) -> Txid {
+    Txid::new(e(epoch), counter).unwrap()
+}
+
+/// One node of a formed ensemble of three, and what it asked for.
+struct Bench {
+    node: Node,
+    now: u64,
+    actions: Vec<Action>,
+    hold_disk: bool,
+}
+
+impl Bench {
+    /// Node `id`, with `extra` entries of epoch 1 behind the membership entry 1.1.
+    fn new(id: u32, extra: u64) -> Self {
+        let (membership, entries) = history(extra);
+        let identity = identity(id);
+        let disk = Recovered {
+            promise: Some(Promise { epoch: e(1), leader: n(3) }),
+            current: e(1),
+            activated: t(1, 1),
+            entries,
+            ..Recovered::fresh(identity, membership)
+        };
+        let mut out = Actions::new();
+        let node = Node::restore(Config::new(n(id)), disk, 7, now(0), &mut out).unwrap();
+        let mut bench = Self { node, now: 0, actions: Vec::new(), hold_disk: false };
+        bench.collect(out);
+        bench
+    }
+
+    fn event(&mut self, event: Event) {
+        let mut out = Actions::new();
+        self.node.handle(now(self.now), event, &mut out);
+        self.node.check();
+        self.collect(out);
+    }
+
+    /// Keeps the actions; the disk completes at once unless it is held.
+    fn collect(&mut self, out: Actions) {
+        let written = out.actions.iter().filter_map(|action| match action {
+            Action::Persist { id, .. } => Some(*id),
+            _ => None,
+        });
+        let upto: Option<WriteId> = written.max();
+        self.actions.extend(out.actions);
+        if let Some(upto) = upto.filter(|_| !self.hold_disk) {
+            self.event(Event::Persisted(upto));
+        }
+    }
+
+    fn receive(&mut self, conn: ConnId, msg: Message) {
+        self.event(Event::Received { conn, msg });
+    }
+
+    fn pass(&mut self, time: Micros) {
+        let until = self.now + time.get();
+        while let Some(at) = self.node.deadline().filter(|at| at.as_micros() <= until) {
+            self.now = self.now.max(at.as_micros());
+            self.event(Event::Tick);
+        }
+        self.now = until;
+    }
+
+    fn vote(&mut self, from: u32, candidate: Candidate, round: u64, stance: Stance) {
+        self.event(Event::Notified(vote(from, candidate, round, stance)));
+    }
+
+    fn role(&self) -> RoleStatus {
+        self.node.status().role
+    }
+
+    fn take(&mut self) -> Vec<Action> {
+        std::mem::take(&mut self.actions)
+    }
+
+    fn sent(&self, wanted: impl Fn(&Message) -> bool) -> bool {
+        self.actions.iter().any(|action| match action {
+            Action::Send { msg, .. } => wanted(msg),
+            _ => false,
+        })
+    }
+
+    fn noted(&self, note: &Note) -> bool {
+        self.actions.contains(&Action::Note(note.clone()))
+    }
+
+    /// Elects node 3 with node 2's support, and lets node 2 connect.
+    fn elected_with_follower() -> Self {
+        let mut bench = Self::new(3, 1);
+        let me = Candidate { epoch: e(1), txid: t(1, 2), node: n(3) };
+        bench.vote(2, me, 1, Stance::Looking);
+        bench.pass(Micros::millis(60));
+        assert_eq!(bench.role(), RoleStatus::Leading { established: false });
+        bench.event(Event::Accepted(C1));
+        bench.receive(C1, Message::FollowerInfo(info(2)));
+        assert!(
+            bench.sent(|msg| matches!(msg, Message::LeaderInfo { epoch, .. } if *epoch == e(2)))
+        );
+        bench
+    }
+
+    /// Brings node 3 into office, with node 2 up to date.
+    fn established() -> Self {
+        let mut bench = Self::elected_with_follower();
+        let last = bench.node.log().last();
+        bench.receive(C1, Message::EpochAck(ack(last)));
+        bench.receive(C1, Message::NewLeaderAck { epoch: e(2), end: last.txid });
+        assert_eq!(bench.role(), RoleStatus::Leading { established: true });
+        bench.take();
+        bench
+    }
+}
+
+fn now(micros: u64) -> Now {
+    Now { at: Instant::from_micros(micros), wall: WallTime::from_millis(1) }
+}
+
+fn identity(id: u32) -> Identity {
+    Identity {
+        cluster: initial().cluster_id(),
+        node: n(id),
+        incarnation: Incarnation::new(u64::from(id)),
+    }
+}
+
+fn members(known: bool) -> BTreeMap<NodeId, Member> {
+    let member = |id: u32| Member {
+        voter: true,
+        incarnation: known.then(|| Incarnation::new(u64::from(id))),
+        election_addr: format!("host{id}:1"),
+        message_addr: format!("host{id}:2"),
+    };
+    (1..=3).map(|id| (n(id), member(id))).collect()
+}
+
+fn initial() -> Membership {
+    Membership::new(Txid::ZERO, members(false))
+}
+
+fn history(extra: u64) -> (Arc<Membership>, Vec<Entry>) {
+    let formed = Arc::new(Membership::new(t(1, 1), members(true)));
+    let wall = WallTime::default();
+    let mut entries =
+        vec![Entry::new(Position::ZERO, t(1, 1), wall, None, Body::Membership(formed))];
+    for counter in 2..2 + extra {
+        let after = entries.last().unwrap().position();
+        let body = Body::Command(b"x".as_slice().into());
+        entries.push(Entry::new(after, t(1, counter), wall, None, body));
+    }
+    (Arc::new(initial()), entries)
+}
+
+fn vote(from: u32, candidate: Candidate, round: u64, stance: Stance) -> Vote {
+    Vote {
+        from: n(from),
+        cluster: initial().cluster_id(),
+        incarnation: Incarnation::new(u64::from(from)),
+        stance,
+        round: Round::new(round),
+        candidate,
+        membership: t(1, 1),
+    }
+}
+
+fn info(id: u32) -> FollowerInfo {
+    FollowerInfo {
+        node: n(id),
+        cluster: initial().cluster_id(),
+        incarnation: Incarnation::new(u64::from(id)),
+        accepted: e(1),
+        membership: t(1, 1),
+        versions: (1, 1),
+        client_addr: String::new(),
+    }
+}
+
+fn ack(last: Position) -> EpochAck {
+    EpochAck { epoch: e(2), counted: true, current: e(1), last, base: Txid::ZERO, commit: t(1, 1) }
+}
+
+#[test]
+fn a_leader_behind_a_counted_follower_gives_up() {
+    let mut bench = Bench::elected_with_follower();
+    let longer = history(5).1.last().unwrap().position();
+    bench.receive(C1, Message::EpochAck(ack(longer)));
+    assert!(bench.noted(&Note::SteppedDown { epoch: Some(e(2)), why: LeaveReason::Behind(n(2)) }));
+    assert_eq!(bench.role(), RoleStatus::Looking);
+}
+
+#[test]
+fn a_leader_behind_a_follower_of_a_later_epoch_gives_up_though_its_log_is_longer() {
+    let mut bench = Bench::elected_with_follower();
+    let shorter = history(0).1.last().unwrap().position();
+    bench.receive(C1, Message::EpochAck(EpochAck { current: e(2), ..ack(shorter) }));
+    assert_eq!(bench.role(), RoleStatus::Looking);
+}
+
+#[test]
+fn an_unestablished_leader_gives_up_when_its_voters_have_moved_on() {
+    let mut bench = Bench::elected_with_follower();
+    let other = Candidate { epoch: e(1), txid: t(1, 2), node: n(2) };
+    bench.vote(1, other, 5, Stance::Looking);
+    assert_eq!(bench.role(), RoleStatus::Leading { established: false });
+    bench.vote(2, other, 5, Stance::Looking);
+    assert_eq!(bench.role(), RoleStatus::Looking);
+}
+
+#[test]
+fn an_established_leader_only_answers_those_who_look() {
+    let mut bench = Bench::established();
+    let other = Candidate { epoch: e(9), txid: t(9, 2), node: n(1) };
+    bench.vote(1, other, 50, Stance::Looking);
+    bench.vote(2, other, 50, Stance::Looking);
+    assert_eq!(bench.role(), RoleStatus::Leading { established: true });
+    let answers = bench.actions.iter().filter(|action| {
+        matches!(action, Action::Notify { vote, .. } if vote.stance == Stance::Leading(Some(e(2))))
+    });
+    assert_eq!(answers.count(), 2);
+}
+
+#[test]
+fn votes_of_strangers_and_other_clusters_change_nothing() {
+    let mut bench = Bench::new(3, 1);
+    let before = bench.node.clone();
+    let great = Candidate { epoch: e(90), txid: t(90, 1), node: n(1) };
+    let honest = vote(1, great, 9, Stance::Looking);
+    let foreign = Vote { cluster: ClusterId::new(5), ..honest.clone() };
+    let stranger = Vote { from: n(8), ..honest.clone() };
+    let for_stranger = Vote { candidate: Candidate { node: n(8), ..great }, ..honest.clone() };
+    let other_disk = Vote { incarnation: Incarnation::new(77), ..honest.clone() };
+    let own = Vote { from: n(3), ..honest };
+    for vote in [foreign, stranger, for_stranger, other_disk, own] {
+        bench.event(Event::Notified(vote.clone()));
+        assert_eq!(bench.node, before, "{vote:?} must change nothing");
+    }
+    let rejections = bench.actions.iter().filter_map(|action| match action {
+        Action::NotifyRejected { why, .. } => Some(why),
+        _ => None,
+    });
+    assert!(matches!(
+        rejections.collect::<Vec<_>>()[..],
+        [Rejection::WrongCluster { .. }, Rejection::WrongDisk { .. }]
+    ));
+    assert!(bench.noted(&Note::DuplicateId(n(3))));
+    assert!(bench.noted(&Note::StrangerVote(n(8))));
+}
+
+#[test]
+fn acknowledgements_of_another_epoch_or_beyond_what_was_sent_are_faults() {
+    let faults = [
+        (
+            Message::Ack { epoch: e(1), upto: t(1, 2) },
+            PeerFault::Epoch { got: e(1), expected: e(2) },
+        ),
+        (Message::Ack { epoch: e(2), upto: t(2, 99) }, PeerFault::Beyond(t(2, 99))),
+        (Message::Ack { epoch: e(2), upto: t(1, 2) }, PeerFault::Beyond(t(1, 2))),
+        (Message::Pong { epoch: e(3), nonce: 1 }, PeerFault::Epoch { got: e(3), expected: e(2) }),
+        (Message::NewLeaderAck { epoch: e(2), end: t(1, 2) }, PeerFault::History(t(1, 2))),
+        (Message::SnapshotChunkAck { index: 0 }, PeerFault::Chunk(0)),
+        (Message::LogEntriesAck { upto: t(2, 9) }, PeerFault::Beyond(t(2, 9))),
+    ];
+    for (msg, fault) in faults {
+        let mut bench = Bench::established();
+        let commit = bench.node.status().committed;
+        bench.receive(C1, msg.clone());
+        let close = Action::Close { conn: C1, why: CloseReason::Fault(fault) };
+        assert!(bench.actions.contains(&close), "{msg:?}: {:?}", bench.actions);
+        assert_eq!(bench.node.status().committed, commit);
+    }
+}
+
+#[test]
+fn a_newer_connection_of_a_follower_replaces_the_older_one() {
+    let mut bench = Bench::established();
+    bench.event(Event::Accepted(C2));
+    bench.receive(C2, Message::FollowerInfo(info(2)));
+    let close = Action::Close { conn: C1, why: CloseReason::Replaced };
+    assert!(bench.actions.contains(&close));
+    bench.take();
+    bench.receive(C1, Message::Ack { epoch: e(2), upto: t(1, 2) });
+    assert_eq!(bench.take(), [Action::Note(Note::StaleConn(C1))]);
+}
+
+#[test]
+fn a_leader_whose_disk_stalls_steps_down() {
+    let mut bench = Bench::established();
+    bench.hold_disk = true;
+    bench.event(Event::Submit(vec![zabkeeper_core::event::Submission {
+        ticket: zabkeeper_core::ids::Ticket::new(1),
+        body: b"a".as_slice().into(),
+        deadline: Instant::from_micros(u64::MAX),
+    }]));
+    for _ in 0..70 {
+        let nonce = bench.actions.iter().rev().find_map(|action| match action {
+            Action::Send { msg: Message::Ping { nonce, .. }, .. } => Some(*nonce),
+            _ => None,
+        });
+        if let Some(nonce) = nonce.filter(|_| bench.role() != RoleStatus::Looking) {
+            bench.receive(C1, Message::Pong { epoch: e(2), nonce });
+        }
+        bench.pass(Micros::millis(100));
+    }
+    assert!(bench.noted(&Note::SteppedDown { epoch: Some(e(2)), why: LeaveReason::SlowDisk }));
+    // It stays silent: what it would speak of is not on its disk.
+    bench.take();
+    bench.pass(Micros::millis(5000));
+    assert!(!bench.actions.iter().any(|action| matches!(action, Action::Notify { .. })));
+}
+
+#[test]
+fn a_snapshot_behind_the_own_log_is_refused() {
+    let mut bench = Bench::new(1, 3);
+    let leader = Candidate { epoch: e(1), txid: t(1, 2), node: n(3) };
+    bench.vote(3, leader, 4, Stance::Leading(Some(e(2))));
+    bench.vote(2, leader, 4, Stance::Following(Some(e(2))));
+    assert!(bench.actions.contains(&Action::Connect(n(3))));
+    bench.event(Event::Connected { conn: C1, to: n(3) });
+    bench.receive(C1, Message::LeaderInfo { epoch: e(2), client_addr: String::new() });
+    assert!(bench.sent(|msg| matches!(msg, Message::EpochAck(_))));
+    let at = history(1).1.last().unwrap().position();
+    let head = SnapshotHead { at, membership: Arc::new(initial()), digest: Digest::ZERO };
+    bench.receive(C1, Message::Snapshot(head));
+    let why = CloseReason::Fault(PeerFault::OldSnapshot(t(1, 2)));
+    assert!(bench.actions.contains(&Action::Close { conn: C1, why }));
+    assert_eq!(bench.node.status().last, t(1, 4));
+}
+
+#[test]
+fn a_stranger_that_says_nothing_or_the_wrong_thing_is_closed() {
+    let mut bench = Bench::established();
+    bench.event(Event::Accepted(C2));
+    bench.receive(C2, Message::Commit { epoch: e(2), upto: t(1, 2) });
+    assert!(bench.actions.iter().any(|action| matches!(
+        action,
+        Action::Close { conn: C2, why: CloseReason::Fault(PeerFault::Unexpected(_)) }
+    )));
+    let c3 = ConnId::new(3);
+    let mut bench = Bench::new(3, 1);
+    bench.event(Event::Accepted(c3));
+    bench.pass(Micros::millis(3100));
+    assert!(bench.actions.contains(&Action::Close { conn: c3, why: CloseReason::Silent }));
+}
+
+#[test]
+fn a_wrong_base_is_not_restored() {
+    let (membership, entries) = history(2);
+    let applied = Position { txid: t(1, 9), chain: Digest::ZERO };
+    let disk = Recovered { entries, applied, ..Recovered::fresh(identity(1), membership.clone()) };
+    let promised =
+        Recovered { promise: Some(Promise { epoch: e(1), leader: n(1) }), ..disk.clone() };
+    let try_restore = |disk: Recovered| {
+        Node::restore(Config::new(n(1)), disk, 1, now(0), &mut Actions::new()).map(|_| ())
+    };
+    assert!(try_restore(disk).unwrap_err().to_string().contains("never promised"));
+    assert!(try_restore(promised.clone()).unwrap_err().to_string().contains("outside the log"));
+    let chain = Recovered {
+        applied: Position { txid: t(1, 2), chain: Digest::new(1) },
+        ..promised.clone()
+    };
+    assert!(try_restore(chain).unwrap_err().to_string().contains("another history"));
+    let hole = Recovered {
+        base: Base { at: Position { txid: t(1, 1), chain: Digest::new(3) }, membership },
+        ..promised
+    };
+    assert!(try_restore(hole).unwrap_err().to_string().contains("hole"));
+}
