@@ -137,11 +137,7 @@ impl TryFrom<wire::ClientRequest> for ClientRequest {
             },
             Wire::Status(wire::Empty {}) => Op::Status,
         };
-        Ok(Self {
-            id: wire.id,
-            timeout_ms: wire.timeout_ms,
-            op,
-        })
+        Ok(Self { id: wire.id, timeout_ms: wire.timeout_ms, op })
     }
 }
 
@@ -150,14 +146,12 @@ impl From<&Command> for wire::Write {
         use wire::write::Command as Wire;
         Self {
             command: Some(match command {
-                Command::Add { path, value } => Wire::Add(wire::Add {
-                    path: path.as_str().to_owned(),
-                    value: share(value),
-                }),
-                Command::Set { path, value } => Wire::Set(wire::Set {
-                    path: path.as_str().to_owned(),
-                    value: share(value),
-                }),
+                Command::Add { path, value } => {
+                    Wire::Add(wire::Add { path: path.as_str().to_owned(), value: share(value) })
+                }
+                Command::Set { path, value } => {
+                    Wire::Set(wire::Set { path: path.as_str().to_owned(), value: share(value) })
+                }
                 Command::Delete { path, recursive } => Wire::Delete(wire::Delete {
                     path: path.as_str().to_owned(),
                     recursive: *recursive,
@@ -172,22 +166,17 @@ impl TryFrom<wire::Write> for Command {
 
     fn try_from(wire: wire::Write) -> Result<Self, DecodeError> {
         use wire::write::Command as Wire;
-        Ok(
-            match wire.command.ok_or(DecodeError::Missing("write.command"))? {
-                Wire::Add(add) => Self::Add {
-                    path: Path::parse(&add.path)?,
-                    value: payload(&add.value),
-                },
-                Wire::Set(set) => Self::Set {
-                    path: Path::parse(&set.path)?,
-                    value: payload(&set.value),
-                },
-                Wire::Delete(delete) => Self::Delete {
-                    path: Path::parse(&delete.path)?,
-                    recursive: delete.recursive,
-                },
-            },
-        )
+        Ok(match wire.command.ok_or(DecodeError::Missing("write.command"))? {
+            Wire::Add(add) => {
+                Self::Add { path: Path::parse(&add.path)?, value: payload(&add.value) }
+            }
+            Wire::Set(set) => {
+                Self::Set { path: Path::parse(&set.path)?, value: payload(&set.value) }
+            }
+            Wire::Delete(delete) => {
+                Self::Delete { path: Path::parse(&delete.path)?, recursive: delete.recursive }
+            }
+        })
     }
 }
 
@@ -214,16 +203,8 @@ impl TryFrom<wire::read::Level> for ReadLevel {
 impl From<&Query> for wire::read::Query {
     fn from(query: &Query) -> Self {
         match query {
-            Query::Get { path } => Self::Get(wire::Get {
-                path: path.as_str().to_owned(),
-            }),
-            Query::List {
-                path,
-                recursive,
-                after,
-                limit,
-                values,
-            } => Self::List(wire::List {
+            Query::Get { path } => Self::Get(wire::Get { path: path.as_str().to_owned() }),
+            Query::List { path, recursive, after, limit, values } => Self::List(wire::List {
                 path: path.as_str().to_owned(),
                 recursive: *recursive,
                 after: after.as_ref().map(|path| path.as_str().to_owned()),
@@ -239,9 +220,7 @@ impl TryFrom<wire::read::Query> for Query {
 
     fn try_from(wire: wire::read::Query) -> Result<Self, DecodeError> {
         Ok(match wire {
-            wire::read::Query::Get(get) => Self::Get {
-                path: Path::parse(&get.path)?,
-            },
+            wire::read::Query::Get(get) => Self::Get { path: Path::parse(&get.path)? },
             wire::read::Query::List(list) => Self::List {
                 path: Path::parse(&list.path)?,
                 recursive: list.recursive,
@@ -295,10 +274,7 @@ impl TryFrom<wire::ClientReply> for ClientReply {
             Wire::Unknown(wire::Empty {}) => OpResult::Unknown,
             Wire::Invalid(why) => OpResult::Invalid(why),
         };
-        Ok(Self {
-            id: wire.id,
-            result,
-        })
+        Ok(Self { id: wire.id, result })
     }
 }
 
@@ -318,8 +294,8 @@ fn to_outcome(wire: Option<wire::written::Outcome>) -> Result<Outcome, DecodeErr
     })
 }
 
-/// Errors that this module does not know would be sent as "not set", which no reader takes; a test
-/// goes through all of them.
+/// The number of an error. The core may grow more: one that is not added here would be sent as "not
+/// set", which every reader takes for a broken reply.
 fn command_error(error: CommandError) -> i32 {
     use wire::CommandError as Wire;
     i32::from(match error {
@@ -340,10 +316,9 @@ fn to_command_error(value: i32) -> Result<CommandError, DecodeError> {
         Ok(Wire::HasChildren) => Ok(CommandError::HasChildren),
         Ok(Wire::Root) => Ok(CommandError::Root),
         Ok(Wire::Malformed) => Ok(CommandError::Malformed),
-        Ok(Wire::Unspecified) | Err(_) => Err(DecodeError::Unknown {
-            field: "command error",
-            value,
-        }),
+        Ok(Wire::Unspecified) | Err(_) => {
+            Err(DecodeError::Unknown { field: "command error", value })
+        }
     }
 }
 
@@ -401,10 +376,7 @@ impl TryFrom<wire::read_result::Answer> for Answer {
         Ok(match wire {
             Wire::Node(found) => Self::Node(Some(found.try_into()?)),
             Wire::NoNode(wire::Empty {}) => Self::Node(None),
-            Wire::Page(page) => Self::List(Some(Page {
-                nodes: all(page.nodes)?,
-                more: page.more,
-            })),
+            Wire::Page(page) => Self::List(Some(Page { nodes: all(page.nodes)?, more: page.more })),
             Wire::NoParent(wire::Empty {}) => Self::List(None),
         })
     }

@@ -71,10 +71,7 @@ pub(crate) fn payload(bytes: &Bytes) -> Payload {
 
 impl From<Txid> for wire::Txid {
     fn from(txid: Txid) -> Self {
-        Self {
-            epoch: txid.epoch().get(),
-            counter: txid.counter(),
-        }
+        Self { epoch: txid.epoch().get(), counter: txid.counter() }
     }
 }
 
@@ -88,10 +85,7 @@ impl TryFrom<wire::Txid> for Txid {
 
 impl From<Position> for wire::Position {
     fn from(position: Position) -> Self {
-        Self {
-            txid: Some(position.txid.into()),
-            chain: position.chain.get(),
-        }
+        Self { txid: Some(position.txid.into()), chain: position.chain.get() }
     }
 }
 
@@ -103,10 +97,7 @@ impl TryFrom<wire::Position> for Position {
         if txid.is_zero() && wire.chain != 0 {
             return Err(DecodeError::Invalid("position.chain"));
         }
-        Ok(Self {
-            txid,
-            chain: Digest::new(wire.chain),
-        })
+        Ok(Self { txid, chain: Digest::new(wire.chain) })
     }
 }
 
@@ -155,10 +146,7 @@ impl TryFrom<wire::Membership> for Membership {
         let mut members = BTreeMap::new();
         for member in wire.members {
             let id = node(member.node, "member.node")?;
-            if members
-                .last_key_value()
-                .is_some_and(|(last, _)| *last >= id)
-            {
+            if members.last_key_value().is_some_and(|(last, _)| *last >= id) {
                 return Err(DecodeError::Invalid("membership.members: their order"));
             }
             let member = Member {
@@ -169,10 +157,7 @@ impl TryFrom<wire::Membership> for Membership {
             };
             members.insert(id, member);
         }
-        Ok(Self::new(
-            need(wire.version, "membership.version")?,
-            members,
-        ))
+        Ok(Self::new(need(wire.version, "membership.version")?, members))
     }
 }
 
@@ -186,10 +171,7 @@ impl TryFrom<wire::Membership> for Arc<Membership> {
 
 impl From<Origin> for wire::Origin {
     fn from(origin: Origin) -> Self {
-        Self {
-            boot: origin.boot,
-            seq: origin.seq,
-        }
+        Self { boot: origin.boot, seq: origin.seq }
     }
 }
 
@@ -197,10 +179,7 @@ impl TryFrom<wire::Origin> for Origin {
     type Error = DecodeError;
 
     fn try_from(wire: wire::Origin) -> Result<Self, DecodeError> {
-        Ok(Self {
-            boot: wire.boot,
-            seq: wire.seq,
-        })
+        Ok(Self { boot: wire.boot, seq: wire.seq })
     }
 }
 
@@ -245,8 +224,8 @@ impl TryFrom<wire::Entry> for Entry {
     }
 }
 
-/// The number of a reason. Reasons that this module does not know would be sent as "not set", which
-/// no reader takes; a test goes through all of them.
+/// The number of a reason. The core may grow more: one that is not added here would be sent as "not
+/// set", which every reader takes for a broken reply.
 pub(crate) fn refuse_reason(why: RefuseReason) -> i32 {
     use wire::RefuseReason as Wire;
     i32::from(match why {
@@ -266,9 +245,8 @@ pub(crate) fn to_refuse_reason(value: i32) -> Result<RefuseReason, DecodeError> 
         Ok(Wire::Busy) => Ok(RefuseReason::Busy),
         Ok(Wire::TooLarge) => Ok(RefuseReason::TooLarge),
         Ok(Wire::Stopping) => Ok(RefuseReason::Stopping),
-        Ok(Wire::Unspecified) | Err(_) => Err(DecodeError::Unknown {
-            field: "refuse reason",
-            value,
-        }),
+        Ok(Wire::Unspecified) | Err(_) => {
+            Err(DecodeError::Unknown { field: "refuse reason", value })
+        }
     }
 }

@@ -67,10 +67,7 @@ pub fn encode_datagram(datagram: &Datagram) -> Vec<u8> {
 /// be counted and ignored like every other error here.
 pub fn decode_datagram(bytes: &[u8]) -> Result<Datagram, DecodeError> {
     if bytes.len() > MAX_DATAGRAM {
-        return Err(DecodeError::TooLong {
-            len: bytes.len(),
-            limit: MAX_DATAGRAM,
-        });
+        return Err(DecodeError::TooLong { len: bytes.len(), limit: MAX_DATAGRAM });
     }
     let Some((header, body)) = bytes.split_first_chunk::<HEADER>() else {
         return Err(DecodeError::Short(bytes.len()));
@@ -93,9 +90,8 @@ fn leave_out_one(message: &mut wire::Datagram) -> bool {
     let Some(wire::datagram::Datagram::Rejected(rejected)) = &mut message.datagram else {
         return false;
     };
-    let Some(wire::Rejection {
-        why: Some(wire::rejection::Why::WrongCluster(list)),
-    }) = &mut rejected.why
+    let Some(wire::Rejection { why: Some(wire::rejection::Why::WrongCluster(list)) }) =
+        &mut rejected.why
     else {
         return false;
     };
@@ -109,21 +105,14 @@ impl From<&Datagram> for wire::Datagram {
         use wire::datagram::Datagram as Kind;
         let datagram = match datagram {
             Datagram::Vote(vote) => Kind::Vote(vote.into()),
-            Datagram::Rejected {
-                from,
-                cluster,
-                why,
-                omitted,
-            } => Kind::Rejected(wire::Rejected {
+            Datagram::Rejected { from, cluster, why, omitted } => Kind::Rejected(wire::Rejected {
                 from: from.get(),
                 cluster: cluster.get(),
                 why: Some(why.into()),
                 omitted: *omitted,
             }),
         };
-        Self {
-            datagram: Some(datagram),
-        }
+        Self { datagram: Some(datagram) }
     }
 }
 
@@ -147,9 +136,7 @@ impl TryFrom<wire::Datagram> for Datagram {
 impl From<&Vote> for wire::Vote {
     fn from(vote: &Vote) -> Self {
         use wire::vote::Stance as Kind;
-        let established = |epoch: Option<Epoch>| wire::Established {
-            epoch: epoch.map(Epoch::get),
-        };
+        let established = |epoch: Option<Epoch>| wire::Established { epoch: epoch.map(Epoch::get) };
         Self {
             from: vote.from.get(),
             cluster: vote.cluster.get(),
@@ -175,11 +162,8 @@ impl TryFrom<wire::Vote> for Vote {
 
     fn try_from(wire: wire::Vote) -> Result<Self, DecodeError> {
         use wire::vote::Stance as Kind;
-        let established = |it: wire::Established| {
-            it.epoch
-                .map(|raw| epoch(raw, "vote.stance.epoch"))
-                .transpose()
-        };
+        let established =
+            |it: wire::Established| it.epoch.map(|raw| epoch(raw, "vote.stance.epoch")).transpose();
         Ok(Self {
             from: node(wire.from, "vote.from")?,
             cluster: ClusterId::new(wire.cluster),
@@ -227,19 +211,13 @@ impl TryFrom<wire::Rejection> for Rejection {
 
     fn try_from(wire: wire::Rejection) -> Result<Self, DecodeError> {
         use wire::rejection::Why;
-        Ok(
-            match wire.why.ok_or(DecodeError::Missing("rejection.why"))? {
-                Why::WrongCluster(list) => Self::WrongCluster {
-                    members: Arc::new(Membership::try_from(list)?),
-                },
-                Why::WrongDisk(known) => Self::WrongDisk {
-                    known: Incarnation::new(known),
-                },
-                Why::NotMember(wire::Empty {}) => Self::NotMember,
-                Why::Version(versions) => Self::Version {
-                    speaks: versions.try_into()?,
-                },
-            },
-        )
+        Ok(match wire.why.ok_or(DecodeError::Missing("rejection.why"))? {
+            Why::WrongCluster(list) => {
+                Self::WrongCluster { members: Arc::new(Membership::try_from(list)?) }
+            }
+            Why::WrongDisk(known) => Self::WrongDisk { known: Incarnation::new(known) },
+            Why::NotMember(wire::Empty {}) => Self::NotMember,
+            Why::Version(versions) => Self::Version { speaks: versions.try_into()? },
+        })
     }
 }

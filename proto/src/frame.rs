@@ -116,9 +116,8 @@ pub fn begin(out: &mut Vec<u8>, kind: Kind) -> Begun {
 ///
 /// A body of 4 GiB or more gets a length that every reader refuses.
 pub fn finish(out: &mut [u8], begun: Begun) {
-    let Some((header, body)) = out
-        .get_mut(begun.0..)
-        .and_then(<[u8]>::split_first_chunk_mut::<HEADER>)
+    let Some((header, body)) =
+        out.get_mut(begun.0..).and_then(<[u8]>::split_first_chunk_mut::<HEADER>)
     else {
         unreachable!("the buffer was cut while a frame was being written to it");
     };
@@ -151,16 +150,10 @@ impl Header {
             return Err(FrameError::Version(self.version));
         }
         if self.kind != kind as u8 {
-            return Err(FrameError::Kind {
-                got: self.kind,
-                expected: kind,
-            });
+            return Err(FrameError::Kind { got: self.kind, expected: kind });
         }
         if self.len > limit {
-            return Err(FrameError::TooLong {
-                len: self.len,
-                limit,
-            });
+            return Err(FrameError::TooLong { len: self.len, limit });
         }
         Ok(self.len)
     }

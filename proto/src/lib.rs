@@ -31,10 +31,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-#![cfg_attr(
-    not(test),
-    deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)
-)]
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
 pub mod client;
 mod convert;
@@ -46,6 +43,8 @@ pub mod record;
 mod status;
 #[cfg(any(test, feature = "test-util"))]
 pub mod strategies;
+#[cfg(test)]
+mod tests;
 mod wire;
 
 pub use datagram::{

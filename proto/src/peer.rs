@@ -13,9 +13,7 @@ use zabkeeper_core::message::{EpochAck, FollowerInfo, Forwarded, Item, Message, 
 
 /// Appends the message to `out` as a whole frame.
 pub fn encode(message: &Message, out: &mut Vec<u8>) {
-    let message = wire::PeerMessage {
-        message: Some(message.into()),
-    };
+    let message = wire::PeerMessage { message: Some(message.into()) };
     frame::write(out, Kind::Peer, &message);
 }
 
@@ -37,9 +35,9 @@ impl From<&Message> for Wire {
                 client_addr: client_addr.clone(),
             }),
             Message::EpochAck(ack) => Self::EpochAck((*ack).into()),
-            Message::EpochNack { accepted } => Self::EpochNack(wire::EpochNack {
-                accepted: accepted.get(),
-            }),
+            Message::EpochNack { accepted } => {
+                Self::EpochNack(wire::EpochNack { accepted: accepted.get() })
+            }
             Message::Truncate { to } => Self::Truncate((*to).into()),
             Message::Snapshot(head) => Self::Snapshot(head.into()),
             Message::SnapshotChunk { index, items, last } => {
@@ -52,35 +50,28 @@ impl From<&Message> for Wire {
             Message::SnapshotChunkAck { index } => {
                 Self::SnapshotChunkAck(wire::SnapshotChunkAck { index: *index })
             }
-            Message::LogEntries { entries } => Self::LogEntries(wire::LogEntries {
-                entries: to_wire(entries),
-            }),
+            Message::LogEntries { entries } => {
+                Self::LogEntries(wire::LogEntries { entries: to_wire(entries) })
+            }
             Message::LogEntriesAck { upto } => Self::LogEntriesAck((*upto).into()),
-            Message::NewLeader { epoch, end } => Self::NewLeader(wire::NewLeader {
-                epoch: epoch.get(),
-                end: Some((*end).into()),
-            }),
+            Message::NewLeader { epoch, end } => {
+                Self::NewLeader(wire::NewLeader { epoch: epoch.get(), end: Some((*end).into()) })
+            }
             Message::NewLeaderAck { epoch, end } => Self::NewLeaderAck(pair(*epoch, *end)),
             Message::UpToDate { epoch, commit } => Self::UpToDate(pair(*epoch, *commit)),
-            Message::Propose { epoch, entries } => Self::Propose(wire::Propose {
-                epoch: epoch.get(),
-                entries: to_wire(entries),
-            }),
+            Message::Propose { epoch, entries } => {
+                Self::Propose(wire::Propose { epoch: epoch.get(), entries: to_wire(entries) })
+            }
             Message::Ack { epoch, upto } => Self::Ack(pair(*epoch, *upto)),
             Message::Commit { epoch, upto } => Self::Commit(pair(*epoch, *upto)),
-            Message::Ping {
-                epoch,
-                nonce,
-                commit,
-            } => Self::Ping(wire::Ping {
+            Message::Ping { epoch, nonce, commit } => Self::Ping(wire::Ping {
                 epoch: epoch.get(),
                 nonce: *nonce,
                 commit: Some((*commit).into()),
             }),
-            Message::Pong { epoch, nonce } => Self::Pong(wire::Pong {
-                epoch: epoch.get(),
-                nonce: *nonce,
-            }),
+            Message::Pong { epoch, nonce } => {
+                Self::Pong(wire::Pong { epoch: epoch.get(), nonce: *nonce })
+            }
             Message::Forward { requests } => Self::Forward(wire::Forward {
                 requests: requests.iter().map(wire::Forwarded::from).collect(),
             }),
@@ -89,10 +80,9 @@ impl From<&Message> for Wire {
                 why: refuse_reason(*why),
             }),
             Message::ReadIndex { id } => Self::ReadIndex(wire::ReadIndex { id: *id }),
-            Message::ReadIndexAck { id, index } => Self::ReadIndexAck(wire::ReadIndexAck {
-                id: *id,
-                index: Some((*index).into()),
-            }),
+            Message::ReadIndexAck { id, index } => {
+                Self::ReadIndexAck(wire::ReadIndexAck { id: *id, index: Some((*index).into()) })
+            }
         }
     }
 }
@@ -109,9 +99,9 @@ impl TryFrom<Wire> for Message {
                 client_addr: info.client_addr,
             },
             Wire::EpochAck(ack) => Self::EpochAck(ack.try_into()?),
-            Wire::EpochNack(nack) => Self::EpochNack {
-                accepted: epoch(nack.accepted, "epoch_nack.accepted")?,
-            },
+            Wire::EpochNack(nack) => {
+                Self::EpochNack { accepted: epoch(nack.accepted, "epoch_nack.accepted")? }
+            }
             Wire::Truncate(to) => Self::Truncate { to: to.try_into()? },
             Wire::Snapshot(head) => Self::Snapshot(head.try_into()?),
             Wire::SnapshotChunk(chunk) => Self::SnapshotChunk {
@@ -120,12 +110,8 @@ impl TryFrom<Wire> for Message {
                 last: chunk.last,
             },
             Wire::SnapshotChunkAck(ack) => Self::SnapshotChunkAck { index: ack.index },
-            Wire::LogEntries(log) => Self::LogEntries {
-                entries: all(log.entries)?,
-            },
-            Wire::LogEntriesAck(upto) => Self::LogEntriesAck {
-                upto: upto.try_into()?,
-            },
+            Wire::LogEntries(log) => Self::LogEntries { entries: all(log.entries)? },
+            Wire::LogEntriesAck(upto) => Self::LogEntriesAck { upto: upto.try_into()? },
             Wire::NewLeader(new) => Self::NewLeader {
                 epoch: epoch(new.epoch, "new_leader.epoch")?,
                 end: need(new.end, "new_leader.end")?,
@@ -143,13 +129,10 @@ impl TryFrom<Wire> for Message {
                 nonce: ping.nonce,
                 commit: need(ping.commit, "ping.commit")?,
             },
-            Wire::Pong(pong) => Self::Pong {
-                epoch: epoch(pong.epoch, "pong.epoch")?,
-                nonce: pong.nonce,
-            },
-            Wire::Forward(forward) => Self::Forward {
-                requests: all(forward.requests)?,
-            },
+            Wire::Pong(pong) => {
+                Self::Pong { epoch: epoch(pong.epoch, "pong.epoch")?, nonce: pong.nonce }
+            }
+            Wire::Forward(forward) => Self::Forward { requests: all(forward.requests)? },
             Wire::ForwardRefused(refused) => Self::ForwardRefused {
                 seqs: all(refused.origins)?,
                 why: to_refuse_reason(refused.why)?,
@@ -168,20 +151,14 @@ fn to_wire(entries: &[Entry]) -> Vec<wire::Entry> {
 }
 
 fn pair(epoch: Epoch, txid: Txid) -> wire::EpochTxid {
-    wire::EpochTxid {
-        epoch: epoch.get(),
-        txid: Some(txid.into()),
-    }
+    wire::EpochTxid { epoch: epoch.get(), txid: Some(txid.into()) }
 }
 
 fn unpair(
     wire: wire::EpochTxid,
     message: impl FnOnce(Epoch, Txid) -> Message,
 ) -> Result<Message, DecodeError> {
-    Ok(message(
-        epoch(wire.epoch, "epoch")?,
-        need(wire.txid, "txid")?,
-    ))
+    Ok(message(epoch(wire.epoch, "epoch")?, need(wire.txid, "txid")?))
 }
 
 impl From<&FollowerInfo> for wire::FollowerInfo {
@@ -266,28 +243,19 @@ impl TryFrom<wire::SnapshotHead> for SnapshotHead {
 
 impl From<&Item> for wire::Item {
     fn from(item: &Item) -> Self {
-        Self {
-            key: share(&item.key),
-            value: share(&item.value),
-        }
+        Self { key: share(&item.key), value: share(&item.value) }
     }
 }
 
 impl From<&wire::Item> for Item {
     fn from(wire: &wire::Item) -> Self {
-        Self {
-            key: payload(&wire.key),
-            value: payload(&wire.value),
-        }
+        Self { key: payload(&wire.key), value: payload(&wire.value) }
     }
 }
 
 impl From<&Forwarded> for wire::Forwarded {
     fn from(forwarded: &Forwarded) -> Self {
-        Self {
-            origin: Some(forwarded.origin.into()),
-            body: share(&forwarded.body),
-        }
+        Self { origin: Some(forwarded.origin.into()), body: share(&forwarded.body) }
     }
 }
 

@@ -77,11 +77,7 @@ impl From<&Record> for wire::Record {
                 }),
                 Record::Truncate(to) => Wire::Truncate((*to).into()),
                 Record::Enter(epoch) => Wire::Enter(epoch.get()),
-                Record::Install {
-                    base,
-                    stage,
-                    digest,
-                } => Wire::Install(wire::Install {
+                Record::Install { base, stage, digest } => Wire::Install(wire::Install {
                     base: Some(base.into()),
                     stage: *stage,
                     digest: digest.get(),
@@ -116,10 +112,7 @@ impl TryFrom<wire::Record> for Record {
 
 impl From<Promise> for wire::Promise {
     fn from(promise: Promise) -> Self {
-        Self {
-            epoch: promise.epoch.get(),
-            leader: promise.leader.get(),
-        }
+        Self { epoch: promise.epoch.get(), leader: promise.leader.get() }
     }
 }
 
@@ -136,10 +129,7 @@ impl TryFrom<wire::Promise> for Promise {
 
 impl From<&Base> for wire::Base {
     fn from(base: &Base) -> Self {
-        Self {
-            at: Some(base.at.into()),
-            membership: Some((&*base.membership).into()),
-        }
+        Self { at: Some(base.at.into()), membership: Some((&*base.membership).into()) }
     }
 }
 

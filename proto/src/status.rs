@@ -27,11 +27,7 @@ impl From<&Status> for wire::Status {
             membership: Some((&*status.membership).into()),
             log_bytes: status.log_bytes as u64,
             waiting: status.waiting as u64,
-            followers: status
-                .followers
-                .iter()
-                .map(wire::FollowerStatus::from)
-                .collect(),
+            followers: status.followers.iter().map(wire::FollowerStatus::from).collect(),
         }
     }
 }
@@ -66,10 +62,9 @@ impl From<RoleStatus> for wire::status::Role {
     fn from(role: RoleStatus) -> Self {
         match role {
             RoleStatus::Looking => Self::Looking(wire::Empty {}),
-            RoleStatus::Following { leader, serving } => Self::Following(wire::FollowingRole {
-                leader: leader.get(),
-                serving,
-            }),
+            RoleStatus::Following { leader, serving } => {
+                Self::Following(wire::FollowingRole { leader: leader.get(), serving })
+            }
             RoleStatus::Leading { established } => Self::Leading(wire::LeadingRole { established }),
             RoleStatus::Halted => Self::Halted(wire::Empty {}),
         }
@@ -87,9 +82,7 @@ impl TryFrom<wire::status::Role> for RoleStatus {
                 leader: node(role.leader, "status.following.leader")?,
                 serving: role.serving,
             },
-            Wire::Leading(role) => Self::Leading {
-                established: role.established,
-            },
+            Wire::Leading(role) => Self::Leading { established: role.established },
             Wire::Halted(wire::Empty {}) => Self::Halted,
         })
     }
