@@ -270,6 +270,7 @@ impl Cx<'_> {
         if let Some((_, at)) = self.s.installing.take_if(|(id, _)| *id <= upto) {
             self.s.commit = self.s.commit.max(at.txid);
             self.s.applied = at.txid;
+            self.s.durable = self.s.durable.max(at.txid);
             self.s.checkpoint = Compaction {
                 durable: at.txid,
                 running: self.s.checkpoint.running,
