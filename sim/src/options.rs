@@ -86,6 +86,7 @@ pub struct TimeoutOptions {
     pub ping: u64,
     pub redial: u64,
     pub disk: u64,
+    pub hold: u64,
 }
 
 /// The core's limits, see [`Limits`].
@@ -212,12 +213,14 @@ fn draw_timeouts(rng: &mut Rng) -> TimeoutOptions {
                 ping: default.ping / by,
                 redial: default.redial / by,
                 disk: default.disk / by,
+                hold: default.hold / by,
             }
         }
         _ => TimeoutOptions {
             finalize: rng.magnitude(1_000, 200_000),
             init: rng.magnitude(800_000, 6_000_000),
             disk: rng.magnitude(1_000_000, 10_000_000),
+            hold: rng.magnitude(1_000, 10_000_000),
             ..default
         },
     }
@@ -286,6 +289,7 @@ impl From<&Timeouts> for TimeoutOptions {
             ping: from.ping.get(),
             redial: from.redial.get(),
             disk: from.disk.get(),
+            hold: from.hold.get(),
         }
     }
 }
@@ -353,6 +357,7 @@ impl Options {
             ping: Micros::new(t.ping),
             redial: Micros::new(t.redial),
             disk: Micros::new(t.disk),
+            hold: Micros::new(t.hold),
         };
         let l = &self.limits;
         config.limits = Limits {

@@ -600,6 +600,10 @@ impl World {
                 self.trace.keep(now, node.get(), || {
                     What::Action(format!("persist {id} {}", crate::show::record(&record)))
                 });
+                let record = match self.plan.options.codec {
+                    true => codec::stored(record),
+                    false => record,
+                };
                 host.disk.push(DiskOp::Record(id, record));
             }
             Action::StageOpen(stage) => host.disk.push(DiskOp::StageOpen(stage)),
