@@ -1,6 +1,7 @@
 //! Between the journal's payloads and what they mean.
 
 use super::summary::Head;
+use zabkeeper_core::ids::{Epoch, Txid};
 use zabkeeper_core::storage::Record;
 use zabkeeper_proto::DecodeError;
 use zabkeeper_proto::record::{self, SegmentHead};
@@ -15,10 +16,13 @@ pub(crate) fn decode_record(bytes: &[u8]) -> Result<Record, DecodeError> {
     record::decode(bytes)
 }
 
-/// A head is the number of the state's generation, which is the storage's own business, and the
-/// protocol's part. Its log is empty: the entries are in the segments before.
+/// A head is the number of the state's generation, which is the storage's own business, the start
+/// of the log, and the protocol's part: an empty log at its end, since the entries are in the
+/// segments before.
 pub(crate) fn encode_head(head: &Head) -> Vec<u8> {
-    let mut bytes = head.generation.to_le_bytes().to_vec();
+    let (epoch, counter) = (head.base.epoch().get(), head.base.counter());
+    let numbers = [head.generation, epoch, counter];
+    let mut bytes: Vec<u8> = numbers.iter().flat_map(|n| n.to_le_bytes()).collect();
     let part = SegmentHead {
         identity: head.identity,
         initial: head.initial.clone(),
@@ -33,9 +37,15 @@ pub(crate) fn encode_head(head: &Head) -> Vec<u8> {
 }
 
 pub(crate) fn decode_head(bytes: &[u8]) -> Result<Head, DecodeError> {
-    let (generation, part) = bytes
-        .split_first_chunk()
-        .ok_or(DecodeError::Missing("generation"))?;
+    let number = |bytes: &mut &[u8]| {
+        let (raw, rest) = bytes.split_first_chunk()?;
+        *bytes = rest;
+        Some(u64::from_le_bytes(*raw))
+    };
+    let mut part = bytes;
+    let mut next = || number(&mut part).ok_or(DecodeError::Missing("generation or base"));
+    let (generation, epoch, counter) = (next()?, Epoch::new(next()?), next()?);
+    let base = Txid::new(epoch, counter).ok_or(DecodeError::Invalid("base"))?;
     let part = record::decode_head(part)?;
     if part.base.at != part.last {
         return Err(DecodeError::Invalid("base"));
@@ -46,7 +56,8 @@ pub(crate) fn decode_head(bytes: &[u8]) -> Result<Head, DecodeError> {
         promise: part.promise,
         current: part.current,
         activated: part.activated,
-        generation: u64::from_le_bytes(*generation),
+        generation,
+        base,
         start: part.base,
     })
 }

@@ -31,10 +31,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self {
-            journal: JournalOptions::default(),
-            state_cache_bytes: 16 << 20,
-        }
+        Self { journal: JournalOptions::default(), state_cache_bytes: 16 << 20 }
     }
 }
 
@@ -125,9 +122,7 @@ pub fn open_on<F: Fs>(
     let identity = found.head().identity;
     let generation = found.image.installed.unwrap_or(0);
     let state = StateStore::open(dir, generation, options.state_cache_bytes)?;
-    let Meta {
-        applied, digest, ..
-    } = state.meta();
+    let Meta { applied, digest, .. } = state.meta();
     let log = &found.image.log;
     if log.position_at(applied.txid) != Some(applied) {
         let what = format!(
@@ -149,11 +144,7 @@ pub fn open_on<F: Fs>(
         created,
     };
     let states = States::new(dir, state, options.state_cache_bytes);
-    let store = DiskStorage {
-        journal,
-        states,
-        lock,
-    };
+    let store = DiskStorage { journal, states, lock };
     Ok((store, contents))
 }
 
@@ -165,20 +156,11 @@ impl<F: Fs> DiskStorage<F> {
     /// Final: after one, nothing more may be written.
     pub fn append(&mut self, record: &Record) -> Result<(), String> {
         let text = |error: io::Error| error.to_string();
-        let Record::Install {
-            base,
-            stage,
-            digest,
-        } = record
-        else {
+        let Record::Install { base, stage, digest } = record else {
             return self.journal.append(record).map_err(text);
         };
         let generation = self.states.seal(*stage, base.at, *digest)?;
-        let record = Record::Install {
-            base: base.clone(),
-            stage: generation,
-            digest: *digest,
-        };
+        let record = Record::Install { base: base.clone(), stage: generation, digest: *digest };
         self.journal.append(&record).map_err(text)?;
         self.flush()?;
         self.states.retire(generation)
@@ -244,11 +226,7 @@ fn initialise<F: Fs>(
         node: bootstrap.node,
         incarnation: bootstrap.incarnation,
     };
-    let meta = Meta {
-        generation: 0,
-        applied: Position::ZERO,
-        digest: Digest::ZERO,
-    };
+    let meta = Meta { generation: 0, applied: Position::ZERO, digest: Digest::ZERO };
     let mut state = StateStore::create(dir, 0, options.state_cache_bytes)?;
     state.seal(dir, meta).map_err(|error| OpenError::Io {
         what: "write the state store in",
@@ -263,10 +241,8 @@ fn initialise<F: Fs>(
         current: Epoch::ZERO,
         activated: Txid::ZERO,
         generation: 0,
-        start: Base {
-            at: Position::ZERO,
-            membership: bootstrap.membership.clone(),
-        },
+        base: Txid::ZERO,
+        start: Base { at: Position::ZERO, membership: bootstrap.membership.clone() },
     };
     Journal::initialise(fs, dir, options.journal, &head)
 }
@@ -304,7 +280,5 @@ fn remove_other_generations(dir: &Path, current: u64) -> Result<(), OpenError> {
 }
 
 fn names_in(dir: &Path) -> io::Result<Vec<String>> {
-    fs::read_dir(dir)?
-        .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
-        .collect()
+    fs::read_dir(dir)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
 }

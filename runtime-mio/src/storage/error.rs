@@ -73,11 +73,7 @@ pub struct Damage {
 
 impl Damage {
     pub(crate) fn new(what: impl Into<String>, file: impl Into<String>) -> Self {
-        Self {
-            what: what.into(),
-            file: file.into(),
-            offset: None,
-        }
+        Self { what: what.into(), file: file.into(), offset: None }
     }
 
     pub(crate) fn at(mut self, offset: u64) -> Self {
@@ -127,21 +123,13 @@ impl fmt::Display for OpenError {
                 }
                 write!(f, "; stop it, or configure another data directory")
             }
-            Self::WrongNode {
-                dir,
-                stored,
-                configured,
-            } => write!(
+            Self::WrongNode { dir, stored, configured } => write!(
                 f,
                 "{} belongs to node {stored}, but this node is configured as {configured}; \
                  configure the directory of {configured}, or correct the node's id or addresses",
                 dir.display()
             ),
-            Self::WrongCluster {
-                dir,
-                stored,
-                configured,
-            } => write!(
+            Self::WrongCluster { dir, stored, configured } => write!(
                 f,
                 "{} belongs to another cluster: it was made for the members {}, but configured are \
                  {}; correct the list of peers, or configure another data directory",
@@ -149,11 +137,7 @@ impl fmt::Display for OpenError {
                 Members(stored),
                 Members(configured)
             ),
-            Self::Version {
-                file,
-                found,
-                supported,
-            } => write!(
+            Self::Version { file, found, supported } => write!(
                 f,
                 "{} has format {found}, and this release reads format {supported} only; start the \
                  release that wrote it",
@@ -204,11 +188,7 @@ impl fmt::Display for Members<'_> {
         for (index, (id, member)) in self.0.members().iter().enumerate() {
             let comma = if index > 0 { ", " } else { "" };
             let observer = if member.voter { "" } else { " (observer)" };
-            write!(
-                f,
-                "{comma}{id} {}/{}{observer}",
-                member.election_addr, member.message_addr
-            )?;
+            write!(f, "{comma}{id} {}/{}{observer}", member.election_addr, member.message_addr)?;
         }
         write!(f, "]")
     }

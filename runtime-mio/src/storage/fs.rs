@@ -51,9 +51,7 @@ pub struct DirFs {
 impl DirFs {
     /// The directory `dir`, which exists.
     pub fn new(dir: &Path) -> Self {
-        Self {
-            dir: dir.to_path_buf(),
-        }
+        Self { dir: dir.to_path_buf() }
     }
 }
 
@@ -79,11 +77,7 @@ impl Fs for DirFs {
     fn create(&self, name: &str, size: u64) -> io::Result<File> {
         const CHUNK: usize = 1 << 20;
         let path = self.dir.join(name);
-        let file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .open(path)?;
+        let file = OpenOptions::new().write(true).create(true).truncate(true).open(path)?;
         // Real zeros, not a hole and not only reserved space: later flushes into written blocks
         // have no metadata to write.
         let zeros = vec![0; CHUNK.min(usize::try_from(size).unwrap_or(CHUNK))];

@@ -90,12 +90,7 @@ struct Open {
 
 impl Items {
     pub(crate) fn new(db: &sled::Db, name: &str) -> Self {
-        Self {
-            parts: db.scan_prefix(PREFIX),
-            name: name.to_owned(),
-            failed: false,
-            open: None,
-        }
+        Self { parts: db.scan_prefix(PREFIX), name: name.to_owned(), failed: false, open: None }
     }
 
     fn batch(&mut self) -> Result<Vec<Item>, Damage> {
@@ -147,10 +142,9 @@ impl Items {
                 self.open = Some(open);
                 Ok(None)
             }
-            std::cmp::Ordering::Equal => Ok(Some(Item {
-                key: open.key.into(),
-                value: open.value.into(),
-            })),
+            std::cmp::Ordering::Equal => {
+                Ok(Some(Item { key: open.key.into(), value: open.value.into() }))
+            }
             std::cmp::Ordering::Greater => Err(damage("a value is longer than its size")),
         }
     }

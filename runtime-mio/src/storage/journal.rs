@@ -28,9 +28,7 @@ pub struct JournalOptions {
 
 impl Default for JournalOptions {
     fn default() -> Self {
-        Self {
-            segment_bytes: 8 << 20,
-        }
+        Self { segment_bytes: 8 << 20 }
     }
 }
 
@@ -99,8 +97,7 @@ impl<F: Fs> Journal<F> {
         if self.buffer.is_empty() {
             return Ok(());
         }
-        self.file
-            .write_at(&self.buffer, self.durable - self.header.start)?;
+        self.file.write_at(&self.buffer, self.durable - self.header.start)?;
         self.file.sync()?;
         self.durable = self.end();
         self.durable_base = self.base;
@@ -173,15 +170,7 @@ impl<F: Fs> Journal<F> {
         let number = self.header.number + 1;
         let spare = self.spares.pop();
         let head = self.summary.head();
-        let made = make_segment(
-            &self.fs,
-            self.options,
-            head,
-            number,
-            self.durable,
-            spare,
-            size,
-        )?;
+        let made = make_segment(&self.fs, self.options, head, number, self.durable, spare, size)?;
         self.segments.push(Segment {
             number,
             size: made.header.size,
@@ -247,12 +236,7 @@ fn make_segment<F: Fs>(
             (name, file, bytes)
         }
     };
-    let header = Header {
-        number,
-        start,
-        incarnation,
-        size: bytes,
-    };
+    let header = Header { number, start, incarnation, size: bytes };
     let mut begin = header.encode().to_vec();
     let lsn = start + HEADER as u64;
     segment::frame(header.seed(), Kind::Head, lsn, start, &payload, &mut begin);
@@ -260,11 +244,7 @@ fn make_segment<F: Fs>(
     file.sync()?;
     fs.rename(&name, &segment_name(number))?;
     fs.sync_names()?;
-    Ok(Made {
-        file,
-        header,
-        end: start + begin.len() as u64,
-    })
+    Ok(Made { file, header, end: start + begin.len() as u64 })
 }
 
 /// A buffer that grew for a large batch is given back down to this.

@@ -36,3 +36,6 @@ pub use items::Items;
 pub use journal::{Journal, JournalOptions};
 pub use staging::States;
 pub use thread::{Completion, StorageCommand, StorageHandle, StorageThread};
+
+#[cfg(test)]
+mod tests;

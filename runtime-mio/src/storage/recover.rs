@@ -26,6 +26,8 @@ pub(crate) struct Found {
     pub image: Image,
     summary: Summary,
     segments: Vec<Segment>,
+    /// Older segments that nothing needs.
+    left_behind: Vec<u64>,
     header: Header,
     /// The last segment, and where its records end.
     bytes: Vec<u8>,
@@ -40,7 +42,22 @@ pub(crate) fn exists(names: &[String]) -> bool {
 /// Reads the journal in a directory.
 pub(crate) fn read<F: Fs>(fs: &F, dir: &Path) -> Result<Found, OpenError> {
     let names = fs.names().map_err(OpenError::io("list", dir))?;
-    let numbers = consecutive(&names)?;
+    let mut numbers = consecutive(&names)?;
+    let mut left_behind = Vec::new();
+    while !numbers.is_empty() {
+        match read_from(fs, dir, &numbers)? {
+            Some(found) => {
+                return Ok(Found { left_behind, ..found });
+            }
+            None => left_behind.push(numbers.remove(0)),
+        }
+    }
+    Err(Damage::new("there is no journal", ".").into())
+}
+
+/// Reads the journal from the first of these segments on; `None` if recovery cannot begin there,
+/// because a crash came while several old segments were given back.
+fn read_from<F: Fs>(fs: &F, dir: &Path, numbers: &[u64]) -> Result<Option<Found>, OpenError> {
     let mut replay = Replay::default();
     let mut tail = None;
     let mut following = None;
@@ -53,23 +70,30 @@ pub(crate) fn read<F: Fs>(fs: &F, dir: &Path) -> Result<Found, OpenError> {
             Some(next) => Some(read_segment(fs, dir, *next)?),
             None => None,
         };
-        let next = following
-            .as_ref()
-            .map(|(header, _): &(Header, _)| header.start);
-        let end = replay.segment(&header, &bytes, next)?;
+        let next = following.as_ref().map(|(header, _): &(Header, _)| header.start);
+        let end = match replay.segment(&header, &bytes, next) {
+            Err(_) if replay.uprooted => return Ok(None),
+            end => end?,
+        };
         tail = Some((header, bytes, end));
     }
     let (Some((header, bytes, end)), Some((image, summary))) = (tail, replay.state) else {
-        return Err(Damage::new("there is no journal", ".").into());
+        return Ok(None);
     };
-    Ok(Found {
+    if summary.head().base < replay.origin {
+        // The entries between are in a segment that is not there.
+        let before = numbers.first().map_or(0, |first| first.saturating_sub(1));
+        return Err(Damage::new("this file is missing", segment_name(before)).into());
+    }
+    Ok(Some(Found {
         image,
         summary,
         segments: replay.segments,
+        left_behind: Vec::new(),
         header,
         bytes,
         end,
-    })
+    }))
 }
 
 impl Found {
@@ -94,6 +118,10 @@ impl Found {
                 fs.remove(name)?;
             }
             fs.sync_names()?;
+            for number in self.left_behind {
+                fs.remove(&segment_name(number))?;
+                fs.sync_names()?;
+            }
             let base = self.image.log.base().at.txid;
             let mut journal = Journal {
                 fs,
@@ -130,10 +158,7 @@ impl Found {
 
 /// The segments' numbers, which must follow each other.
 fn consecutive(names: &[String]) -> Result<Vec<u64>, Damage> {
-    let mut numbers: Vec<u64> = names
-        .iter()
-        .filter_map(|name| segment_number(name))
-        .collect();
+    let mut numbers: Vec<u64> = names.iter().filter_map(|name| segment_number(name)).collect();
     numbers.sort_unstable();
     for pair in numbers.windows(2) {
         if let [a, b] = pair
@@ -151,11 +176,9 @@ fn read_segment<F: Fs>(fs: &F, dir: &Path, number: u64) -> Result<(Header, Vec<u
     let bytes = fs.read(&name).map_err(OpenError::io("read", &path))?;
     let header = Header::decode(&bytes).map_err(|error| match error {
         HeaderError::Damaged => Damage::new("the header cannot be read", &name).at(0).into(),
-        HeaderError::Version(found) => OpenError::Version {
-            file: path,
-            found,
-            supported: segment::VERSION,
-        },
+        HeaderError::Version(found) => {
+            OpenError::Version { file: path, found, supported: segment::VERSION }
+        }
     })?;
     let (size, found) = (header.size, bytes.len() as u64);
     if size != found {
@@ -177,6 +200,8 @@ struct Replay {
     /// entries that records about it speak of.
     origin: Txid,
     segments: Vec<Segment>,
+    /// A truncation to before `origin` was met: recovery cannot begin where it did.
+    uprooted: bool,
 }
 
 impl Replay {
@@ -264,6 +289,9 @@ impl Replay {
         let damage = |what: String| Damage::new(what, name).at(offset as u64);
         let record = codec::decode_record(payload)
             .map_err(|error| damage(format!("a record makes no sense: {error}")))?;
+        if let Record::Truncate(to) = &record {
+            self.uprooted = to.txid < self.origin;
+        }
         if let Some((image, summary)) = &mut self.state {
             fold(image, &record, self.origin)
                 .and_then(|()| summary.apply(&record))

@@ -86,9 +86,7 @@ impl Header {
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, HeaderError> {
-        let Some((body, crc)) = bytes
-            .get(..HEADER)
-            .and_then(|b| b.split_at_checked(HEADER - 4))
+        let Some((body, crc)) = bytes.get(..HEADER).and_then(|b| b.split_at_checked(HEADER - 4))
         else {
             return Err(HeaderError::Damaged);
         };
@@ -177,12 +175,7 @@ pub(crate) fn record_at<'a>(bytes: &'a [u8], offset: usize, header: &Header) -> 
     if u32_at(record, CRC_AT) != checksum(header.seed(), record) {
         return None;
     }
-    Some(Found {
-        kind,
-        flushed,
-        payload: record.get(FRAME..FRAME + length)?,
-        size,
-    })
+    Some(Found { kind, flushed, payload: record.get(FRAME..FRAME + length)?, size })
 }
 
 /// The checksum over everything but its own place.
@@ -212,34 +205,22 @@ fn array<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
 mod tests {
     use super::*;
 
-    const HEADER_OF_TEST: Header = Header {
-        number: 3,
-        start: 4096,
-        incarnation: 77,
-        size: 8192,
-    };
+    const HEADER_OF_TEST: Header = Header { number: 3, start: 4096, incarnation: 77, size: 8192 };
 
     fn segment() -> Vec<u8> {
         let mut bytes = HEADER_OF_TEST.encode().to_vec();
         let lsn = HEADER_OF_TEST.start + HEADER as u64;
-        frame(
-            HEADER_OF_TEST.seed(),
-            Kind::Record,
-            lsn,
-            4096,
-            b"metadata",
-            &mut bytes,
-        );
+        frame(HEADER_OF_TEST.seed(), Kind::Record, lsn, 4096, b"metadata", &mut bytes);
         bytes
     }
 
     #[test]
     fn the_format_is_frozen() {
-        let hex: String = segment()[HEADER - 4..]
-            .iter()
-            .map(|b| format!("{b:02x}"))
-            .collect();
-        assert_eq!(hex, "GOLDEN");
+        let hex: String = segment()[HEADER - 4..].iter().map(|b| format!("{b:02x}")).collect();
+        assert_eq!(
+            hex,
+            "a1a17ceed77a6b720800000040100000000000000010000000000000020000003660cab16d65746164617461"
+        );
     }
 
     #[test]
@@ -260,15 +241,9 @@ mod tests {
     #[test]
     fn a_record_counts_only_at_its_own_position_and_on_its_own_disk() {
         let bytes = segment();
-        let moved = Header {
-            start: HEADER_OF_TEST.start + 8,
-            ..HEADER_OF_TEST
-        };
+        let moved = Header { start: HEADER_OF_TEST.start + 8, ..HEADER_OF_TEST };
         assert_eq!(record_at(&bytes, HEADER, &moved), None);
-        let other_disk = Header {
-            incarnation: 78,
-            ..HEADER_OF_TEST
-        };
+        let other_disk = Header { incarnation: 78, ..HEADER_OF_TEST };
         assert_eq!(record_at(&bytes, HEADER, &other_disk), None);
     }
 }

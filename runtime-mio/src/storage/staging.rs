@@ -93,16 +93,9 @@ impl States {
             return Err("a snapshot was to be installed that was never received".into());
         };
         let generation = incoming.store.meta().generation;
-        let meta = Meta {
-            generation,
-            applied: at,
-            digest,
-        };
+        let meta = Meta { generation, applied: at, digest };
         incoming.store.seal(&self.dir, meta)?;
-        let tally = incoming
-            .store
-            .tally()
-            .map_err(|damage| damage.to_string())?;
+        let tally = incoming.store.tally().map_err(|damage| damage.to_string())?;
         if tally != (incoming.count, incoming.sum) {
             return Err("a snapshot reads back otherwise than it was written".into());
         }
@@ -115,14 +108,9 @@ impl States {
     /// # Errors
     /// Final.
     pub fn retire(&mut self, current: u64) -> Result<(), String> {
-        let old = self
-            .sealed
-            .iter()
-            .position(|s| s.meta().generation >= current);
+        let old = self.sealed.iter().position(|s| s.meta().generation >= current);
         for store in self.sealed.drain(..old.unwrap_or(0)) {
-            store
-                .destroy()
-                .map_err(|error| format!("cannot remove an old state: {error}"))?;
+            store.destroy().map_err(|error| format!("cannot remove an old state: {error}"))?;
         }
         Ok(())
     }
@@ -136,10 +124,7 @@ impl States {
         let fits = |s: &&mut StateStore| s.meta().applied.txid <= checkpoint.at.txid;
         match self.sealed.iter_mut().rev().find(fits) {
             Some(store) => store.checkpoint(checkpoint),
-            None => Err(format!(
-                "a checkpoint at {} behind the stored state",
-                checkpoint.at.txid
-            )),
+            None => Err(format!("a checkpoint at {} behind the stored state", checkpoint.at.txid)),
         }
     }
 

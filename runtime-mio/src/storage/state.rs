@@ -56,17 +56,8 @@ impl StateStore {
             fs::remove_dir_all(&dir).map_err(OpenError::io("remove", &dir))?;
         }
         let db = open_sled(&dir, &name, cache)?;
-        let meta = Meta {
-            generation,
-            applied: Position::ZERO,
-            digest: Digest::ZERO,
-        };
-        Ok(Self {
-            dir,
-            name,
-            db,
-            meta,
-        })
+        let meta = Meta { generation, applied: Position::ZERO, digest: Digest::ZERO };
+        Ok(Self { dir, name, db, meta })
     }
 
     /// Opens the generation that the journal names.
@@ -87,16 +78,9 @@ impl StateStore {
             let what = format!("this is generation {}, moved here", meta.generation);
             return Err(Damage::new(what, name).into());
         }
-        let store = Self {
-            dir,
-            name,
-            db,
-            meta,
-        };
+        let store = Self { dir, name, db, meta };
         store.probe()?;
-        store
-            .sync_files()
-            .map_err(OpenError::io("flush", &store.dir))?;
+        store.sync_files().map_err(OpenError::io("flush", &store.dir))?;
         sync_dir(parent).map_err(OpenError::io("flush", parent))?;
         Ok(store)
     }
@@ -242,11 +226,7 @@ impl Meta {
         };
         let txid = Txid::new(Epoch::new(epoch), counter)?;
         let chain = Digest::new(chain);
-        Some(Self {
-            generation,
-            applied: Position { txid, chain },
-            digest: Digest::new(digest),
-        })
+        Some(Self { generation, applied: Position { txid, chain }, digest: Digest::new(digest) })
     }
 }
 
@@ -263,10 +243,7 @@ pub(crate) fn guarded<T>(run: impl FnOnce() -> sled::Result<T>) -> Result<T, Str
         Err(panic) => {
             let text = panic.downcast_ref::<String>().map(String::as_str);
             let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-            Err(format!(
-                "sled gave up: {}",
-                text.unwrap_or("no reason given")
-            ))
+            Err(format!("sled gave up: {}", text.unwrap_or("no reason given")))
         }
     }
 }

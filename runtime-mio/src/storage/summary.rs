@@ -23,6 +23,8 @@ pub(crate) struct Head {
     pub activated: Txid,
     /// Which generation of the state store is current.
     pub generation: u64,
+    /// The start of the log. Only for a check: nothing that is gone may be needed.
+    pub base: Txid,
     /// The end of the log, and the membership in force there.
     pub start: Base,
 }
@@ -40,10 +42,7 @@ impl Summary {
     /// The state at the start of a segment.
     pub(crate) fn new(head: Head) -> Self {
         let membership = (head.start.at.txid, head.start.membership.clone());
-        Self {
-            head,
-            memberships: vec![membership],
-        }
+        Self { head, memberships: vec![membership] }
     }
 
     /// The head that a segment beginning here gets.
@@ -99,6 +98,7 @@ impl Summary {
             }
             Record::Install { base, stage, .. } => {
                 self.head.generation = *stage;
+                self.head.base = base.at.txid;
                 self.head.start.at = base.at;
                 self.memberships = vec![(base.at.txid, base.membership.clone())];
             }
@@ -106,6 +106,7 @@ impl Summary {
                 let passed = |(at, _): &&(Txid, _)| *at <= base.at.txid;
                 let passed = self.memberships.iter().take_while(passed).count();
                 self.memberships.drain(..passed.saturating_sub(1));
+                self.head.base = base.at.txid;
             }
         }
         if let Some((_, membership)) = self.memberships.last() {

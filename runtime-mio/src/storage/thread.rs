@@ -93,12 +93,7 @@ enum StateJob {
     Add(u64, Vec<Item>, usize),
     Drop(u64),
     Checkpoint(Checkpoint, usize),
-    Seal {
-        stage: u64,
-        at: Position,
-        digest: Digest,
-        generation: Sender<u64>,
-    },
+    Seal { stage: u64, at: Position, digest: Digest, generation: Sender<u64> },
     Retire(u64),
 }
 
@@ -135,15 +130,9 @@ impl StorageThread {
         };
         let first = spawn("journal", shared.clone(), move || worker.run(&jobs))?;
         let (state, state_shared) = (store.states, shared.clone());
-        let second = spawn("state", shared.clone(), move || {
-            run_states(state, &state_jobs, &state_shared)
-        })?;
-        Ok(StorageHandle {
-            journal,
-            states,
-            shared,
-            threads: vec![first, second],
-        })
+        let second =
+            spawn("state", shared.clone(), move || run_states(state, &state_jobs, &state_shared))?;
+        Ok(StorageHandle { journal, states, shared, threads: vec![first, second] })
     }
 }
 
@@ -169,12 +158,7 @@ impl StorageHandle {
     /// Stores what was handed over, closes the directory in good order and ends the threads. What
     /// was completed meanwhile, a failure included, is returned.
     pub fn stop(self) -> Vec<Completion> {
-        let Self {
-            journal,
-            states,
-            shared,
-            threads,
-        } = self;
+        let Self { journal, states, shared, threads } = self;
         drop((journal, states));
         for thread in threads {
             // A panic of the thread has been reported as a failure already.
@@ -188,15 +172,7 @@ impl StorageHandle {
         self.shared.queued.fetch_add(bytes, Ordering::Relaxed);
         // A thread that is gone has reported why, so what it does not take is not missed.
         let _ = match command {
-            StorageCommand::Persist {
-                id,
-                record:
-                    Record::Install {
-                        base,
-                        stage,
-                        digest,
-                    },
-            } => {
+            StorageCommand::Persist { id, record: Record::Install { base, stage, digest } } => {
                 let (sealed, generation) = channel();
                 let _ = self.states.send(StateJob::Seal {
                     stage,
@@ -204,27 +180,20 @@ impl StorageHandle {
                     digest,
                     generation: sealed,
                 });
-                let job = Job::Install {
-                    id,
-                    base,
-                    digest,
-                    generation,
-                };
+                let job = Job::Install { id, base, digest, generation };
                 self.journal.send(job).is_ok()
             }
-            StorageCommand::Persist { id, record } => self
-                .journal
-                .send(Job::Persist { id, record, bytes })
-                .is_ok(),
+            StorageCommand::Persist { id, record } => {
+                self.journal.send(Job::Persist { id, record, bytes }).is_ok()
+            }
             StorageCommand::StageOpen(stage) => self.states.send(StateJob::Open(stage)).is_ok(),
             StorageCommand::Stage { stage, items } => {
                 self.states.send(StateJob::Add(stage, items, bytes)).is_ok()
             }
             StorageCommand::StageDrop(stage) => self.states.send(StateJob::Drop(stage)).is_ok(),
-            StorageCommand::Checkpoint(checkpoint) => self
-                .states
-                .send(StateJob::Checkpoint(checkpoint, bytes))
-                .is_ok(),
+            StorageCommand::Checkpoint(checkpoint) => {
+                self.states.send(StateJob::Checkpoint(checkpoint, bytes)).is_ok()
+            }
         };
     }
 }
@@ -289,22 +258,11 @@ impl<F: Fs> JournalWorker<F> {
                     stored += bytes;
                     id
                 }
-                Job::Install {
-                    id,
-                    base,
-                    digest,
-                    generation,
-                } => {
+                Job::Install { id, base, digest, generation } => {
                     let stage = generation
                         .recv()
                         .map_err(|_| "the snapshot to install could not be stored")?;
-                    self.journal
-                        .append(&Record::Install {
-                            base,
-                            stage,
-                            digest,
-                        })
-                        .map_err(text)?;
+                    self.journal.append(&Record::Install { base, stage, digest }).map_err(text)?;
                     installed = Some(stage);
                     id
                 }
@@ -340,12 +298,7 @@ fn run_states(
                 shared.stored(bytes);
             }
             StateJob::Drop(stage) => states.stage_drop(stage)?,
-            StateJob::Seal {
-                stage,
-                at,
-                digest,
-                generation,
-            } => {
+            StateJob::Seal { stage, at, digest, generation } => {
                 // Nobody waits any more only if the journal has failed.
                 let _ = generation.send(states.seal(stage, at, digest)?);
             }
@@ -363,14 +316,12 @@ fn run_states(
 /// Bytes that a command holds until it is done.
 fn size(command: &StorageCommand) -> usize {
     match command {
-        StorageCommand::Persist {
-            record: Record::Append(entries),
-            ..
-        } => entries.iter().map(Entry::size).sum(),
-        StorageCommand::Stage { items, .. } => items
-            .iter()
-            .map(|item| item.key.len() + item.value.len())
-            .sum(),
+        StorageCommand::Persist { record: Record::Append(entries), .. } => {
+            entries.iter().map(Entry::size).sum()
+        }
+        StorageCommand::Stage { items, .. } => {
+            items.iter().map(|item| item.key.len() + item.value.len()).sum()
+        }
         StorageCommand::Checkpoint(checkpoint) => checkpoint
             .changes
             .iter()
