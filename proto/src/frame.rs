@@ -19,9 +19,9 @@ pub const VERSION: u8 = 1;
 /// Bytes before the body.
 pub const HEADER: usize = 10;
 
-/// The longest body of a peer message by default. The core stops filling a message at its own,
-/// much lower limit, but never splits one entry.
-pub const MAX_PEER_BODY: usize = 8 << 20;
+/// The longest body of a message between nodes. The core stops filling a message far below, but
+/// never splits one entry, and refuses all waiting requests of a node in one message.
+pub const MAX_PEER_BODY: usize = 4 << 20;
 
 /// The longest body of a client's request by default: a value of 1 MiB, its path and the rest.
 pub const MAX_REQUEST_BODY: usize = (1 << 20) + (16 << 10);

@@ -5,9 +5,13 @@ use super::{LIMIT, framed, parsed};
 use crate::error::FrameError;
 use crate::frame::{self, HEADER, Kind};
 use crate::strategies as any;
-use crate::{DecodeError, MAX_DATAGRAM, decode_datagram, encode_datagram, peer};
+use crate::{Datagram, DecodeError, MAX_DATAGRAM, decode_datagram, encode_datagram, peer};
 use proptest::prelude::*;
-use zabkeeper_core::message::Message;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use zabkeeper_core::ids::{Incarnation, NodeId, Txid};
+use zabkeeper_core::message::{Message, Rejection};
+use zabkeeper_core::quorum::{Member, Membership};
 
 fn sample() -> Vec<u8> {
     framed(|out| peer::encode(&Message::ReadIndex { id: 300 }, out))
@@ -91,6 +95,34 @@ fn datagrams_of_other_protocols_and_versions_are_told_apart() {
     let len = limit + 1;
     let long = vec![0; len];
     assert_eq!(decode_datagram(&long), Err(DecodeError::TooLong { len, limit }));
+}
+
+#[test]
+fn a_list_of_members_that_does_not_fit_a_datagram_is_cut_at_its_end_and_says_so() {
+    let member = |id: u32| Member {
+        voter: true,
+        incarnation: Some(Incarnation::new(u64::MAX)),
+        election_addr: format!("node-{id}.election.of.a.long.domain.example:{}", 50_000 + id),
+        message_addr: format!("node-{id}.messages.of.a.long.domain.example:{}", 60_000 + id),
+    };
+    let all: BTreeMap<_, _> = (1..=30).map(|id| (NodeId::new(id), member(id))).collect();
+    let members = Arc::new(Membership::new(Txid::ZERO, all.clone()));
+    let bytes = encode_datagram(&Datagram::Rejected {
+        from: NodeId::new(1),
+        cluster: members.cluster_id(),
+        why: Rejection::WrongCluster { members },
+        omitted: 0,
+    });
+    assert!(bytes.len() <= MAX_DATAGRAM && bytes.len() > MAX_DATAGRAM - 150);
+    let Ok(Datagram::Rejected { why, omitted, .. }) = decode_datagram(&bytes) else {
+        panic!("not the rejection");
+    };
+    let Rejection::WrongCluster { members } = why else {
+        panic!("not the reason");
+    };
+    let some = members.members();
+    assert_eq!(some.len() + omitted as usize, all.len());
+    assert!(some.iter().eq(all.iter().take(some.len())));
 }
 
 proptest! {
