@@ -57,7 +57,6 @@ pub enum Command {
 /// Why a command had no effect. This is an outcome like any other: it was decided in the order of
 /// the log, and every replica decided the same.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-#[non_exhaustive]
 pub enum CommandError {
     /// Add: there is a node already.
     Exists,
