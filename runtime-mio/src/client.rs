@@ -119,24 +119,14 @@ impl Operation for Asked {
 impl ClientOptions {
     /// The defaults: ten seconds for a request.
     pub fn new(endpoints: Vec<String>) -> Self {
-        Self {
-            endpoints,
-            timeout: Duration::from_secs(10),
-            fail_fast: false,
-        }
+        Self { endpoints, timeout: Duration::from_secs(10), fail_fast: false }
     }
 }
 
 impl Listing {
     /// The children of a key, without their values.
     pub fn below(path: Path) -> Self {
-        Self {
-            path,
-            recursive: false,
-            after: None,
-            limit: u32::MAX,
-            values: false,
-        }
+        Self { path, recursive: false, after: None, limit: u32::MAX, values: false }
     }
 }
 
@@ -308,23 +298,14 @@ impl Client {
         match action {
             Action::Connect { conn, endpoint } => self.sockets.connect(conn, endpoint),
             Action::Close(conn) => self.sockets.close(conn),
-            Action::Send {
-                conn,
-                id,
-                op: Asked(mut op),
-                deadline,
-                seen,
-            } => {
+            Action::Send { conn, id, op: Asked(mut op), deadline, seen } => {
                 if let Op::Read { level, .. } = &mut op
                     && *level != ReadLevel::Linearizable
                 {
                     *level = ReadLevel::Local(seen);
                 }
-                let request = ClientRequest {
-                    id: id.get(),
-                    timeout_ms: self.told(deadline.since(now)),
-                    op,
-                };
+                let request =
+                    ClientRequest { id: id.get(), timeout_ms: self.told(deadline.since(now)), op };
                 self.sockets.send(conn, &request);
             }
             Action::Done { id, outcome } => {
@@ -381,9 +362,7 @@ fn check_endpoint(endpoint: &str) -> Result<(), ClientError> {
         .and_then(|port| port.parse::<u16>().ok());
     match port {
         Some(1..) => Ok(()),
-        _ => Err(ClientError::Options(format!(
-            "the endpoint '{endpoint}' is not like host:port"
-        ))),
+        _ => Err(ClientError::Options(format!("the endpoint '{endpoint}' is not like host:port"))),
     }
 }
 

@@ -22,7 +22,7 @@ Start here, in two terminals:
 Exit codes of get, set, add, delete, list, status and client:
   0  done
   1  refused by its own condition: exists already, does not exist, has children
-  2  the command line, a file or a key is wrong; nothing was sent
+  2  the command line, a file, a key or the size of a value is wrong; nothing was done
   3  certainly not done: no node reached, no leader with a majority, or too busy
   4  unknown: sent, but no answer came; it may have been done or be done later
   5  the node and this client do not understand each other

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::process::ExitCode;
+use zabkeeper_core::message::RefuseReason;
 use zabkeeper_runtime_mio::client::ClientError;
 
 /// Why a command failed.
@@ -51,7 +52,9 @@ impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
         let code = match &error {
             ClientError::Rejected(_) => REFUSED,
-            ClientError::Options(_) | ClientError::TooLarge(_) => USAGE,
+            ClientError::Options(_)
+            | ClientError::TooLarge(_)
+            | ClientError::Refused(RefuseReason::TooLarge) => USAGE,
             ClientError::Unreachable(_) | ClientError::Refused(_) | ClientError::Timeout(..) => {
                 NOT_DONE
             }

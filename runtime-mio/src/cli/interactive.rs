@@ -238,21 +238,14 @@ impl Session {
                 Failure::usage(format_args!("'{text}' is no number of repetitions"))
             })?,
         };
-        Ok(Request {
-            key,
-            value,
-            repetition,
-        })
+        Ok(Request { key, value, repetition })
     }
 
     fn ask(&mut self, prompt: &str) -> Result<String, Failure> {
         match self.lines.read(prompt) {
             Line::Text(text) => Ok(text),
             Line::Cancelled => Err(Failure::usage("cancelled")),
-            Line::End => Err(Failure::new(
-                USAGE,
-                "the input ended in the middle of a command",
-            )),
+            Line::End => Err(Failure::new(USAGE, "the input ended in the middle of a command")),
         }
     }
 }
@@ -262,10 +255,7 @@ impl Request {
     fn each(&self) -> impl Iterator<Item = (String, String)> + '_ {
         let numbered = |index: u32| match self.repetition {
             1 => (self.key.clone(), self.value.clone()),
-            _ => (
-                format!("{}-{index}", self.key),
-                format!("{}-{index}", self.value),
-            ),
+            _ => (format!("{}-{index}", self.key), format!("{}-{index}", self.value)),
         };
         (0..self.repetition).map(numbered)
     }
@@ -280,11 +270,7 @@ mod tests {
     use super::*;
 
     fn each(repetition: u32) -> Vec<(String, String)> {
-        let request = Request {
-            key: "k".to_owned(),
-            value: "v".to_owned(),
-            repetition,
-        };
+        let request = Request { key: "k".to_owned(), value: "v".to_owned(), repetition };
         request.each().collect()
     }
 

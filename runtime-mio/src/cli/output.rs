@@ -8,15 +8,10 @@ use std::io::{self, Write};
 use zabkeeper_core::ids::Txid;
 use zabkeeper_core::tree::{Found, Stat};
 
-/// A key as it is printed: with the leading `/` that input may leave out.
-pub(crate) fn key(path: &zabkeeper_core::tree::Path) -> String {
-    format!("/{path}")
-}
-
 /// The JSON fields of a node: `key`, its stat, and `value` or `value_base64`.
 pub(crate) fn found(found: &Found) -> Map<String, Value> {
     let mut fields = stat(&found.stat);
-    fields.insert("key".to_owned(), key(&found.path).into());
+    fields.insert("key".to_owned(), found.path.to_string().into());
     if let Some(bytes) = &found.value {
         match std::str::from_utf8(bytes) {
             Ok(text) => fields.insert("value".to_owned(), text.into()),
@@ -38,10 +33,7 @@ pub(crate) fn stat(stat: &Stat) -> Map<String, Value> {
         ("children_version", json!(stat.children_version)),
         ("children_changed", json!(stat.children_changed.to_string())),
     ];
-    fields
-        .into_iter()
-        .map(|(name, value)| (name.to_owned(), value))
-        .collect()
+    fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 /// Prints what a write did.
@@ -57,7 +49,7 @@ pub(crate) fn written(
         Output::Text => Ok(()),
         Output::Json => {
             let mut fields = stat(after);
-            fields.insert("key".to_owned(), key(path).into());
+            fields.insert("key".to_owned(), path.to_string().into());
             fields.insert("txid".to_owned(), txid.to_string().into());
             writeln!(out, "{}", Value::Object(fields))
         }

@@ -22,6 +22,7 @@ pub(super) fn run(args: &ServerArgs) -> ExitCode {
     env_logger::Builder::new()
         .parse_filters(&args.log)
         .format_timestamp_millis()
+        .format_target(false)
         .init();
 
     let mut config = match ServerConfig::load(&args.config) {
@@ -60,9 +61,8 @@ pub(super) fn run(args: &ServerArgs) -> ExitCode {
 /// The one line on stdout: the node listens on these addresses.
 fn ready_line(config: &ServerConfig) -> String {
     let own = config.membership.members().get(&config.node);
-    let (election, message) = own.map_or(("", ""), |own| {
-        (own.election_addr.as_str(), own.message_addr.as_str())
-    });
+    let (election, message) =
+        own.map_or(("", ""), |own| (own.election_addr.as_str(), own.message_addr.as_str()));
     format!(
         "ready node={} election={election} message={message} request={}",
         config.node, config.request_addr

@@ -73,13 +73,12 @@ impl Survey {
         // A node that was asked under two addresses counts once.
         let mut asked: Vec<_> = asked
             .into_iter()
-            .filter(|a| {
-                a.said
-                    .as_ref()
-                    .map_or(true, |status| seen.insert(status.node))
-            })
+            .filter(|a| a.said.as_ref().map_or(true, |status| seen.insert(status.node)))
             .collect();
-        asked.sort_by_key(|a| (a.said.as_ref().map(|s| s.node).ok(), a.addr.clone()));
+        asked.sort_by_key(|a| {
+            let node = a.said.as_ref().map(|status| status.node).ok();
+            (node.is_none(), node, a.addr.clone())
+        });
         let silent = asked.iter().filter(|a| a.said.is_err()).count();
         let statuses = asked.iter().filter_map(|a| a.said.as_ref().ok());
         let newest = statuses.max_by_key(|status| status.membership.version());
@@ -174,8 +173,7 @@ impl Survey {
                     status.committed.to_string(),
                     status.applied.to_string(),
                     status.round.to_string(),
-                    self.lag(status)
-                        .map_or("-".to_owned(), |lag| lag.to_string()),
+                    self.lag(status).map_or("-".to_owned(), |lag| lag.to_string()),
                     match self.same(status) {
                         None => "-",
                         Some(true) => "yes",
@@ -256,10 +254,8 @@ fn hints(asked: &Asked) -> Vec<String> {
 /// Asks all these addresses at the same time.
 fn ask_all(addrs: &[String], timeout: Duration) -> Vec<Asked> {
     thread::scope(|scope| {
-        let threads: Vec<_> = addrs
-            .iter()
-            .map(|addr| scope.spawn(move || ask(addr, timeout)))
-            .collect();
+        let threads: Vec<_> =
+            addrs.iter().map(|addr| scope.spawn(move || ask(addr, timeout))).collect();
         let answers = threads.into_iter().map(|thread| {
             let broken = |_| Err("asking it failed; this is a bug".to_owned());
             thread.join().unwrap_or_else(broken)

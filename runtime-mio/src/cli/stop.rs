@@ -9,17 +9,15 @@ use std::thread;
 pub(crate) fn watch(stdin: bool, stop: impl Fn(&str) + Clone + Send + 'static) -> io::Result<()> {
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
     let on_signal = stop.clone();
-    thread::Builder::new()
-        .name("signals".to_owned())
-        .spawn(move || {
-            for signal in signals.forever() {
-                on_signal(match signal {
-                    SIGINT => "SIGINT",
-                    SIGHUP => "SIGHUP",
-                    _ => "SIGTERM",
-                });
-            }
-        })?;
+    thread::Builder::new().name("signals".to_owned()).spawn(move || {
+        for signal in signals.forever() {
+            on_signal(match signal {
+                SIGINT => "SIGINT",
+                SIGHUP => "SIGHUP",
+                _ => "SIGTERM",
+            });
+        }
+    })?;
     if stdin {
         thread::Builder::new()
             .name("stdin".to_owned())

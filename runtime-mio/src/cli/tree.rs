@@ -59,9 +59,7 @@ pub(super) fn write(args: &WriteArgs, send: Send) -> Result<(), Failure> {
 pub(super) fn delete(args: &DeleteArgs) -> Result<(), Failure> {
     let path = path(&args.key)?;
     let mut client = args.connect.client()?;
-    let written = client
-        .delete(&path, args.recursive)
-        .map_err(|error| about(&path, error))?;
+    let written = client.delete(&path, args.recursive).map_err(|error| about(&path, error))?;
     report(&args.connect, &path, &written)
 }
 
@@ -111,9 +109,9 @@ fn print_listed(out: &mut impl Write, node: &Found, output: Output) -> io::Resul
             writeln!(out, "{}", serde_json::Value::Object(fields))
         }
         Output::Text => match &node.value {
-            None => writeln!(out, "{}", output::key(&node.path)),
+            None => writeln!(out, "{}", node.path),
             Some(value) => {
-                let key = output::key(&node.path);
+                let key = &node.path;
                 writeln!(out, "{key}\t{}", output::printable(value))
             }
         },
@@ -127,11 +125,7 @@ pub(super) fn path(key: &str) -> Result<Path, Failure> {
 
 /// How fresh a read must be.
 fn level(local: bool) -> Level {
-    if local {
-        Level::Local
-    } else {
-        Level::Linearizable
-    }
+    if local { Level::Local } else { Level::Linearizable }
 }
 
 fn value(args: &WriteArgs) -> Result<Vec<u8>, Failure> {
@@ -148,25 +142,17 @@ fn value(args: &WriteArgs) -> Result<Vec<u8>, Failure> {
 }
 
 fn report(connect: &Connect, path: &Path, written: &Written) -> Result<(), Failure> {
-    Ok(output::written(
-        connect.output,
-        path,
-        written.txid,
-        &written.stat,
-    )?)
+    Ok(output::written(connect.output, path, written.txid, &written.stat)?)
 }
 
 /// Names the key in an error that is about the key.
 pub(super) fn about(path: &Path, error: ClientError) -> Failure {
     match &error {
-        ClientError::Rejected(why) => {
-            Failure::new(REFUSED, format_args!("{}: {why}", output::key(path)))
-        }
+        ClientError::Rejected(why) => Failure::new(REFUSED, format_args!("{path}: {why}")),
         _ => error.into(),
     }
 }
 
 fn not_found(path: &Path) -> Failure {
-    let key = output::key(path);
-    Failure::new(REFUSED, format_args!("{key}: the key does not exist"))
+    Failure::new(REFUSED, format_args!("{path}: the key does not exist"))
 }

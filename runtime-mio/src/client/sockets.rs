@@ -61,10 +61,7 @@ struct Socket {
 
 impl Sockets {
     pub(super) fn new(endpoints: Vec<String>) -> io::Result<Self> {
-        let endpoint = |name| Endpoint {
-            name,
-            trouble: None,
-        };
+        let endpoint = |name| Endpoint { name, trouble: None };
         Ok(Self {
             poll: Poll::new()?,
             ready: Events::with_capacity(64),
@@ -118,9 +115,7 @@ impl Sockets {
     fn open(&self, conn: ConnId, addr: SocketAddr) -> io::Result<TcpStream> {
         let mut stream = TcpStream::connect(addr)?;
         let interest = Interest::READABLE | Interest::WRITABLE;
-        self.poll
-            .registry()
-            .register(&mut stream, token(conn), interest)?;
+        self.poll.registry().register(&mut stream, token(conn), interest)?;
         Ok(stream)
     }
 
@@ -299,10 +294,7 @@ impl Socket {
     fn write(&mut self) -> io::Result<()> {
         let mut written = 0;
         let result = loop {
-            match self
-                .stream
-                .write(self.outgoing.get(written..).unwrap_or_default())
-            {
+            match self.stream.write(self.outgoing.get(written..).unwrap_or_default()) {
                 Ok(0) => break Ok(()),
                 Ok(n) => written += n,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break Ok(()),
@@ -322,9 +314,7 @@ impl Socket {
                     let what = "the node closed the connection";
                     return Err(io::Error::new(ErrorKind::UnexpectedEof, what));
                 }
-                Ok(n) => self
-                    .incoming
-                    .extend_from_slice(chunk.get(..n).unwrap_or_default()),
+                Ok(n) => self.incoming.extend_from_slice(chunk.get(..n).unwrap_or_default()),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),

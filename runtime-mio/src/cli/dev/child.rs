@@ -45,25 +45,15 @@ impl Node {
             .spawn()?;
         let stdin = child.stdin.take();
         let stdout = child.stdout.take();
-        let spawned = thread::Builder::new()
-            .name(place.name.clone())
-            .spawn(move || {
-                for line in stdout
-                    .into_iter()
-                    .flat_map(|out| BufReader::new(out).lines())
-                {
-                    if line.is_ok_and(|line| line.starts_with("ready ")) {
-                        tell(Said::Ready);
-                    }
+        let spawned = thread::Builder::new().name(place.name.clone()).spawn(move || {
+            for line in stdout.into_iter().flat_map(|out| BufReader::new(out).lines()) {
+                if line.is_ok_and(|line| line.starts_with("ready ")) {
+                    tell(Said::Ready);
                 }
-                tell(Said::Ended);
-            });
-        let node = Self {
-            place,
-            pid: child.id(),
-            child: Some(child),
-            stdin,
-        };
+            }
+            tell(Said::Ended);
+        });
+        let node = Self { place, pid: child.id(), child: Some(child), stdin };
         spawned.map(|_| node)
     }
 

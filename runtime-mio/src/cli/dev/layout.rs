@@ -68,18 +68,10 @@ impl Layout {
         let places: Vec<_> = (1..=nodes).map(|node| place(&dir, base, node)).collect();
         if stored.is_none() {
             write(&dir, base, nodes, &places).map_err(|error| {
-                cannot(
-                    &format!("write the configuration to {}", dir.display()),
-                    &error,
-                )
+                cannot(&format!("write the configuration to {}", dir.display()), &error)
             })?;
         }
-        Ok(Self {
-            dir,
-            places,
-            temporary,
-            _lock: lock,
-        })
+        Ok(Self { dir, places, temporary, _lock: lock })
     }
 
     /// Where clients connect, as `--endpoints` takes it.
@@ -149,10 +141,7 @@ fn find(nodes: u8) -> Result<(u16, TcpListener), Failure> {
             return Ok((base, lock));
         }
     }
-    Err(Failure::new(
-        OTHER,
-        "no free ports were found on 127.0.0.1; choose a --base-port",
-    ))
+    Err(Failure::new(OTHER, "no free ports were found on 127.0.0.1; choose a --base-port"))
 }
 
 /// Binds the block's lock for good, and every other port of it for a moment.
@@ -218,9 +207,8 @@ mod tests {
 
     #[test]
     fn the_first_blocks_endpoints_are_the_clients_defaults() {
-        let places: Vec<_> = (1..=3)
-            .map(|node| place(Path::new("/d"), FIRST_BASE, node).endpoint)
-            .collect();
+        let places: Vec<_> =
+            (1..=3).map(|node| place(Path::new("/d"), FIRST_BASE, node).endpoint).collect();
         assert_eq!(places.join(","), crate::cli::args::DEFAULT_ENDPOINTS);
     }
 
@@ -231,31 +219,16 @@ mod tests {
         let other = Layout::prepare(None, None, None).unwrap();
         assert_eq!(other.places.len(), 3);
         assert_ne!(first.endpoints(), other.endpoints());
-        let configs: Vec<_> = other
-            .places
-            .iter()
-            .map(|place| ServerConfig::load(&place.config).unwrap())
-            .collect();
-        assert!(
-            configs
-                .iter()
-                .all(|c| c.membership == configs[0].membership)
-        );
+        let configs: Vec<_> =
+            other.places.iter().map(|place| ServerConfig::load(&place.config).unwrap()).collect();
+        assert!(configs.iter().all(|c| c.membership == configs[0].membership));
 
         let busy = Layout::prepare(None, Some(dir.path()), None).unwrap_err();
-        assert!(
-            busy.text.contains("another `zabkeeper dev`"),
-            "{}",
-            busy.text
-        );
+        assert!(busy.text.contains("another `zabkeeper dev`"), "{}", busy.text);
         let endpoints = first.endpoints();
         drop(first);
         let wrong = Layout::prepare(Some(3), Some(dir.path()), None).unwrap_err();
-        assert!(
-            wrong.text.contains("an ensemble of 2 nodes"),
-            "{}",
-            wrong.text
-        );
+        assert!(wrong.text.contains("an ensemble of 2 nodes"), "{}", wrong.text);
         let again = Layout::prepare(None, Some(dir.path()), None).unwrap();
         assert_eq!(again.endpoints(), endpoints);
     }

@@ -19,6 +19,8 @@ use zabkeeper_runtime_mio::client::{Client, ClientError, ClientOptions};
 
 /// How long nodes may take to stop by themselves.
 const STOP_WAIT: Duration = Duration::from_secs(10);
+/// Signals that come together count as one: some senders signal a process and its group.
+const ONE_SIGNAL: Duration = Duration::from_secs(1);
 /// How often the user hears that there is no leader yet.
 const PATIENCE: Duration = Duration::from_secs(3);
 
@@ -46,24 +48,16 @@ pub(super) fn run(args: &DevArgs) -> Result<(), Failure> {
     })
     .map_err(|error| Failure::new(OTHER, format_args!("cannot watch for signals: {error}")))?;
 
-    let mut dev = Dev {
-        voice: Voice::new(args.output),
-        nodes: Vec::new(),
-        news,
-        tell,
-        works: false,
-    };
+    let mut dev =
+        Dev { voice: Voice::new(args.output), nodes: Vec::new(), news, tell, works: false };
     let result = dev.start(&layout).and_then(|()| dev.supervise(&layout));
     dev.stop();
     drop(dev.nodes);
     match &layout.temporary {
-        Some(_) => dev
+        Some(_) => dev.voice.say(&format!("Removing {}.", layout.dir.display())),
+        None => dev
             .voice
-            .say(&format!("Removing {}.", layout.dir.display())),
-        None => dev.voice.say(&format!(
-            "Data, configuration and logs stay in {}.",
-            layout.dir.display()
-        )),
+            .say(&format!("Data, configuration and logs stay in {}.", layout.dir.display())),
     }
     result
 }
@@ -117,15 +111,12 @@ impl Dev {
                 }
                 News::Waiting(why) if !self.works => {
                     let waited = begin.elapsed().as_secs();
-                    self.voice.say(&format!(
-                        "Still waiting for a leader after {waited} s: {why}"
-                    ));
+                    self.voice.say(&format!("Still waiting for a leader after {waited} s: {why}"));
                 }
                 News::Waiting(_) => {}
                 News::Works(leader) => {
                     self.works = true;
-                    self.voice
-                        .works(layout, &self.nodes, &leader, begin.elapsed());
+                    self.voice.works(layout, &self.nodes, &leader, begin.elapsed());
                 }
             }
         }
@@ -163,7 +154,8 @@ impl Dev {
         for node in &mut self.nodes {
             node.ask_to_stop();
         }
-        let deadline = Instant::now() + STOP_WAIT;
+        let begin = Instant::now();
+        let deadline = begin + STOP_WAIT;
         while self.nodes.iter().any(Node::is_running) {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.news.recv_timeout(left) {
@@ -174,6 +166,7 @@ impl Dev {
                         }
                     }
                 }
+                Ok(News::Stop(_)) if begin.elapsed() < ONE_SIGNAL => {}
                 Ok(News::Stop(_)) | Err(RecvTimeoutError::Timeout) => {
                     for node in self.nodes.iter_mut().filter(|node| node.is_running()) {
                         self.voice

@@ -80,9 +80,7 @@ impl Voice {
         self.say(&format!(
             "A write works after {:.1} s{}.\n\nTry in another terminal:",
             after.as_secs_f64(),
-            leads
-                .map(|name| format!("; {name} leads"))
-                .unwrap_or_default()
+            leads.map(|name| format!("; {name} leads")).unwrap_or_default()
         ));
         let program = program();
         let options = format!("--endpoints {}", layout.endpoints());

@@ -1,0 +1,103 @@
+//! Runs every command that `docs/cli.md` shows, against an ensemble, and compares the output.
+
+mod cli_support;
+
+use cli_support::{Dev, Ran, ran, run_with};
+use std::path::Path;
+use std::process::Command;
+
+/// A command of the document, and what it prints. `...` stands for the rest of a line, or for any
+/// number of lines.
+struct Step {
+    command: String,
+    exit: i32,
+    output: Vec<String>,
+}
+
+/// The commands of all `console` blocks: lines that begin with `$ `. A comment `# exit N` at the
+/// end tells an exit code other than 0.
+fn steps(document: &str) -> Vec<Step> {
+    let mut steps: Vec<Step> = Vec::new();
+    let mut inside = false;
+    for line in document.lines() {
+        if let Some(fence) = line.strip_prefix("```") {
+            inside = fence == "console";
+        } else if let (true, Some(command)) = (inside, line.strip_prefix("$ ")) {
+            let exit = command.rsplit_once("# exit ");
+            steps.push(Step {
+                command: command.to_owned(),
+                exit: exit.map_or(0, |(_, code)| code.trim().parse().expect("an exit code")),
+                output: Vec::new(),
+            });
+        } else if inside {
+            let step = steps.last_mut().expect("output follows a command");
+            step.output.push(line.to_owned());
+        }
+    }
+    steps
+}
+
+/// Compares one line; each `...` in `pattern` stands for any text.
+fn like(pattern: &str, line: &str) -> bool {
+    match pattern.split_once("...") {
+        None => pattern == line,
+        Some((begin, rest)) => line.strip_prefix(begin).is_some_and(|line| {
+            let mut ends = line.char_indices().map(|(at, _)| at).chain([line.len()]);
+            ends.any(|at| like(rest, &line[at..]))
+        }),
+    }
+}
+
+fn matches(expected: &[String], lines: &[&str]) -> bool {
+    match (expected, lines) {
+        ([], []) => true,
+        ([any, rest @ ..], _) if any == "..." => {
+            (0..=lines.len()).any(|skip| matches(rest, &lines[skip..]))
+        }
+        ([one, rest @ ..], [line, lines @ ..]) => like(one, line) && matches(rest, lines),
+        _ => false,
+    }
+}
+
+#[test]
+fn the_commands_of_the_document_do_what_it_says() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/cli.md");
+    let document = std::fs::read_to_string(file).expect("the document is there");
+    let steps = steps(&document);
+    assert!(steps.len() >= 20, "only {} commands were found", steps.len());
+    let dev = Dev::start(&[]);
+    let program = Path::new(env!("CARGO_BIN_EXE_zabkeeper"));
+    let bin = program.parent().expect("a directory").to_owned();
+    let path = std::env::var("PATH").unwrap_or_default();
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    for step in steps {
+        let mut shell = Command::new("sh");
+        shell
+            .args(["-c", &step.command])
+            .current_dir(dir.path())
+            .env("PATH", format!("{}:{path}", bin.display()))
+            .env("ZABKEEPER_ENDPOINTS", dev.endpoints());
+        let ran: Ran = ran(&run_with(&mut shell, b""));
+        assert_eq!(ran.code, step.exit, "$ {}\n{ran:#?}", step.command);
+        let printed = format!("{}{}", ran.out, ran.err);
+        let lines: Vec<_> = printed.lines().collect();
+        let wanted = &step.output;
+        assert!(
+            matches(wanted, &lines),
+            "$ {}\nprinted {lines:#?}\nthe document says {wanted:#?}",
+            step.command
+        );
+    }
+}
+
+#[test]
+fn the_comparison_sees_differences() {
+    let expected = |lines: &[&str]| lines.iter().map(|l| (*l).to_owned()).collect::<Vec<_>>();
+    assert!(matches(&expected(&["a ... c", "...", "z"]), &["a b c", "x", "y", "z"]));
+    assert!(matches(&expected(&["...", "z"]), &["z"]));
+    assert!(!matches(&expected(&["a"]), &["a", "b"]));
+    assert!(!matches(&expected(&["a", "b"]), &["a"]));
+    assert!(!matches(&expected(&["a ... c"]), &["a b"]));
+    assert!(like("a...b...c", "a-b-b-c"));
+    assert!(!like("a...b...c", "a-c-b"));
+}
