@@ -6,7 +6,7 @@ use crate::options::Options;
 use std::collections::{BTreeMap, BTreeSet};
 use zabkeeper_core::config::Config;
 use zabkeeper_core::error::HaltReason;
-use zabkeeper_core::ids::{ConnId, NodeId, Ticket};
+use zabkeeper_core::ids::{NodeId, Ticket, Txid};
 use zabkeeper_core::image::Image;
 use zabkeeper_core::replica::{Input, Replica, Status};
 use zabkeeper_core::rng::Rng;
@@ -58,8 +58,8 @@ pub struct Process {
     pub paused: Option<Vec<Input<Query>>>,
     /// When its timer is set to fire.
     pub tick_at: Option<u64>,
-    /// The connections it holds.
-    pub conns: Vec<ConnId>,
+    /// Where it stored its state last.
+    pub checkpoint: Option<Txid>,
     /// The client requests that it has not answered, and which call each is.
     pub tickets: BTreeMap<Ticket, usize>,
     /// Those that nobody waits for any more: an answer is needless but does no harm.

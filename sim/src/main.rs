@@ -4,6 +4,7 @@ use clap::{Parser, Subcommand};
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use std::time::Instant;
+use zabkeeper_sim::mutants;
 use zabkeeper_sim::plan::Plan;
 use zabkeeper_sim::run::{Report, catch_panics, run};
 use zabkeeper_sim::sweep::{Summary, Sweep, sweep};
@@ -55,6 +56,41 @@ enum Command {
         #[arg(long)]
         marks: bool,
     },
+    /// Plant each known bug in turn, and count the seeds until it is found
+    Mutants {
+        /// How many seeds a bug may survive
+        #[arg(long, default_value_t = 2000)]
+        budget: u64,
+        /// The first seed
+        #[arg(long, default_value_t = 1)]
+        from: u64,
+        /// On how many threads
+        #[arg(long, default_value_t = 2)]
+        jobs: usize,
+        /// Only this bug
+        #[arg(long)]
+        only: Option<String>,
+    },
+}
+
+/// Says how each planted bug fares. True if all are found.
+fn run_mutants(budget: u64, from: u64, jobs: usize, only: Option<&str>) -> bool {
+    let names = mutants::ALL.iter().map(|mutant| format!("{mutant:?}"));
+    let names = std::iter::once(mutants::CANARY.to_string()).chain(names);
+    let mut survivors = Vec::new();
+    for name in names.filter(|name| only.is_none_or(|only| only == name)) {
+        let fate = mutants::hunt(&name, from, budget, jobs);
+        match &fate.death {
+            Some((seed, violation)) => {
+                println!("{name}: dies at seed {seed}, after {} seeds, of {}", fate.seeds, violation.invariant);
+            }
+            None => {
+                println!("{name}: SURVIVES {} seeds", fate.seeds);
+                survivors.push(name);
+            }
+        }
+    }
+    survivors.is_empty()
 }
 
 fn main() -> ExitCode {
@@ -63,6 +99,9 @@ fn main() -> ExitCode {
         Command::Run { seed, trace, last, mutant } => run_one(seed, trace, last, mutant),
         Command::Sweep { seeds, from, jobs, stop_after, mutant, marks } => {
             run_sweep(&Sweep { from, seeds, jobs, stop_after }, mutant.as_deref(), marks)
+        }
+        Command::Mutants { budget, from, jobs, only } => {
+            run_mutants(budget, from, jobs, only.as_deref())
         }
     };
     if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE }

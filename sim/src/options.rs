@@ -213,14 +213,14 @@ fn draw_timeouts(rng: &mut Rng) -> TimeoutOptions {
                 ping: default.ping / by,
                 redial: default.redial / by,
                 disk: default.disk / by,
-                hold: default.hold / by,
+                hold: default.hold,
             }
         }
         _ => TimeoutOptions {
             finalize: rng.magnitude(1_000, 200_000),
             init: rng.magnitude(800_000, 6_000_000),
             disk: rng.magnitude(1_000_000, 10_000_000),
-            hold: rng.magnitude(1_000, 10_000_000),
+            hold: rng.magnitude(default.sync, 10_000_000),
             ..default
         },
     }

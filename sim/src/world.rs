@@ -218,6 +218,11 @@ impl World {
 
     /// The checks that look at a whole run.
     pub fn finish(&mut self) -> Check {
+        if self.plan.mutant.as_deref() == Some(crate::mutants::CANARY)
+            && !self.checks.order.entries().is_empty()
+        {
+            return Err(Violation::new("the canary", "something was committed, as it should be"));
+        }
         client::refused_never_done(&self.clients, &self.checks.order)?;
         for (key, steps) in linear::histories(&self.clients) {
             match linear::search(&steps, LINEAR_BUDGET) {
@@ -331,7 +336,7 @@ impl World {
             status: status.clone(),
             paused: None,
             tick_at: None,
-            conns: Vec::new(),
+            checkpoint: None,
             tickets: BTreeMap::new(),
             forgotten: BTreeSet::new(),
         });
@@ -612,6 +617,12 @@ impl World {
             Action::Checkpoint(checkpoint) => {
                 let at = checkpoint.at.txid;
                 self.trace.keep(now, node.get(), || What::Action(format!("checkpoint {at}")));
+                if let Some(process) = &mut host.process {
+                    if process.checkpoint.replace(at) == Some(at) {
+                        let what = format!("{node} stores its state at {at} again");
+                        return Err(Violation::new("bounded work (L6)", what));
+                    }
+                }
                 host.disk.push(DiskOp::Checkpoint(checkpoint));
             }
             Action::Note(_) => {}
