@@ -304,7 +304,6 @@ fn command_error(error: CommandError) -> i32 {
         CommandError::HasChildren => Wire::HasChildren,
         CommandError::Root => Wire::Root,
         CommandError::Malformed => Wire::Malformed,
-        _ => Wire::Unspecified,
     })
 }
 

@@ -233,7 +233,6 @@ pub(crate) fn refuse_reason(why: RefuseReason) -> i32 {
         RefuseReason::Busy => Wire::Busy,
         RefuseReason::TooLarge => Wire::TooLarge,
         RefuseReason::Stopping => Wire::Stopping,
-        _ => Wire::Unspecified,
     })
 }
 
