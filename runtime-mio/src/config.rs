@@ -60,7 +60,7 @@ pub struct NetLimits {
     pub clients: usize,
     /// Requests that one client connection may have unanswered; then it is not read.
     pub client_requests: usize,
-    /// Bytes of answers waiting for one client; a client above it is dropped.
+    /// Bytes of answers made ready to be sent to one client; others wait as they are.
     pub client_buffer: usize,
     /// How long a client may take nothing of the answers that wait for it.
     pub client_stall: Micros,
@@ -73,7 +73,7 @@ impl Default for NetLimits {
         Self {
             clients: 4096,
             client_requests: 1024,
-            client_buffer: 64 << 20,
+            client_buffer: 1 << 20,
             client_stall: Micros::millis(10_000),
             peer_buffer: 128 << 20,
         }
@@ -136,11 +136,7 @@ pub enum Problem {
 
 impl ConfigError {
     fn new(file: &str, field: &str, problem: Problem) -> Self {
-        Self {
-            file: file.to_owned(),
-            field: field.to_owned(),
-            problem,
-        }
+        Self { file: file.to_owned(), field: field.to_owned(), problem }
     }
 
     /// The field that is wrong, such as `Peer[1].MessageAddr`; empty for the whole file.
@@ -172,10 +168,9 @@ impl fmt::Display for ConfigError {
             Problem::Range { least, most } => {
                 write!(f, "expected a whole number from {least} to {most}")
             }
-            Problem::Address { text, why } => write!(
-                f,
-                "\"{text}\" is not an address: {why}; write it as \"host:port\""
-            ),
+            Problem::Address { text, why } => {
+                write!(f, "\"{text}\" is not an address: {why}; write it as \"host:port\"")
+            }
             Problem::Contradiction(what) => f.write_str(what),
         }
     }
@@ -215,10 +210,9 @@ impl ServerConfig {
             top.error("Peer", Problem::Missing(what))
         })?;
         let (node, membership) = ensemble(file, host, peers)?;
-        let data_dir = top.text("DataDir")?.map_or_else(
-            || PathBuf::from(format!("zabkeeper-data/{}", node.get())),
-            PathBuf::from,
-        );
+        let data_dir = top
+            .text("DataDir")?
+            .map_or_else(|| PathBuf::from(format!("zabkeeper-data/{}", node.get())), PathBuf::from);
         let mut core = Config::new(node);
         core.client_addr.clone_from(&request_addr);
         core.timeouts = timeouts(file, top.take("Timeouts"))?;
@@ -320,10 +314,7 @@ impl Host {
 
     fn fields(place: &str, mut fields: Fields<'_>) -> Result<Self, ConfigError> {
         let election = address(&mut fields, "ElectionAddr")?.ok_or_else(|| {
-            fields.error(
-                "ElectionAddr",
-                Problem::Missing("it is the UDP address for elections"),
-            )
+            fields.error("ElectionAddr", Problem::Missing("it is the UDP address for elections"))
         })?;
         let message = address(&mut fields, "MessageAddr")?.ok_or_else(|| {
             fields.error(
@@ -474,11 +465,7 @@ fn limits(file: &str, json: Option<Json>) -> Result<(Limits, NetLimits), ConfigE
         ("ValueBytes", &mut value_bytes, 1..=VALUE_MAX),
         ("Clients", &mut net.clients, 1..=1 << 20),
         ("ClientRequests", &mut net.client_requests, 1..=1 << 20),
-        (
-            "ClientBufferBytes",
-            &mut net.client_buffer,
-            1 << 16..=1 << 36,
-        ),
+        ("ClientBufferBytes", &mut net.client_buffer, 1 << 16..=1 << 36),
         ("ClientStallMs", &mut stall_ms, 1..=3_600_000),
         ("PeerBufferBytes", &mut net.peer_buffer, 1 << 20..=1 << 36),
     ];
@@ -509,9 +496,7 @@ fn address(fields: &mut Fields<'_>, name: &str) -> Result<Option<String>, Config
 /// Splits an address, refusing what other nodes could not reach.
 fn split(text: &str) -> Result<(&str, u16), &'static str> {
     let (host, port) = text.rsplit_once(':').ok_or("the port is missing")?;
-    let port: u16 = port
-        .parse()
-        .map_err(|_| "the port must be a number from 1 to 65535")?;
+    let port: u16 = port.parse().map_err(|_| "the port must be a number from 1 to 65535")?;
     if port == 0 {
         return Err("the port must be a number from 1 to 65535");
     }
@@ -522,11 +507,7 @@ fn split(text: &str) -> Result<(&str, u16), &'static str> {
     if bare.is_none() && host.contains(':') {
         return Err("an IPv6 address needs brackets, such as \"[::1]:5001\"");
     }
-    if bare
-        .unwrap_or(host)
-        .parse::<IpAddr>()
-        .is_ok_and(|ip| ip.is_unspecified())
-    {
+    if bare.unwrap_or(host).parse::<IpAddr>().is_ok_and(|ip| ip.is_unspecified()) {
         return Err("others cannot reach it; name a real address here, and use Host.ListenIp");
     }
     if host.contains(|c: char| c.is_whitespace() || c == '/') {

@@ -96,13 +96,7 @@ impl<'a> Fields<'a> {
         let fields = match json {
             Json::Object(fields) => fields,
             other => {
-                return fail(
-                    place,
-                    Problem::Type {
-                        wanted: "an object",
-                        got: other.kind(),
-                    },
-                );
+                return fail(place, Problem::Type { wanted: "an object", got: other.kind() });
             }
         };
         for (index, (name, _)) in fields.iter().enumerate() {
@@ -115,11 +109,7 @@ impl<'a> Fields<'a> {
                 return fail(&place, Problem::Twice);
             }
         }
-        Ok(Self {
-            file,
-            place: place.to_owned(),
-            fields,
-        })
+        Ok(Self { file, place: place.to_owned(), fields })
     }
 
     /// An error about the field `name`.
@@ -129,10 +119,7 @@ impl<'a> Fields<'a> {
 
     /// Takes a field. One that is `null` counts as absent, as in Go.
     pub(super) fn take(&mut self, name: &str) -> Option<Json> {
-        let at = self
-            .fields
-            .iter()
-            .position(|(n, _)| n.eq_ignore_ascii_case(name))?;
+        let at = self.fields.iter().position(|(n, _)| n.eq_ignore_ascii_case(name))?;
         match self.fields.swap_remove(at).1 {
             Json::Null => None,
             json => Some(json),
@@ -157,13 +144,9 @@ impl<'a> Fields<'a> {
         match self.take(name) {
             None => Ok(None),
             Some(Json::Number(Some(value))) if range.contains(&value) => Ok(Some(value)),
-            Some(Json::Number(_)) => Err(self.error(
-                name,
-                Problem::Range {
-                    least: *range.start(),
-                    most: *range.end(),
-                },
-            )),
+            Some(Json::Number(_)) => {
+                Err(self.error(name, Problem::Range { least: *range.start(), most: *range.end() }))
+            }
             Some(other) => Err(self.wrong_type(name, "a whole number", &other)),
         }
     }
@@ -178,13 +161,7 @@ impl<'a> Fields<'a> {
     }
 
     fn wrong_type(&self, name: &str, wanted: &'static str, got: &Json) -> ConfigError {
-        self.error(
-            name,
-            Problem::Type {
-                wanted,
-                got: got.kind(),
-            },
-        )
+        self.error(name, Problem::Type { wanted, got: got.kind() })
     }
 }
 

@@ -87,87 +87,29 @@ fn each_mistake_in_a_servers_file_names_the_field_and_what_to_do() {
         ("{".to_owned(), "", "not valid JSON"),
         ("[]".to_owned(), "", "expected an object, found a list"),
         ("{}".to_owned(), "Host", "the field is missing"),
-        (
-            format!("{{{HOST}}}"),
-            "Peer",
-            "write [] for an ensemble of one",
-        ),
-        (
-            format!("{{{HOST}, \"Peer\": {{}}}}"),
-            "Peer",
-            "expected a list",
-        ),
-        (
-            extra(r#""Peers": []"#),
-            "Peers",
-            "the fields here are Host, Peer",
-        ),
+        (format!("{{{HOST}}}"), "Peer", "write [] for an ensemble of one"),
+        (format!("{{{HOST}, \"Peer\": {{}}}}"), "Peer", "expected a list"),
+        (extra(r#""Peers": []"#), "Peers", "the fields here are Host, Peer"),
         (extra(r#""peer": []"#), "peer", "given twice"),
-        (
-            extra(r#""DataDir": 5"#),
-            "DataDir",
-            "expected a text in quotes, found a number",
-        ),
-        (
-            host(own),
-            "Host.RequestAddr",
-            "where this node answers clients",
-        ),
-        (
-            host(r#""MessageAddr": "a:2""#),
-            "Host.ElectionAddr",
-            "UDP address",
-        ),
-        (
-            host(r#""ElectionAddr": "a:1""#),
-            "Host.MessageAddr",
-            "TCP address",
-        ),
-        (
-            host(&format!(r#"{own}, "RequestAddr": "a:2""#)),
-            "Host.RequestAddr",
-            "its own number",
-        ),
-        (
-            host(&format!(r#"{own}, "RequestAddr": "a""#)),
-            "Host.RequestAddr",
-            "port is missing",
-        ),
-        (
-            host(&format!(r#"{own}, "RequestAddr": ":3""#)),
-            "Host.RequestAddr",
-            "host is missing",
-        ),
-        (
-            host(&format!(r#"{own}, "RequestAddr": "a:0""#)),
-            "Host.RequestAddr",
-            "1 to 65535",
-        ),
-        (
-            host(&format!(r#"{own}, "RequestAddr": "::1:3""#)),
-            "Host.RequestAddr",
-            "brackets",
-        ),
+        (extra(r#""DataDir": 5"#), "DataDir", "expected a text in quotes, found a number"),
+        (host(own), "Host.RequestAddr", "where this node answers clients"),
+        (host(r#""MessageAddr": "a:2""#), "Host.ElectionAddr", "UDP address"),
+        (host(r#""ElectionAddr": "a:1""#), "Host.MessageAddr", "TCP address"),
+        (host(&format!(r#"{own}, "RequestAddr": "a:2""#)), "Host.RequestAddr", "its own number"),
+        (host(&format!(r#"{own}, "RequestAddr": "a""#)), "Host.RequestAddr", "port is missing"),
+        (host(&format!(r#"{own}, "RequestAddr": ":3""#)), "Host.RequestAddr", "host is missing"),
+        (host(&format!(r#"{own}, "RequestAddr": "a:0""#)), "Host.RequestAddr", "1 to 65535"),
+        (host(&format!(r#"{own}, "RequestAddr": "::1:3""#)), "Host.RequestAddr", "brackets"),
         (
             host(&format!(r#"{own}, "RequestAddr": "0.0.0.0:3""#)),
             "Host.RequestAddr",
             "use Host.ListenIp",
         ),
-        (
-            host(&format!(r#"{own}, "ListenIp": "eth0""#)),
-            "Host.ListenIp",
-            "interface",
-        ),
-        (
-            peers(r#"{"ElectionAddr": "b:1"}"#),
-            "Peer[0].MessageAddr",
-            "is missing",
-        ),
+        (host(&format!(r#"{own}, "ListenIp": "eth0""#)), "Host.ListenIp", "interface"),
+        (peers(r#"{"ElectionAddr": "b:1"}"#), "Peer[0].MessageAddr", "is missing"),
         (peers("5"), "Peer[0]", "expected an object"),
         (
-            peers(&format!(
-                r#"{PEER_B}, {{"ElectionAddr": "b:5001", "MessageAddr": "b:9"}}"#
-            )),
+            peers(&format!(r#"{PEER_B}, {{"ElectionAddr": "b:5001", "MessageAddr": "b:9"}}"#)),
             "Peer[1].MessageAddr",
             "Peer[0] has the same ElectionAddr, but the MessageAddr b:5002",
         ),
@@ -199,41 +141,13 @@ fn each_mistake_in_a_servers_file_names_the_field_and_what_to_do() {
             "Peer[1].Id",
             "Peer[0] has the same Id",
         ),
-        (
-            extra(r#""Timeouts": {"Ping": 5}"#),
-            "Timeouts.Ping",
-            "PingMs",
-        ),
-        (
-            extra(r#""Timeouts": {"PingMs": 700}"#),
-            "Timeouts.PingMs",
-            "half of SyncMs",
-        ),
-        (
-            extra(r#""Timeouts": {"ResendMinMs": 900}"#),
-            "Timeouts.ResendMinMs",
-            "ResendMaxMs",
-        ),
-        (
-            extra(r#""Timeouts": {"PingMs": 1.5}"#),
-            "Timeouts.PingMs",
-            "whole number",
-        ),
-        (
-            extra(r#""Limits": {"Clients": 0}"#),
-            "Limits.Clients",
-            "from 1 to",
-        ),
-        (
-            extra(r#""Limits": {"ValueBytes": -1}"#),
-            "Limits.ValueBytes",
-            "from 1 to",
-        ),
-        (
-            extra(r#""Limits": {"Clients": "9"}"#),
-            "Limits.Clients",
-            "found a text",
-        ),
+        (extra(r#""Timeouts": {"Ping": 5}"#), "Timeouts.Ping", "PingMs"),
+        (extra(r#""Timeouts": {"PingMs": 700}"#), "Timeouts.PingMs", "half of SyncMs"),
+        (extra(r#""Timeouts": {"ResendMinMs": 900}"#), "Timeouts.ResendMinMs", "ResendMaxMs"),
+        (extra(r#""Timeouts": {"PingMs": 1.5}"#), "Timeouts.PingMs", "whole number"),
+        (extra(r#""Limits": {"Clients": 0}"#), "Limits.Clients", "from 1 to"),
+        (extra(r#""Limits": {"ValueBytes": -1}"#), "Limits.ValueBytes", "from 1 to"),
+        (extra(r#""Limits": {"Clients": "9"}"#), "Limits.Clients", "found a text"),
     ];
     for (text, field, says) in table {
         let error = server(&text).expect_err(&text);
@@ -247,11 +161,7 @@ fn each_mistake_in_a_servers_file_names_the_field_and_what_to_do() {
 #[test]
 fn a_file_that_cannot_be_read_is_named() {
     let error = ServerConfig::load(Path::new("/nonexistent/node.json")).unwrap_err();
-    assert!(
-        error
-            .to_string()
-            .starts_with("/nonexistent/node.json: the file cannot be read")
-    );
+    assert!(error.to_string().starts_with("/nonexistent/node.json: the file cannot be read"));
 }
 
 #[test]
@@ -271,10 +181,7 @@ fn a_clients_file_lists_where_nodes_answer() {
     for (text, field) in [
         (r#"{"Peer": []}"#, "Peer"),
         (r#"{}"#, "Peer"),
-        (
-            r#"{"Peer": [{"ElectionAddr": "a:1"}]}"#,
-            "Peer[0].RequestAddr",
-        ),
+        (r#"{"Peer": [{"ElectionAddr": "a:1"}]}"#, "Peer[0].RequestAddr"),
         (r#"{"Peer": [{"RequestAddr": "a"}]}"#, "Peer[0].RequestAddr"),
         (r#"{"Host": {}}"#, "Host"),
     ] {

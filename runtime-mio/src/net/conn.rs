@@ -1,4 +1,5 @@
-//! One TCP connection: a buffer for what arrived, a bounded one for what must leave.
+//! One TCP connection: a buffer for what arrived and one for what must leave. How much may wait in
+//! the second is the owner's to bound.
 //!
 //! Nothing here waits. Reading takes a bounded amount at a time and says whether there may be
 //! more; writing happens once a turn and keeps what the socket did not take.
@@ -26,10 +27,6 @@ pub(crate) struct Conn {
     output: Output,
 }
 
-/// The output buffer of a connection is full: whoever does not read in time is dropped.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Overflow;
-
 /// How reading ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Drained {
@@ -53,7 +50,6 @@ struct Input {
 struct Output {
     bytes: Vec<u8>,
     start: usize,
-    limit: usize,
     /// Since when the socket took nothing of what is waiting.
     stuck_since: Option<Instant>,
 }
@@ -65,19 +61,13 @@ impl Conn {
         peer: SocketAddr,
         token: Token,
         registry: &Registry,
-        output_limit: usize,
     ) -> io::Result<Self> {
         registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
         Ok(Self {
             stream,
             peer,
             input: Input::default(),
-            output: Output {
-                bytes: Vec::new(),
-                start: 0,
-                limit: output_limit,
-                stuck_since: None,
-            },
+            output: Output { bytes: Vec::new(), start: 0, stuck_since: None },
         })
     }
 
@@ -134,10 +124,7 @@ impl Conn {
 
     /// What was read and not consumed yet.
     pub(crate) fn unread(&self) -> &[u8] {
-        self.input
-            .bytes
-            .get(self.input.start..self.input.end)
-            .unwrap_or_default()
+        self.input.bytes.get(self.input.start..self.input.end).unwrap_or_default()
     }
 
     /// Forgets the first `count` unread bytes.
@@ -152,23 +139,9 @@ impl Conn {
         }
     }
 
-    /// Puts bytes in line for sending.
-    pub(crate) fn push(&mut self, bytes: &[u8]) -> Result<(), Overflow> {
-        if self.backlog() + bytes.len() > self.output.limit {
-            return Err(Overflow);
-        }
-        self.output.bytes.extend_from_slice(bytes);
-        Ok(())
-    }
-
-    /// The buffer for sending, to encode into. [`Conn::overflows`] tells whether it grew too far.
+    /// The buffer for sending, to append to.
     pub(crate) fn output(&mut self) -> &mut Vec<u8> {
         &mut self.output.bytes
-    }
-
-    /// True if more is waiting than may wait.
-    pub(crate) fn overflows(&self) -> bool {
-        self.backlog() > self.output.limit
     }
 
     /// How many bytes wait for the socket.

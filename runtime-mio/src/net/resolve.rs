@@ -33,22 +33,16 @@ impl Names {
     pub(crate) fn start(ipv4: bool, notify: impl Fn() + Send + 'static) -> io::Result<Self> {
         let (ask, asked) = channel::<String>();
         let (answer, answers) = channel();
-        std::thread::Builder::new()
-            .name("names".to_owned())
-            .spawn(move || {
-                for name in asked {
-                    let found = lookup(&name, ipv4);
-                    if answer.send((name, found)).is_err() {
-                        return;
-                    }
-                    notify();
+        std::thread::Builder::new().name("names".to_owned()).spawn(move || {
+            for name in asked {
+                let found = lookup(&name, ipv4);
+                if answer.send((name, found)).is_err() {
+                    return;
                 }
-            })?;
-        Ok(Self {
-            known: BTreeMap::new(),
-            ask,
-            answers,
-        })
+                notify();
+            }
+        })?;
+        Ok(Self { known: BTreeMap::new(), ask, answers })
     }
 
     /// The address of `name` (`host:port`), if it is known; asks for it if it is not, or old.

@@ -83,6 +83,9 @@ impl EventLoop {
             return false;
         };
         if client.ended && client.is_idle() {
+            if !client.conn.unread().is_empty() {
+                self.shared.counters.add("client.truncated");
+            }
             self.close_client(token);
             return false;
         }
@@ -145,11 +148,7 @@ impl EventLoop {
             Written::Fine => {}
             Written::MayGoOn => self.queue_client(token),
             Written::Done | Written::Broken => self.close_client(token),
-            Written::TooMuch => {
-                let text = "dropped a client: too many answers wait for it, and it does not read";
-                self.complain("client.too_slow", Level::Warn, now, text);
-                self.close_client(token);
-            }
+            Written::MoreToSend => self.clients.touch(token),
         }
     }
 

@@ -13,9 +13,6 @@ use zabkeeper_core::ids::Ticket;
 use zabkeeper_core::time::{Instant, Micros};
 use zabkeeper_proto::client::{ClientReply, OpResult};
 
-/// While so many bytes of answers wait for a client, none of its requests is taken.
-const ENOUGH: usize = 1 << 20;
-
 /// All client connections, and who waits for which ticket.
 pub(super) struct Clients {
     conns: HashMap<Token, Client>,
@@ -87,8 +84,7 @@ impl Clients {
         if self.conns.len() >= self.limits.clients {
             return Ok(false);
         }
-        // The limit of the buffer is looked at after each answer, not before.
-        let conn = Conn::new(stream, addr, token, registry, self.limits.buffer)?;
+        let conn = Conn::new(stream, addr, token, registry)?;
         conn.tune()?;
         let client = Client {
             conn,
@@ -124,9 +120,7 @@ impl Clients {
 
     /// True if this client may have another request taken.
     pub(super) fn may_ask(&self, token: Token) -> bool {
-        self.conns.get(&token).is_some_and(|client| {
-            client.slots.len() < self.limits.requests && client.conn.backlog() < ENOUGH
-        })
+        self.conns.get(&token).is_some_and(|client| client.slots.len() < self.limits.requests)
     }
 
     /// Opens a slot for a client's request `id` and names it by a ticket.
@@ -135,11 +129,7 @@ impl Clients {
         self.next_ticket += 1;
         let ticket = Ticket::new(self.next_ticket);
         let slot = client.first + client.slots.len() as u64;
-        client.slots.push_back(Slot {
-            id,
-            ticket: Some(ticket),
-            result: None,
-        });
+        client.slots.push_back(Slot { id, ticket: Some(ticket), result: None });
         self.waiting.insert(ticket, Waiter::Client { token, slot });
         Some(ticket)
     }
@@ -155,11 +145,7 @@ impl Clients {
     /// Answers a request at once, in its turn.
     pub(super) fn answer(&mut self, token: Token, id: u64, result: OpResult) {
         if let Some(client) = self.conns.get_mut(&token) {
-            client.slots.push_back(Slot {
-                id,
-                ticket: None,
-                result: Some(result),
-            });
+            client.slots.push_back(Slot { id, ticket: None, result: Some(result) });
             self.send_ready(token);
         }
     }
@@ -184,31 +170,11 @@ impl Clients {
         }
     }
 
-    /// Puts the answers that are due into the connection's buffer.
+    /// Has the answers that are due sent at the end of the turn.
     fn send_ready(&mut self, token: Token) {
-        let Some(client) = self.conns.get_mut(&token) else {
-            return;
-        };
-        while client
-            .slots
-            .front()
-            .is_some_and(|slot| slot.result.is_some())
-        {
-            let Some(slot) = client.slots.pop_front() else {
-                break;
-            };
-            client.first += 1;
-            if let Some(result) = slot.result {
-                let reply = ClientReply {
-                    id: slot.id,
-                    result,
-                };
-                wire::put_reply(&reply, client.conn.output());
-            }
-            if !client.dirty {
-                client.dirty = true;
-                self.dirty.push(token);
-            }
+        let due = |client: &Client| client.slots.front().is_some_and(|slot| slot.result.is_some());
+        if self.conns.get(&token).is_some_and(due) {
+            self.touch(token);
         }
     }
 
@@ -222,35 +188,38 @@ impl Clients {
         }
     }
 
+    /// True if some connection has something to write.
+    pub(super) fn is_dirty(&self) -> bool {
+        !self.dirty.is_empty()
+    }
+
     /// The connections to write now.
     pub(super) fn take_dirty(&mut self, into: &mut Vec<Token>) {
         into.append(&mut self.dirty);
     }
 
-    /// Writes what waits for one connection. What to do with it then is the caller's to decide.
+    /// Sends one connection the answers that are due, as far as its socket takes them. What to do
+    /// with it then is the caller's to decide.
     pub(super) fn write(&mut self, token: Token, now: Instant) -> Written {
         let Some(client) = self.conns.get_mut(&token) else {
             return Written::Fine;
         };
         client.dirty = false;
+        client.encode_ready(self.limits.buffer);
         if client.conn.write(now).is_err() {
             return Written::Broken;
         }
-        if client.conn.overflows() {
-            return Written::TooMuch;
-        }
         if client.conn.backlog() > 0 {
             self.stuck.insert(token);
-        } else {
-            self.stuck.remove(&token);
-            if client.ended && client.slots.is_empty() && !client.paused {
-                return Written::Done;
-            }
+            return Written::Fine;
         }
-        if client.paused && client.conn.backlog() < ENOUGH {
-            return Written::MayGoOn;
+        self.stuck.remove(&token);
+        match client.slots.front() {
+            Some(slot) if slot.result.is_some() => Written::MoreToSend,
+            _ if client.paused => Written::MayGoOn,
+            None if client.ended => Written::Done,
+            _ => Written::Fine,
         }
-        Written::Fine
     }
 
     /// True if some client is watched for not reading.
@@ -268,11 +237,28 @@ impl Clients {
 
     /// True if nobody waits for an answer, nor for its last bytes.
     pub(super) fn settled(&self) -> bool {
-        self.waiting.is_empty() && self.conns.values().all(|client| client.conn.backlog() == 0)
+        self.waiting.is_empty() && self.conns.values().all(Client::is_idle)
     }
 }
 
 impl Client {
+    /// Puts the answers that are due into the connection's buffer, up to about `enough` bytes.
+    /// The others stay what they are, mostly shared with the tree, until there is room.
+    fn encode_ready(&mut self, enough: usize) {
+        while self.conn.backlog() < enough {
+            let due = self.slots.front_mut().and_then(|slot| {
+                let id = slot.id;
+                slot.result.take().map(|result| ClientReply { id, result })
+            });
+            let Some(reply) = due else {
+                return;
+            };
+            self.slots.pop_front();
+            self.first += 1;
+            wire::put_reply(&reply, self.conn.output());
+        }
+    }
+
     /// True if no request waits for its answer.
     pub(super) fn is_idle(&self) -> bool {
         self.slots.is_empty() && self.conn.backlog() == 0
@@ -288,8 +274,8 @@ pub(super) enum Written {
     MayGoOn,
     /// It has all it asked for, and has said that it will ask no more.
     Done,
-    /// It let too much pile up.
-    TooMuch,
+    /// There are more answers for the next turn.
+    MoreToSend,
     /// The connection is broken.
     Broken,
 }

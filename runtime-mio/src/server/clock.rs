@@ -12,16 +12,12 @@ pub(crate) struct Clock {
 impl Clock {
     /// A clock that starts now.
     pub(crate) fn start() -> Self {
-        Self {
-            start: StdInstant::now(),
-        }
+        Self { start: StdInstant::now() }
     }
 
     /// Both times, for the core.
     pub(crate) fn now(&self) -> Now {
-        let since_1970 = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Now {
             at: self.at(),
             wall: WallTime::from_millis(u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX)),

@@ -15,10 +15,7 @@ pub(super) struct Election {
 
 impl Election {
     pub(super) fn new(socket: UdpSocket) -> Self {
-        Self {
-            socket,
-            room: vec![0; ROOM].into_boxed_slice(),
-        }
+        Self { socket, room: vec![0; ROOM].into_boxed_slice() }
     }
 
     /// The next datagram and its sender, or `None` when there is none now.

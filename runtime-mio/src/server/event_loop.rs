@@ -164,6 +164,7 @@ impl EventLoop {
             || ready.requests
             || ready.calls
             || !ready.peers.is_empty()
+            || self.clients.is_dirty()
             || (!work.clients.is_empty() && !self.disk_is_behind());
         let timeout = if at_once {
             Some(std::time::Duration::ZERO)
@@ -238,8 +239,7 @@ impl EventLoop {
             if self.work.exit.is_some() {
                 return;
             }
-            self.replica
-                .handle(now, Input::Event(event), &mut self.outputs);
+            self.replica.handle(now, Input::Event(event), &mut self.outputs);
             self.execute(now);
         }
     }
@@ -254,8 +254,7 @@ impl EventLoop {
             return;
         }
         let batch = mem::take(&mut self.work.batch);
-        self.replica
-            .handle(now, Input::Requests(batch), &mut self.outputs);
+        self.replica.handle(now, Input::Requests(batch), &mut self.outputs);
         self.execute(now);
         self.drain_events(now);
     }
@@ -306,9 +305,7 @@ impl EventLoop {
                 match level {
                     // Only outsiders can cause these over and over.
                     Level::Warn | Level::Error => {
-                        self.work
-                            .limit
-                            .log(kind, level, now.at, &format!("{node}: {text}"));
+                        self.work.limit.log(kind, level, now.at, &format!("{node}: {text}"));
                     }
                     _ => log::log!(level, "{node}: {text}"),
                 }
@@ -378,11 +375,7 @@ impl EventLoop {
             // Answered by the caller: it needs no core.
             Op::Status => return,
         };
-        self.work.batch.push(ClientRequest {
-            ticket,
-            deadline,
-            request,
-        });
+        self.work.batch.push(ClientRequest { ticket, deadline, request });
     }
 
     fn write_all(&mut self, now: Now) {

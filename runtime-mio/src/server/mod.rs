@@ -93,11 +93,7 @@ struct Shared {
 /// What other threads of this process ask of the loop.
 #[derive(Debug)]
 enum Call {
-    Request {
-        op: Op,
-        wait: Micros,
-        answer: SyncSender<OpResult>,
-    },
+    Request { op: Op, wait: Micros, answer: SyncSender<OpResult> },
     Status(SyncSender<Status>),
     Stop,
 }
@@ -114,11 +110,7 @@ impl Server {
     pub fn start_with_sockets(config: ServerConfig, sockets: Sockets) -> Result<Self, StartError> {
         let (calls, inbox) = sync_channel(CALLS);
         let (event_loop, waker, shared) = start::prepare(config, sockets, inbox)?;
-        let handle = Handle {
-            calls,
-            waker,
-            shared: Arc::clone(&shared),
-        };
+        let handle = Handle { calls, waker, shared: Arc::clone(&shared) };
         let name = format!("node {}", shared.node);
         let thread = std::thread::Builder::new()
             .name(name)
@@ -128,10 +120,7 @@ impl Server {
                 reason
             })
             .map_err(StartError::thread)?;
-        Ok(Self {
-            handle,
-            thread: Some(thread),
-        })
+        Ok(Self { handle, thread: Some(thread) })
     }
 
     /// A way to this node for other threads.
@@ -210,11 +199,7 @@ impl Handle {
 
     /// Why the node does not run any more; `None` while it runs.
     pub fn exited(&self) -> Option<ExitReason> {
-        self.shared
-            .exit
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.shared.exit.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// How often each kind of thing happened since the node started: notes of the protocol

@@ -26,10 +26,7 @@ impl EventLoop {
                 Err(error) => return self.accept_failed(now, MESSAGES, &error),
             };
             let token = self.next_token();
-            match self
-                .peers
-                .accept(stream, from, token, self.poll.registry(), now.at)
-            {
+            match self.peers.accept(stream, from, token, self.poll.registry(), now.at) {
                 Ok(true) => self.step(now, Event::Accepted(conn_id(token))),
                 Ok(false) => {
                     let text = format!("too many unknown peer connections; closed that of {from}");
@@ -65,10 +62,7 @@ impl EventLoop {
 
     pub(super) fn dial(&mut self, now: Now, to: NodeId) {
         let membership = self.replica.node().ensemble().latest();
-        let name = membership
-            .members()
-            .get(&to)
-            .map(|m| m.message_addr.as_str());
+        let name = membership.members().get(&to).map(|m| m.message_addr.as_str());
         let addr = name.and_then(|name| self.names.lookup(name, now.at));
         let Some(addr) = addr else {
             self.work.events.push_back(Event::ConnectFailed(to));
@@ -77,10 +71,7 @@ impl EventLoop {
         let token = self.next_token();
         let registry = self.poll.registry();
         if let Err(error) = self.peers.dial(to, addr, token, registry, now.at) {
-            log::debug!(
-                "{}: cannot connect to {to} at {addr}: {error}",
-                self.shared.node
-            );
+            log::debug!("{}: cannot connect to {to} at {addr}: {error}", self.shared.node);
             self.work.events.push_back(Event::ConnectFailed(to));
         }
     }
@@ -131,6 +122,9 @@ impl EventLoop {
             Ok(Drained::Dry) => false,
             Ok(Drained::More) => true,
             Ok(Drained::Ended) => {
+                if self.peers.get_mut(id).is_some_and(|p| !p.conn.unread().is_empty()) {
+                    self.shared.counters.add("peer.truncated");
+                }
                 log::debug!("{}: {id} was closed by the peer", self.shared.node);
                 self.lose_peer(now, id);
                 false
@@ -184,13 +178,12 @@ impl EventLoop {
         bytes.clear();
         wire::put_message(msg, &mut bytes);
         for id in to {
+            if self.peers.push(*id, &bytes) {
+                continue;
+            }
             let Some(peer) = self.peers.get_mut(*id) else {
                 continue;
             };
-            if peer.conn.push(&bytes).is_ok() {
-                self.peers.touch(*id);
-                continue;
-            }
             let text = format!(
                 "dropped the peer at {}: {} bytes wait for it, and it does not take them",
                 peer.conn.peer(),
@@ -207,11 +200,7 @@ impl EventLoop {
         let Some(mut peer) = self.peers.remove(id, self.poll.registry()) else {
             return;
         };
-        log::debug!(
-            "{}: closing {id}: {}",
-            self.shared.node,
-            notes::close_reason(why)
-        );
+        log::debug!("{}: closing {id}: {}", self.shared.node, notes::close_reason(why));
         // The last message may say why. If the socket does not take it now, it is not sent.
         let _ = peer.conn.write(now.at);
     }

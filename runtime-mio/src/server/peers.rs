@@ -44,12 +44,20 @@ pub(super) enum Stage {
 
 impl Peers {
     pub(super) fn new(buffer: usize, patience: Micros) -> Self {
-        Self {
-            conns: BTreeMap::new(),
-            buffer,
-            patience,
-            dirty: Vec::new(),
+        Self { conns: BTreeMap::new(), buffer, patience, dirty: Vec::new() }
+    }
+
+    /// Puts bytes in line for a connection; false if too much waits there already.
+    pub(super) fn push(&mut self, id: ConnId, bytes: &[u8]) -> bool {
+        let Some(peer) = self.conns.get_mut(&id) else {
+            return true;
+        };
+        if peer.conn.backlog() + bytes.len() > self.buffer {
+            return false;
         }
+        peer.conn.output().extend_from_slice(bytes);
+        self.touch(id);
+        true
     }
 
     pub(super) fn get_mut(&mut self, id: ConnId) -> Option<&mut Peer> {
@@ -102,13 +110,8 @@ impl Peers {
         stage: Stage,
         since: Instant,
     ) -> io::Result<()> {
-        let conn = Conn::new(stream, addr, token, registry, self.buffer)?;
-        let peer = Peer {
-            conn,
-            stage,
-            dirty: false,
-            since,
-        };
+        let conn = Conn::new(stream, addr, token, registry)?;
+        let peer = Peer { conn, stage, dirty: false, since };
         self.conns.insert(conn_id(token), peer);
         Ok(())
     }

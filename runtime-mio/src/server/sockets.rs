@@ -29,11 +29,7 @@ impl Sockets {
                 .map_err(|(addr, error)| StartError::Bind { field, addr, error })
         };
         let failed = |field, addr: SocketAddr| {
-            move |error| StartError::Bind {
-                field,
-                addr: addr.to_string(),
-                error,
-            }
+            move |error| StartError::Bind { field, addr: addr.to_string(), error }
         };
         let election = place("ElectionAddr", &own.election_addr)?;
         let message = place("MessageAddr", &own.message_addr)?;
@@ -73,8 +69,6 @@ impl Sockets {
     }
 
     pub(super) fn ipv4(&self) -> bool {
-        self.election
-            .local_addr()
-            .is_ok_and(|addr| matches!(addr.ip(), IpAddr::V4(_)))
+        self.election.local_addr().is_ok_and(|addr| matches!(addr.ip(), IpAddr::V4(_)))
     }
 }

@@ -104,10 +104,7 @@ impl fmt::Display for StartError {
                 write!(f, "cannot listen on {addr} ({field}): {error}")?;
                 match error.kind() {
                     io::ErrorKind::AddrInUse => {
-                        write!(
-                            f,
-                            "; another process uses the port, perhaps this node already runs"
-                        )
+                        write!(f, "; another process uses the port, perhaps this node already runs")
                     }
                     io::ErrorKind::AddrNotAvailable => {
                         write!(f, "; this machine has no such address: see ListenIp")
@@ -149,24 +146,13 @@ pub(super) fn prepare(
         incarnation: Incarnation::new(rand::random()),
     };
     let opened = storage::open(&config.data_dir, &Options::default(), &bootstrap)?;
-    let Opened {
-        store,
-        recovered,
-        digest,
-        items,
-        created,
-    } = opened;
+    let Opened { store, recovered, digest, items, created } = opened;
     tell_start(&config, &recovered, created);
     let app = load(items, digest, recovered.applied.txid)?;
     let cluster = recovered.identity.cluster;
-    let (replica, outputs) = Replica::restore(
-        config.core.clone(),
-        recovered,
-        app,
-        rand::random(),
-        clock.now(),
-    )
-    .map_err(StartError::Restore)?;
+    let (replica, outputs) =
+        Replica::restore(config.core.clone(), recovered, app, rand::random(), clock.now())
+            .map_err(StartError::Restore)?;
 
     let poll = Poll::new().map_err(StartError::poll)?;
     let waker = Arc::new(Waker::new(poll.registry(), WAKER).map_err(StartError::poll)?);
@@ -221,15 +207,9 @@ fn tell_start(
     let membership = &recovered.base.membership;
     let identity = &recovered.identity;
     if created {
-        log::info!(
-            "{node}: initialised the data directory {dir} as disk {}",
-            identity.incarnation
-        );
+        log::info!("{node}: initialised the data directory {dir} as disk {}", identity.incarnation);
     } else {
-        let last = recovered
-            .entries
-            .last()
-            .map_or(recovered.base.at.txid, |e| e.txid);
+        let last = recovered.entries.last().map_or(recovered.base.at.txid, |e| e.txid);
         log::info!(
             "{node}: opened the data directory {dir} (disk {}): the log reaches from {} to {last}, \
              the state to {}",
@@ -238,11 +218,7 @@ fn tell_start(
             recovered.applied.txid,
         );
     }
-    log::info!(
-        "{node}: ensemble {} {}",
-        identity.cluster,
-        member_list(membership)
-    );
+    log::info!("{node}: ensemble {} {}", identity.cluster, member_list(membership));
     let voters = membership.voters().count();
     if voters % 2 == 0 {
         log::warn!(

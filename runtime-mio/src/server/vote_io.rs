@@ -1,11 +1,12 @@
 //! The loop's part for election datagrams: whatever arrives, receiving goes on.
 
 use super::event_loop::{EventLoop, SHARE_DATAGRAMS};
-use super::wire;
+use super::{ExitReason, wire};
 use crate::notes;
 use log::Level;
 use std::mem;
 use std::net::SocketAddr;
+use zabkeeper_core::error::HaltReason;
 use zabkeeper_core::event::Event;
 use zabkeeper_core::ids::NodeId;
 use zabkeeper_core::message::{Rejection, Vote};
@@ -27,12 +28,9 @@ impl EventLoop {
                     self.step(now, Event::Notified(vote));
                     self.work.sender = None;
                 }
-                Ok(Datagram::Rejected {
-                    from: node,
-                    why,
-                    omitted,
-                    ..
-                }) => self.heard_rejection(now, from, node, &why, omitted),
+                Ok(Datagram::Rejected { from: node, why, omitted, .. }) => {
+                    self.heard_rejection(now, from, node, &why, omitted)
+                }
                 Err(error) => {
                     let text = format!("ignored a datagram from {from}: {error}");
                     self.complain(wire::datagram_counter(&error), Level::Warn, now, &text);
@@ -65,12 +63,31 @@ impl EventLoop {
                      {theirs}{more}, this node's is {ours}; make the configuration files agree"
                 )
             }
-            why => format!(
-                "{node} at {from} refuses this node: {}",
-                notes::rejection(why)
-            ),
+            why => format!("{node} at {from} refuses this node: {}", notes::rejection(why)),
         };
         self.complain("election.rejected", Level::Error, now, &text);
+        self.halt_if_wiped(now, from, node, why);
+    }
+
+    /// A node that never saw the ensemble form, and hears from a member that it has formed with
+    /// another disk of this node, can do nothing any more: it would look for a leader for ever.
+    /// A node that once was part of the ensemble knows better than any datagram.
+    fn halt_if_wiped(&mut self, now: Now, from: SocketAddr, node: NodeId, why: &Rejection) {
+        let Rejection::WrongDisk { known } = *why else {
+            return;
+        };
+        let status = self.replica.status();
+        let ours = status.incarnation;
+        if !self.replica.node().ensemble().is_forming() || known == ours {
+            return;
+        }
+        let member = status.membership.members().get(&node);
+        let addr = member.and_then(|m| self.names.lookup(&m.election_addr, now.at));
+        if addr == Some(from) {
+            let reason = HaltReason::WrongDisk { known, ours };
+            log::error!("{} halts: {reason}", self.shared.node);
+            self.work.exit = Some(ExitReason::Halted(reason));
+        }
     }
 
     pub(super) fn reject(&mut self, now: Now, to: NodeId, why: &Rejection) {
@@ -85,9 +102,7 @@ impl EventLoop {
                  list is {}",
                 notes::member_list(members)
             );
-            self.work
-                .limit
-                .log("election.foreign", Level::Warn, now.at, &text);
+            self.work.limit.log("election.foreign", Level::Warn, now.at, &text);
         }
         if self.work.limit.allow("election.reject", now.at).is_some() {
             let datagram = Datagram::Rejected {

@@ -49,10 +49,7 @@ pub(super) fn request(
     let asked = match client::decode_request(&found) {
         Ok(request) => Asked::Request(request),
         Err(error) => match client::request_id(&found) {
-            Some(id) => Asked::Invalid {
-                id,
-                why: error.to_string(),
-            },
+            Some(id) => Asked::Invalid { id, why: error.to_string() },
             None => return Err(error.into()),
         },
     };

@@ -1,0 +1,186 @@
+//! What one client does to others: nothing, however it behaves.
+
+mod server_support;
+
+use server_support::{Ensemble, LONG, Wire, eventually, get_local, request, set, value_of};
+use std::io::{Read, Write};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use zabkeeper_core::message::RefuseReason;
+use zabkeeper_core::time::Micros;
+use zabkeeper_proto::client::{Op, OpResult};
+
+#[test]
+fn pipelined_requests_are_answered_in_their_order() {
+    let ensemble = Ensemble::start(3, |_| {});
+    ensemble.set(1, "warm", b"up");
+    let mut wire = Wire::connect(ensemble.addrs[1].request);
+    // Writes take a round through the ensemble, status and local reads none: still in order.
+    let mut bytes = Vec::new();
+    for id in 0..300 {
+        bytes.extend(match id % 3 {
+            0 => request(id, set("k", format!("{id}").as_bytes())),
+            1 => request(id, get_local("warm")),
+            _ => request(id, Op::Status),
+        });
+    }
+    wire.stream.write_all(&bytes).unwrap();
+    for id in 0..300 {
+        let reply = wire.receive();
+        assert_eq!(reply.id, id);
+        let expected = match id % 3 {
+            0 => matches!(reply.result, OpResult::Written { outcome: Ok(_), .. }),
+            1 => matches!(reply.result, OpResult::Read { .. }),
+            _ => matches!(reply.result, OpResult::Status(_)),
+        };
+        assert!(expected, "{reply:?}");
+    }
+    ensemble.stop();
+}
+
+#[test]
+fn more_requests_than_may_be_under_way_are_all_answered() {
+    let ensemble = Ensemble::start(1, |config| config.net.client_requests = 4);
+    let mut wire = Wire::connect(ensemble.addrs[0].request);
+    let bytes: Vec<u8> = (0..500).flat_map(|id| request(id, set("k", b"v"))).collect();
+    wire.stream.write_all(&bytes).unwrap();
+    for id in 0..500 {
+        assert_eq!(wire.receive().id, id);
+    }
+    ensemble.stop();
+}
+
+#[test]
+fn a_client_that_asks_and_closes_its_half_still_gets_its_answers() {
+    let ensemble = Ensemble::start(1, |_| {});
+    let mut wire = Wire::connect(ensemble.addrs[0].request);
+    ensemble.set(0, "k", b"v");
+    wire.send(1, set("other", b"w"));
+    wire.send(2, get_local("k"));
+    wire.stream.shutdown(std::net::Shutdown::Write).unwrap();
+    assert!(matches!(wire.receive().result, OpResult::Written { .. }));
+    assert_eq!(value_of(wire.receive().result), Some(b"v".to_vec()));
+    let mut rest = Vec::new();
+    assert_eq!(wire.stream.read_to_end(&mut rest).unwrap(), 0);
+    ensemble.stop();
+}
+
+#[test]
+fn a_client_that_never_reads_is_dropped_and_nobody_waits_for_it() {
+    let ensemble = Ensemble::start(1, |config| config.net.client_stall = Micros::millis(200));
+    ensemble.set(0, "big", &vec![7; 512 << 10]);
+    let mut stuck = Wire::connect(ensemble.addrs[0].request);
+    let asked: Vec<u8> = (0..500).flat_map(|id| request(id, get_local("big"))).collect();
+    stuck.stream.write_all(&asked).unwrap();
+    let mut other = Wire::connect(ensemble.addrs[0].request);
+    let mut id = 0;
+    eventually("the stuck client is dropped", || {
+        id += 1;
+        assert!(matches!(other.ask(id, set("k", b"v")), OpResult::Written { .. }));
+        ensemble.count(0, "client.stuck") == 1
+    });
+    ensemble.stop();
+}
+
+#[test]
+fn answers_far_larger_than_the_buffer_all_arrive_at_a_client_that_reads() {
+    let ensemble = Ensemble::start(1, |config| config.net.client_buffer = 1 << 16);
+    ensemble.set(0, "big", &vec![7; 1 << 20]);
+    let mut wire = Wire::connect(ensemble.addrs[0].request);
+    // One turn takes them all.
+    let asked: Vec<u8> = (0..100).flat_map(|id| request(id, get_local("big"))).collect();
+    wire.stream.write_all(&asked).unwrap();
+    for id in 0..100 {
+        let reply = wire.receive();
+        assert_eq!(reply.id, id);
+        assert_eq!(value_of(reply.result).unwrap().len(), 1 << 20);
+    }
+    ensemble.stop();
+}
+
+#[test]
+fn a_flood_on_one_connection_does_not_starve_another() {
+    let ensemble = Ensemble::start(1, |_| {});
+    ensemble.set(0, "k", b"v");
+    let addr = ensemble.addrs[0].request;
+    let (stop, answered) = (AtomicBool::new(false), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            let mut flood = Wire::connect(addr);
+            let mut reader = flood.stream.try_clone().unwrap();
+            let (stop, answered) = (&stop, &answered);
+            scope.spawn(move || {
+                let chunk: Vec<u8> = (0..500).flat_map(|id| request(id, get_local("k"))).collect();
+                while !stop.load(Ordering::Relaxed) {
+                    flood.stream.write_all(&chunk).unwrap();
+                }
+                flood.stream.shutdown(std::net::Shutdown::Write).unwrap();
+            });
+            scope.spawn(move || {
+                let mut room = vec![0; 256 << 10];
+                loop {
+                    match reader.read(&mut room).unwrap() {
+                        0 => return,
+                        count => answered.fetch_add(count as u64, Ordering::Relaxed),
+                    };
+                }
+            });
+        }
+        eventually("the flood runs", || answered.load(Ordering::Relaxed) > 1 << 20);
+        let mut modest = Wire::connect(addr);
+        let mut slowest = Duration::ZERO;
+        for id in 0..100 {
+            let begun = Instant::now();
+            assert!(matches!(modest.ask(id, get_local("k")), OpResult::Read { .. }));
+            slowest = slowest.max(begun.elapsed());
+        }
+        stop.store(true, Ordering::Relaxed);
+        assert!(slowest < Duration::from_secs(1), "a request waited {slowest:?}");
+    });
+    ensemble.stop();
+}
+
+#[test]
+fn a_connection_too_many_is_closed_and_there_is_room_again_later() {
+    let ensemble = Ensemble::start(1, |config| config.net.clients = 2);
+    let addr = ensemble.addrs[0].request;
+    let mut first = Wire::connect(addr);
+    let mut second = Wire::connect(addr);
+    first.ask(1, Op::Status);
+    second.ask(1, Op::Status);
+    let mut third = Wire::connect(addr);
+    assert_eq!(third.stream.read(&mut [0; 1]).unwrap_or(0), 0);
+    eventually("it is counted", || ensemble.count(0, "client.too_many") == 1);
+    drop(first);
+    eventually("a new client is served", || {
+        let mut fourth = Wire::connect(addr);
+        // It may be closed before it has written.
+        let _ = fourth.stream.write_all(&request(1, Op::Status));
+        matches!(fourth.stream.read(&mut [0; 1]), Ok(1))
+    });
+    ensemble.stop();
+}
+
+#[test]
+fn a_value_over_the_limit_is_refused_without_harm() {
+    let ensemble = Ensemble::start(1, |config| config.core.limits.command_bytes = 1 << 10);
+    let mut wire = Wire::connect(ensemble.addrs[0].request);
+    let refused = wire.ask(1, set("k", &[1; 2 << 10]));
+    assert_eq!(refused, OpResult::Refused(RefuseReason::TooLarge));
+    assert!(matches!(wire.ask(2, set("k", b"small")), OpResult::Written { .. }));
+    ensemble.stop();
+}
+
+#[test]
+fn a_stopping_node_refuses_and_its_handle_says_so() {
+    let mut ensemble = Ensemble::start(1, |_| {});
+    ensemble.set(0, "k", b"v");
+    let server = ensemble.servers.remove(0);
+    let handle = server.handle();
+    server.stop();
+    assert_eq!(server.wait().exit_code(), 0);
+    let result = handle.request(set("k", b"w"), LONG);
+    assert_eq!(result, OpResult::Refused(RefuseReason::Stopping));
+    assert!(handle.status().is_err());
+    assert_eq!(handle.exited().map(|reason| reason.exit_code()), Some(0));
+}
