@@ -205,7 +205,7 @@ impl Looking {
         Next::Follow(ballot(cx.s, Stance::Looking, round, self.vote))
     }
 
-    /// A leader that a quorum follows already, by its own word too. Votes are matched by leader
+    /// A leader that a majority follows already, by its own word too. Votes are matched by leader
     /// and epoch alone: rounds and txids differ legitimately between its followers.
     fn settled_leader(&self, s: &State) -> Option<Vote> {
         let leads = |vote: &Vote| match vote.stance {
@@ -226,7 +226,7 @@ impl Looking {
                     Stance::Looking => false,
                 })
             };
-            s.ensemble.is_quorum(follows).then(|| leader.clone())
+            s.ensemble.is_majority(follows).then(|| leader.clone())
         })
     }
 

@@ -77,6 +77,11 @@ impl Membership {
         size > 0 && self.voters().filter(|id| has(*id)).count() >= size
     }
 
+    /// True if the voters for whom `has` holds are a majority.
+    fn is_majority(&self, has: impl Fn(NodeId) -> bool) -> bool {
+        self.voters().filter(|id| has(*id)).count() > self.voters().count() / 2
+    }
+
     /// The greatest txid that a quorum has reached, each voter having reached `at(voter)`.
     pub fn watermark(&self, at: impl Fn(NodeId) -> Txid) -> Txid {
         let mut reached: Vec<Txid> = self.voters().map(at).collect();
@@ -164,6 +169,13 @@ impl Ensemble {
     /// True if the nodes for whom `has` holds are a quorum under every membership that counts.
     pub fn is_quorum(&self, has: impl Fn(NodeId) -> bool) -> bool {
         self.committed.is_quorum(&has) && self.pending().is_none_or(|m| m.is_quorum(&has))
+    }
+
+    /// True if the nodes for whom `has` holds are a majority, though perhaps no quorum: enough to
+    /// believe that a leader is established, which a node that missed the forming of its ensemble
+    /// has to be told by others. Never enough to elect, promise or commit.
+    pub fn is_majority(&self, has: impl Fn(NodeId) -> bool) -> bool {
+        self.committed.is_majority(&has) && self.pending().is_none_or(|m| m.is_majority(&has))
     }
 
     /// True if every voter satisfies `has`.

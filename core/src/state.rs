@@ -339,7 +339,8 @@ impl Cx<'_> {
         let limits = &self.s.cfg.limits;
         let due = self.s.checkpoint.bytes >= limits.retain_bytes / 2
             || self.s.checkpoint.entries >= limits.retain_entries / 2;
-        if due && !self.s.checkpoint.running {
+        let anything_new = self.s.checkpoint.entries > 0;
+        if due && anything_new && !self.s.checkpoint.running {
             let at = self.s.log.position_at(self.s.applied).expect("applied is in the log");
             self.s.checkpoint = Compaction {
                 durable: self.s.checkpoint.durable,
