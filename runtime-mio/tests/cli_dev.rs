@@ -5,6 +5,9 @@ mod cli_support;
 use cli_support::{Dev, is_alive, run, signal, until};
 use serde_json::Value;
 use std::path::Path;
+use zabkeeper_core::tree::{Command, Path as Key};
+use zabkeeper_proto::client::{Op, OpResult};
+use zabkeeper_runtime_mio::client::{Client, ClientOptions, Level};
 
 #[test]
 fn commands_work_through_every_node_and_say_what_they_did() {
@@ -139,6 +142,18 @@ fn a_kept_directory_keeps_data_and_ports() {
 }
 
 #[test]
+fn a_node_that_cannot_start_is_reported_and_ends_all() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("n2"), "in the way of a directory").unwrap();
+    let ran = run(&["dev", "--data-dir", dir.path().to_str().unwrap()]);
+    assert_eq!(ran.code, 1, "{ran:#?}");
+    assert!(ran.err.contains("n2 ended before the ensemble was formed"), "{}", ran.err);
+    let log = dir.path().join("n2.log");
+    assert!(ran.out.contains(&format!("The end of {}:\n  | zabkeeper server: ", log.display())));
+    assert!(ran.out.contains("n1 stopped: exit code 0"), "{}", ran.out);
+}
+
+#[test]
 fn the_nodes_die_with_their_parent() {
     let mut dev = Dev::start(&["--nodes", "2"]);
     let pids = dev.pids();
@@ -189,5 +204,33 @@ fn a_host_can_be_chosen_by_its_number() {
     let any = dev.run_with(&client, b"Get a\n");
     assert_eq!((any.code, any.out.as_str()), (0, "1\n"), "{any:#?}");
     assert_eq!(dev.run_with(&client, b"7\nGet a\n").code, 2);
+    stop(dev);
+}
+
+#[test]
+fn the_library_keeps_many_writes_under_way_and_in_order() {
+    let dev = Dev::start(&[]);
+    let endpoints = dev.endpoints().split(',').map(str::to_owned).collect();
+    let mut client = Client::connect(ClientOptions::new(endpoints)).unwrap();
+    let path = Key::parse("counter").unwrap();
+    for value in 0..500 {
+        let path = path.clone();
+        let value = value.to_string().into_bytes().into();
+        client.submit(Op::Write(Command::Set { path, value })).unwrap();
+    }
+    let mut txids = Vec::new();
+    while let Some((ticket, result)) = client.collect().unwrap() {
+        match result.unwrap() {
+            OpResult::Written { txid, outcome } => {
+                assert!(outcome.is_ok());
+                txids.push((ticket, txid));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(txids.len(), 500);
+    assert!(txids.is_sorted_by(|a, b| a.0 < b.0 && a.1 < b.1), "done in another order");
+    let read = client.get(&path, Level::Linearizable).unwrap();
+    assert_eq!(read.answer.unwrap().value.as_deref(), Some(&b"499"[..]));
     stop(dev);
 }

@@ -46,7 +46,7 @@ pub(super) fn run(args: &ClientArgs) -> Result<(), Failure> {
     loop {
         let text = match line.take() {
             Some(text) => text,
-            None => match session.lines.read(PROMPT) {
+            None => match session.lines.command(PROMPT) {
                 Line::Text(text) => text,
                 Line::Cancelled => continue,
                 Line::End => break,
@@ -83,7 +83,7 @@ fn choose_host(lines: &mut Lines, options: &mut ClientOptions) -> Result<Option<
         }
     }
     loop {
-        let text = match lines.read("Select host (number; Enter for any): ") {
+        let text = match lines.ask("Select host (number; Enter for any): ") {
             Line::Text(text) => text,
             Line::Cancelled | Line::End => return Ok(Some("quit".to_owned())),
         };
@@ -242,7 +242,7 @@ impl Session {
     }
 
     fn ask(&mut self, prompt: &str) -> Result<String, Failure> {
-        match self.lines.read(prompt) {
+        match self.lines.ask(prompt) {
             Line::Text(text) => Ok(text),
             Line::Cancelled => Err(Failure::usage("cancelled")),
             Line::End => Err(Failure::new(USAGE, "the input ended in the middle of a command")),

@@ -38,8 +38,18 @@ impl Lines {
         self.editor.is_some()
     }
 
+    /// The next command; the history remembers it.
+    pub(super) fn command(&mut self, prompt: &str) -> Line {
+        let line = self.ask(prompt);
+        if let (Some(editor), Line::Text(text)) = (&mut self.editor, &line) {
+            // A history that cannot be kept is no reason to stop.
+            let _ = editor.editor.add_history_entry(text.as_str());
+        }
+        line
+    }
+
     /// The next line. Only a terminal shows the prompt.
-    pub(super) fn read(&mut self, prompt: &str) -> Line {
+    pub(super) fn ask(&mut self, prompt: &str) -> Line {
         match &mut self.editor {
             Some(editor) => editor.read(prompt),
             None => {
@@ -73,11 +83,7 @@ impl Editor {
 
     fn read(&mut self, prompt: &str) -> Line {
         match self.editor.readline(prompt) {
-            Ok(line) => {
-                // A history that cannot be kept is no reason to stop.
-                let _ = self.editor.add_history_entry(line.as_str());
-                Line::Text(line)
-            }
+            Ok(line) => Line::Text(line),
             Err(ReadlineError::Interrupted) => Line::Cancelled,
             Err(_) => Line::End,
         }

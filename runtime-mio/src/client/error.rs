@@ -88,7 +88,6 @@ fn refused(why: RefuseReason) -> &'static str {
         RefuseReason::Busy => "too many requests are waiting; try again later, or send fewer",
         RefuseReason::TooLarge => "it is larger than the ensemble's limit for a value",
         RefuseReason::Stopping => "the node is stopping; try another one",
-        _ => "a node refused it for a reason that this client does not know",
     }
 }
 

@@ -175,6 +175,8 @@ pub(crate) struct Dev {
 impl Dev {
     pub(crate) fn start(args: &[&str]) -> Self {
         let mut command = zabkeeper(&["dev", "--output", "json"]);
+        // The nodes' logs are files, which `dev` quotes from.
+        command.env("RUST_LOG", "info");
         let process = Process::start(command.args(args));
         let line = process.line(|_| true);
         let ready: Value = serde_json::from_str(&line).expect("dev prints JSON");

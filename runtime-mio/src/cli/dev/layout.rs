@@ -28,6 +28,8 @@ pub(super) struct Place {
 pub(super) struct Layout {
     pub(super) dir: PathBuf,
     pub(super) places: Vec<Place>,
+    /// The directory held no ensemble before.
+    pub(super) fresh: bool,
     /// Removed with everything in it when dropped.
     pub(super) temporary: Option<TempDir>,
     /// While it is bound, no other `dev` takes these ports, nor this directory.
@@ -71,7 +73,7 @@ impl Layout {
                 cannot(&format!("write the configuration to {}", dir.display()), &error)
             })?;
         }
-        Ok(Self { dir, places, temporary, _lock: lock })
+        Ok(Self { dir, places, fresh: stored.is_none(), temporary, _lock: lock })
     }
 
     /// Where clients connect, as `--endpoints` takes it.

@@ -48,8 +48,14 @@ pub(super) fn run(args: &DevArgs) -> Result<(), Failure> {
     })
     .map_err(|error| Failure::new(OTHER, format_args!("cannot watch for signals: {error}")))?;
 
-    let mut dev =
-        Dev { voice: Voice::new(args.output), nodes: Vec::new(), news, tell, works: false };
+    let mut dev = Dev {
+        voice: Voice::new(args.output),
+        nodes: Vec::new(),
+        news,
+        tell,
+        works: false,
+        formed: !layout.fresh,
+    };
     let result = dev.start(&layout).and_then(|()| dev.supervise(&layout));
     dev.stop();
     drop(dev.nodes);
@@ -67,7 +73,10 @@ struct Dev {
     nodes: Vec<Node>,
     news: Receiver<News>,
     tell: Sender<News>,
+    /// A write has worked.
     works: bool,
+    /// The ensemble was formed once, and can go on with a majority.
+    formed: bool,
 }
 
 impl Dev {
@@ -116,13 +125,14 @@ impl Dev {
                 News::Waiting(_) => {}
                 News::Works(leader) => {
                     self.works = true;
+                    self.formed = true;
                     self.voice.works(layout, &self.nodes, &leader, begin.elapsed());
                 }
             }
         }
     }
 
-    /// Reports a node that ended by itself. Before the first write every node is needed.
+    /// Reports a node that ended by itself. Before the ensemble is formed every node is needed.
     fn ended(&mut self, index: usize) -> ControlFlow<Failure> {
         let Some(node) = self.nodes.get_mut(index) else {
             return ControlFlow::Continue(());
@@ -133,7 +143,7 @@ impl Dev {
         let how = child::describe(status);
         self.voice.ended(node, &how);
         let name = &node.place.name;
-        if !self.works {
+        if !self.formed {
             return ControlFlow::Break(Failure::new(
                 OTHER,
                 format_args!(
@@ -160,10 +170,10 @@ impl Dev {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.news.recv_timeout(left) {
                 Ok(News::Said(index, Said::Ended)) => {
-                    if let Some(node) = self.nodes.get_mut(index) {
-                        if let Some(status) = node.wait() {
-                            self.voice.stopped(node, &child::describe(status));
-                        }
+                    if let Some(node) = self.nodes.get_mut(index)
+                        && let Some(status) = node.wait()
+                    {
+                        self.voice.stopped(node, &child::describe(status));
                     }
                 }
                 Ok(News::Stop(_)) if begin.elapsed() < ONE_SIGNAL => {}
