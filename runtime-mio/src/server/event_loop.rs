@@ -25,6 +25,7 @@ use std::sync::mpsc::Receiver;
 use zabkeeper_core::event::{Action, Event};
 use zabkeeper_core::ids::{ConnId, Ticket};
 use zabkeeper_core::message::RefuseReason;
+use zabkeeper_core::note::Note;
 use zabkeeper_core::replica::{ClientRequest, Input, Outputs, Replica, Request};
 use zabkeeper_core::time::{Instant, Micros, Now};
 use zabkeeper_core::tree::{Query, Tree};
@@ -46,6 +47,8 @@ const DISK_BACKLOG: usize = 64 << 20;
 pub(super) const SWEEP: Micros = Micros::millis(100);
 /// The longest that a client may ask to wait.
 pub(super) const LONGEST_WAIT_MS: u64 = 3_600_000;
+/// How soon a line that says the same as the last one is logged again.
+const REPEAT: Micros = Micros::millis(10_000);
 /// How long a stopping server waits for answers that are on their way.
 const DRAIN: Micros = Micros::millis(1_000);
 
@@ -88,6 +91,8 @@ pub(super) struct Work {
     pub(super) sweep_at: Option<Instant>,
     pub(super) stop_by: Option<Instant>,
     pub(super) limit: RateLimit,
+    /// The last line logged about the node's role, and when.
+    told: Option<(String, Instant)>,
     pub(super) exit: Option<ExitReason>,
     /// Room for encoding, and for lists of connections, kept from turn to turn.
     pub(super) bytes: Vec<u8>,
@@ -298,24 +303,31 @@ impl EventLoop {
             Action::Stage { stage, items } => self.store(StorageCommand::Stage { stage, items }),
             Action::StageDrop(stage) => self.store(StorageCommand::StageDrop(stage)),
             Action::Checkpoint(checkpoint) => self.store(StorageCommand::Checkpoint(checkpoint)),
-            Action::Note(note) => {
-                let (kind, level, text) = notes::describe(&note);
-                self.shared.counters.add(kind);
-                let node = self.shared.node;
-                match level {
-                    // Only outsiders can cause these over and over.
-                    Level::Warn | Level::Error => {
-                        self.work.limit.log(kind, level, now.at, &format!("{node}: {text}"));
-                    }
-                    _ => log::log!(level, "{node}: {text}"),
-                }
-            }
+            Action::Note(note) => self.tell(now, &note),
             Action::Halt(reason) => {
                 log::error!("{} halts: {reason}", self.shared.node);
                 if self.work.exit.is_none() {
                     self.work.exit = Some(ExitReason::Halted(reason));
                 }
             }
+        }
+    }
+
+    /// Counts a note and logs it: a line that says what the last one said only now and then, and
+    /// trouble that outsiders can cause over and over not too often.
+    fn tell(&mut self, now: Now, note: &Note) {
+        let (kind, level, text) = notes::describe(note);
+        self.shared.counters.add(kind);
+        let text = format!("{}: {text}", self.shared.node);
+        if level <= Level::Warn {
+            return self.work.limit.log(kind, level, now.at, &text);
+        }
+        let again = |(last, at): &(String, Instant)| *last == text && now.at.since(*at) < REPEAT;
+        if level == Level::Info && !self.work.told.as_ref().is_some_and(again) {
+            log::info!("{text}");
+            self.work.told = Some((text, now.at));
+        } else {
+            log::debug!("{text}");
         }
     }
 

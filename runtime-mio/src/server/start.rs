@@ -220,7 +220,7 @@ fn tell_start(
     }
     log::info!("{node}: ensemble {} {}", identity.cluster, member_list(membership));
     let voters = membership.voters().count();
-    if voters % 2 == 0 {
+    if voters.is_multiple_of(2) {
         log::warn!(
             "{node}: {voters} voters survive the loss of no more nodes than {} would",
             voters - 1
