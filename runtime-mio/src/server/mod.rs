@@ -1,6 +1,6 @@
 //! A node in a process: [`Server::start`] opens the disk and the sockets, a thread runs the loop.
 //!
-//! Two threads do the work. The loop ([`event_loop`]) owns the node and every socket; the storage
+//! Two threads do the work. The loop owns the node and every socket; the storage
 //! thread owns the disk. They share nothing but two queues, and neither waits for the other.
 //!
 //! | exit code | meaning |
