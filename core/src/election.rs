@@ -87,6 +87,9 @@ impl Looking {
         if !self.ready {
             return Next::Stay;
         }
+        if cx.s.cfg.mutant(Mutant::AnyPacketDelaysVote) {
+            self.resend_at = cx.now.at.after(self.backoff);
+        }
         match vote.stance {
             Stance::Looking => self.on_looking(cx, &vote),
             Stance::Following(_) | Stance::Leading(_) => {

@@ -11,7 +11,7 @@ use crate::message::{
 use crate::mutants::Mutant;
 use crate::note::{LeaveReason, Note};
 use crate::state::{Cx, Next};
-use crate::storage::{Base, Promise};
+use crate::storage::{Base, Promise, Record};
 use crate::time::Instant;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -103,6 +103,9 @@ impl Following {
     pub(crate) fn on_tick(&mut self, cx: &mut Cx<'_>) -> Next {
         if self.redial_at.take_if(|at| *at <= cx.now.at).is_some() {
             cx.out.push(Action::Connect(self.leader));
+        }
+        if cx.s.cfg.mutant(Mutant::NoHeartbeat) && self.is_serving() {
+            self.heard = cx.now.at;
         }
         let timeouts = &cx.s.cfg.timeouts;
         match self.deadline(timeouts) {
@@ -250,6 +253,9 @@ impl Following {
 
     fn acknowledge_epoch(&mut self, cx: &mut Cx<'_>, epoch: Epoch, counted: bool) {
         self.phase = Phase::Sync { epoch, snapshot: None };
+        if cx.s.cfg.mutant(Mutant::EnterBeforeHistory) {
+            cx.persist(Record::Enter(epoch));
+        }
         let Some(conn) = self.conn else { return };
         let ack = EpochAck {
             epoch,
@@ -278,9 +284,13 @@ impl Following {
         if cx.s.log.position_at(to.txid) != Some(to) || cx.s.current == epoch {
             return Next::Halt(HaltReason::Diverged { at: to.txid });
         }
-        match cx.s.cfg.mutant(Mutant::SkipTruncation) {
-            true => {}
-            false => cx.truncate(to),
+        if cx.s.cfg.mutant(Mutant::SkipTruncation) {
+            return Next::Stay;
+        }
+        let shorter = cx.s.log.iter().rev().find(|entry| entry.txid < to.txid);
+        match shorter.map(Entry::position) {
+            Some(shorter) if cx.s.cfg.mutant(Mutant::TruncateTooFar) => cx.truncate(shorter),
+            _ => cx.truncate(to),
         }
         Next::Stay
     }
@@ -290,7 +300,8 @@ impl Following {
             return Err(PeerFault::Unexpected("SNAPSHOT"));
         };
         // A snapshot behind the own log would drop entries that a quorum may need.
-        if head.at.txid <= cx.s.log.last().txid {
+        let takes_all = cx.s.cfg.mutant(Mutant::SnapshotOfLess);
+        if head.at.txid <= cx.s.log.last().txid && !takes_all {
             return Err(PeerFault::OldSnapshot(head.at.txid));
         }
         cx.s.stages = cx.s.stages.wrapping_add(1);

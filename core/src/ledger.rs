@@ -56,6 +56,11 @@ impl Ledger {
         self.duties.pop_front_if(|(id, _)| *id <= durable).map(|(_, duty)| duty)
     }
 
+    /// The last write issued.
+    pub(crate) fn issued(&self) -> WriteId {
+        self.issued
+    }
+
     /// Begins a new generation: nothing that was waiting may be told any more.
     pub(crate) fn drop_duties(&mut self) {
         self.duties.clear();

@@ -11,16 +11,26 @@ pub enum Mutant {
     AckAtAppend,
     /// M2: a follower acknowledges the history before its disk has it.
     AckHistoryUnflushed,
+    /// M3: a follower's disk has the epoch before it has the history.
+    EnterBeforeHistory,
     /// M4: a follower acknowledges an epoch before its disk has the promise.
     PromiseInMemory,
     /// M5: a leader offers its epoch before its own disk has the promise.
     LeaderInfoUnflushed,
     /// M6: a vote names the end of the log in memory.
     VoteUnflushed,
+    /// M7: a completion of an old write counts for everything issued since.
+    CompletionCoversAll,
     /// M8, M34: a change of role keeps the acknowledgements that wait for the disk.
     KeepDuties,
+    /// M9: a failed write is ignored.
+    IgnoreStorageFailure,
     /// M10: a committed entry is applied before the own disk has it.
     ApplyBeforeDurable,
+    /// M13: the log is pruned to what is applied, not to what the state store holds.
+    PruneUnsaved,
+    /// M15: half of the voters are taken for a majority.
+    HalfIsQuorum,
     /// M16: a leader counts itself before its own flush.
     LeaderCountsUnflushed,
     /// M19, M20: acknowledgements of entries of earlier epochs are counted.
@@ -31,8 +41,24 @@ pub enum Mutant {
     AckEpochToAnother,
     /// M24: a follower skips a truncation.
     SkipTruncation,
+    /// M25: a follower cuts one entry too many.
+    TruncateTooFar,
+    /// M26: a follower whose last txid lies within the leader's range is sent what comes after it.
+    DiffByRange,
+    /// M27: a snapshot is laid over the old state.
+    SnapshotOverlays,
+    /// M28: a snapshot is sent to, and taken by, a follower that has more.
+    SnapshotOfLess,
+    /// M29: proposals made between the attach point and NEW-LEADER are not sent.
+    AttachGap,
+    /// M30: UP-TO-DATE and heartbeats carry what was committed when the follower came.
+    OldCommit,
     /// M31: a leader goes on though a follower has a longer history.
     LeadThoughBehind,
+    /// M32: a leader proposes before it is established.
+    ProposeEarly,
+    /// M33: a leader drops its uncommitted tail.
+    DropInherited,
     /// M35: votes are compared without their epoch.
     VoteWithoutEpoch,
     /// M36: a vote names the epoch of the last entry in place of the current epoch.
@@ -45,8 +71,20 @@ pub enum Mutant {
     AnyPacketRestartsFinalize,
     /// M40: a node with another disk than the ensemble knows is counted.
     WipedNodeCounts,
+    /// M41: any packet puts off the sending of the own vote.
+    AnyPacketDelaysVote,
     /// M42: a linearizable read is answered without a round.
     ReadWithoutRound,
     /// M43: a linearizable read shares a round that began before it.
     ReadJoinsRound,
+    /// M48: requests that were sent are answered as not done when leadership changes.
+    FailOnStepDown,
+    /// M50: a logged, uncommitted membership is forgotten by a restart.
+    ForgetPending,
+    /// M54: a full counter begins again at 1.
+    CounterWraps,
+    /// M55: no heartbeats; only connections tell whether a peer lives.
+    NoHeartbeat,
+    /// M56: a committed membership is not journaled as active.
+    ForgetActivation,
 }

@@ -121,6 +121,7 @@ impl Node {
                 }
                 Next::Stay
             }
+            Event::StorageFailed if cx.s.cfg.mutant(Mutant::IgnoreStorageFailure) => Next::Stay,
             Event::StorageFailed => Next::Halt(HaltReason::Storage),
             Event::Submit(submissions) => {
                 admit(cx, submissions, matches!(self.role, Role::Leading(_)));
@@ -342,6 +343,9 @@ impl Node {
                 cx.s.ledger.drop_duties();
             }
             cx.s.requests.hold_reads();
+            if cx.s.cfg.mutant(Mutant::FailOnStepDown) {
+                cx.s.requests.fail_sent(cx.out);
+            }
             (self.role, next) = match next {
                 Next::Stay => return,
                 Next::Look(_) => {
@@ -505,6 +509,11 @@ impl Node {
             waiting: s.requests.len(),
             followers,
         }
+    }
+
+    /// True if this bug is planted.
+    pub(crate) fn has_mutant(&self, mutant: Mutant) -> bool {
+        self.state.cfg.mutant(mutant)
     }
 
     /// This node's id.

@@ -117,6 +117,9 @@ impl Membership {
 pub struct Ensemble {
     committed: Arc<Membership>,
     pending: Option<Pending>,
+    /// The planted bug of taking half of the voters for a quorum.
+    #[cfg(feature = "mutants")]
+    pub(crate) half: bool,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -129,7 +132,12 @@ struct Pending {
 impl Ensemble {
     /// An ensemble with nothing pending.
     pub fn new(committed: Arc<Membership>) -> Self {
-        Self { committed, pending: None }
+        Self {
+            committed,
+            pending: None,
+            #[cfg(feature = "mutants")]
+            half: false,
+        }
     }
 
     /// The last committed membership.
@@ -168,6 +176,10 @@ impl Ensemble {
 
     /// True if the nodes for whom `has` holds are a quorum under every membership that counts.
     pub fn is_quorum(&self, has: impl Fn(NodeId) -> bool) -> bool {
+        #[cfg(feature = "mutants")]
+        if self.half && !self.is_forming() {
+            return self.voters().filter(|id| has(*id)).count() * 2 >= self.voters().count();
+        }
         self.committed.is_quorum(&has) && self.pending().is_none_or(|m| m.is_quorum(&has))
     }
 

@@ -8,6 +8,7 @@ use crate::error::RestoreError;
 use crate::event::{Action, Actions, Event, Submission, Upcall};
 use crate::ids::{Epoch, Incarnation, NodeId, Round, Ticket, Txid};
 use crate::message::{RefuseReason, SnapshotHead};
+use crate::mutants::Mutant;
 use crate::node::Node;
 use crate::quorum::Membership;
 use crate::storage::{Checkpoint, Recovered};
@@ -261,7 +262,9 @@ impl<A: App> Replica<A> {
             }
             Upcall::CloseSnapshot(conn) => self.app.close_snapshot(conn),
             Upcall::BeginInstall(head) => {
-                self.incoming = Some(Incoming { app: A::empty(), head, good: true });
+                let overlays = self.node.has_mutant(Mutant::SnapshotOverlays);
+                let app = if overlays { self.app.clone() } else { A::empty() };
+                self.incoming = Some(Incoming { app, head, good: true });
             }
             Upcall::InstallItems(items) => {
                 if let Some(incoming) = &mut self.incoming {
@@ -289,7 +292,8 @@ impl<A: App> Replica<A> {
         self.incoming.as_mut().is_some_and(|incoming| {
             incoming.good
                 && incoming.app.finish_load().is_ok()
-                && incoming.app.digest() == incoming.head.digest
+                && (incoming.app.digest() == incoming.head.digest
+                    || self.node.has_mutant(Mutant::SnapshotOverlays))
         })
     }
 }

@@ -179,6 +179,16 @@ impl Requests {
         }
     }
 
+    /// Answers what was sent as if it were certainly not done: a planted bug.
+    pub(crate) fn fail_sent(&mut self, out: &mut Actions) {
+        let sent: Vec<u64> = self.writes.iter().filter(|(_, w)| w.sent).map(|(s, _)| *s).collect();
+        for seq in sent {
+            if let Some(ticket) = self.remove_write(seq).and_then(|write| write.ticket) {
+                out.call(Upcall::Refuse { ticket, why: RefuseReason::NoLeader });
+            }
+        }
+    }
+
     /// Takes in a read, held.
     pub(crate) fn hold_read(&mut self, ticket: Ticket, deadline: Instant) {
         self.deadlines.insert((deadline, Waiting::Read(ticket)));

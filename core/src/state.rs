@@ -101,9 +101,14 @@ impl State {
     ) -> Self {
         let commit = applied.max(activated);
         let mut ensemble = Ensemble::new(log.membership_at(commit));
+        #[cfg(feature = "mutants")]
+        {
+            ensemble.half = cfg.mutant(Mutant::HalfIsQuorum);
+        }
+        let remembers = !cfg.mutant(Mutant::ForgetPending);
         let mut before = commit;
         for entry in log.after(commit) {
-            if let Some(membership) = membership(entry) {
+            if let Some(membership) = membership(entry).filter(|_| remembers) {
                 ensemble.log(membership.clone(), before);
             }
             before = entry.txid;
@@ -266,7 +271,8 @@ impl Cx<'_> {
     /// The disk completed writes: moves what depends on the disk alone. The duties that are due
     /// now are the role's.
     pub(crate) fn completed(&mut self, upto: WriteId) {
-        self.s.ledger.complete(upto);
+        let all = self.s.cfg.mutant(Mutant::CompletionCoversAll);
+        self.s.ledger.complete(if all { self.s.ledger.issued() } else { upto });
         if let Some((_, at)) = self.s.installing.take_if(|(id, _)| *id <= upto) {
             self.s.commit = self.s.commit.max(at.txid);
             self.s.applied = at.txid;
@@ -297,7 +303,9 @@ impl Cx<'_> {
         let pending = self.s.ensemble.pending().map(|membership| membership.version());
         self.s.ensemble.commit(self.s.commit);
         if let Some(version) = pending.filter(|version| *version <= self.s.commit) {
-            self.persist(Record::Activate(version));
+            if !self.s.cfg.mutant(Mutant::ForgetActivation) {
+                self.persist(Record::Activate(version));
+            }
             self.note(Note::MembershipCommitted(version));
         }
         self.deliver();
@@ -366,7 +374,8 @@ impl Cx<'_> {
     /// and not above what a follower is being fed from, unless that holds back too much.
     pub(crate) fn prune(&mut self, pin: Option<Txid>) {
         let pin = pin.filter(|_| self.s.log.bytes() <= self.s.pin_limit());
-        let durable = self.s.checkpoint.durable;
+        let unsaved = self.s.cfg.mutant(Mutant::PruneUnsaved);
+        let durable = if unsaved { self.s.applied } else { self.s.checkpoint.durable };
         let limit = pin.unwrap_or(durable).min(durable);
         let limits = &self.s.cfg.limits;
         let mut bytes = self.s.log.bytes();

@@ -47,7 +47,14 @@ impl Feed {
         ack: &EpochAck,
         snapshot_at: Position,
     ) -> (Self, SyncPlan) {
-        let plan = plan(ack, &cx.s.log);
+        let mut plan = plan(ack, &cx.s.log);
+        let range = cx.s.log.base().at.txid..=cx.s.log.last().txid;
+        if cx.s.cfg.mutant(Mutant::DiffByRange) && range.contains(&ack.last.txid) {
+            plan = SyncPlan::Diff(ack.last);
+        }
+        if cx.s.cfg.mutant(Mutant::SnapshotOfLess) && ack.last != cx.s.log.last() {
+            plan = SyncPlan::Snap;
+        }
         let end = cx.s.log.last();
         let (sent, stage) = match plan {
             SyncPlan::Diff(from) => (from.txid, Stage::History),
@@ -115,6 +122,9 @@ impl Feed {
                 Stage::History => {
                     cx.send(conn, Message::NewLeader { epoch, end: self.end });
                     self.stage = Stage::Live { acked: false };
+                    if cx.s.cfg.mutant(Mutant::AttachGap) {
+                        self.sent = cx.s.log.last().txid;
+                    }
                 }
                 Stage::Live { .. } => {
                     let max_bytes = cx.s.cfg.limits.message_bytes;

@@ -57,11 +57,19 @@ impl Leading {
             heard: BTreeMap::new(),
         });
         self.progress = cx.now.at;
+        if cx.s.cfg.mutant(Mutant::DropInherited) {
+            cx.truncate(cx.s.log.floor(cx.s.commit).unwrap_or_default());
+        }
         cx.enter(epoch);
         let acked = self.peers.iter().filter(|(_, peer)| peer.ack.is_some());
         let acked: Vec<ConnId> = acked.map(|(conn, _)| *conn).collect();
         for conn in acked {
             self.attach(cx, conn);
+        }
+        if cx.s.cfg.mutant(Mutant::ProposeEarly) {
+            let list = cx.s.requests.send_writes().into_iter();
+            let list = list.map(|w| (Some(w.origin), Body::Command(w.body))).collect();
+            self.propose(cx, list);
         }
         self.establish(cx)
     }
@@ -201,7 +209,9 @@ impl Leading {
         if let Some(peer) = self.peers.get_mut(&conn) {
             let sent = peer.feed.as_ref().map_or(Txid::ZERO, Feed::pin);
             peer.told = cx.s.commit.min(sent);
-            cx.send(conn, Message::UpToDate { epoch, commit: peer.told });
+            let old = peer.ack.filter(|_| cx.s.cfg.mutant(Mutant::OldCommit));
+            let commit = old.map_or(peer.told, |ack| ack.commit);
+            cx.send(conn, Message::UpToDate { epoch, commit });
         }
     }
 
@@ -286,6 +296,9 @@ impl Leading {
         let epoch = self.epoch()?;
         let last = cx.s.log.last().txid;
         let next = if last.epoch() == epoch { last.next()? } else { Txid::first(epoch) };
+        if cx.s.cfg.mutant(Mutant::CounterWraps) && next.counter() > cx.s.cfg.limits.counter_max {
+            return Some(Txid::first(epoch));
+        }
         (next.counter() <= cx.s.cfg.limits.counter_max).then_some(next)
     }
 
@@ -407,6 +420,10 @@ impl Leading {
     // Heartbeats and reads.
 
     pub(super) fn on_reign_tick(&mut self, cx: &mut Cx<'_>) -> Next {
+        if cx.s.cfg.mutant(Mutant::NoHeartbeat) {
+            self.ping(cx);
+            return Next::Stay;
+        }
         let timeouts = cx.s.cfg.timeouts.clone();
         let silent = self.peers.iter().filter(|(_, peer)| {
             let acked = peer.feed.as_ref().is_some_and(Feed::is_acked);
@@ -446,7 +463,9 @@ impl Leading {
         let mut groups: BTreeMap<Txid, Vec<ConnId>> = BTreeMap::new();
         for (conn, peer) in &self.peers {
             if peer.feed.as_ref().is_some_and(Feed::is_acked) {
-                groups.entry(peer.told).or_default().push(*conn);
+                let old = peer.ack.filter(|_| cx.s.cfg.mutant(Mutant::OldCommit));
+                let told = old.map_or(peer.told, |ack| ack.commit);
+                groups.entry(told).or_default().push(*conn);
             }
         }
         for (commit, to) in groups {
