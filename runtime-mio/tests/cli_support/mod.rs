@@ -77,8 +77,6 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // `dev` stops its nodes itself when it is asked to; a test that failed has no time for it,
-        // and its nodes stop because their stdin closes.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -210,6 +208,20 @@ impl Dev {
         let ran = self.run(&[args, &["--output", "json"]].concat());
         assert_eq!(ran.code, 0, "{args:?}: {ran:#?}");
         serde_json::from_str(&ran.out).expect("one JSON object")
+    }
+}
+
+impl Drop for Dev {
+    /// Lets `dev` stop its nodes and remove their files, also when a test fails.
+    fn drop(&mut self) {
+        let child = &mut self.process.child;
+        if matches!(child.try_wait(), Ok(None)) {
+            signal(child.id(), "TERM");
+            let deadline = Instant::now() + Duration::from_secs(20);
+            while matches!(child.try_wait(), Ok(None)) && Instant::now() < deadline {
+                thread::sleep(Duration::from_millis(10));
+            }
+        }
     }
 }
 
