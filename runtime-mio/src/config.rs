@@ -33,7 +33,7 @@ use zabkeeper_core::time::Micros;
 /// Bytes that a command takes beside its value: the longest path, and room to spare.
 const COMMAND_OVERHEAD: usize = 8 << 10;
 /// The largest value that can be allowed: a message between nodes must hold it.
-const VALUE_MAX: u64 = 4 << 20;
+const VALUE_MAX: u64 = zabkeeper_core::tree::MAX_VALUE_BYTES as u64;
 
 /// What a node needs to start.
 #[derive(Clone, Debug)]

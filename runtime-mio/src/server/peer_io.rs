@@ -14,6 +14,10 @@ use zabkeeper_core::event::Event;
 use zabkeeper_core::ids::{ConnId, NodeId};
 use zabkeeper_core::message::Message;
 use zabkeeper_core::time::Now;
+use zabkeeper_proto::frame::MAX_PEER_BODY;
+
+/// The longest first message of a node that connects to this one.
+const GREETING: usize = 4 << 10;
 
 impl EventLoop {
     pub(super) fn accept_peers(&mut self, now: Now) {
@@ -100,7 +104,9 @@ impl EventLoop {
             let Some(peer) = self.peers.get_mut(id) else {
                 return false;
             };
-            match wire::peer_message(peer.conn.unread()) {
+            // Whoever has not said who it is gets no room for more than that.
+            let limit = if peer.stage == Stage::Stranger { GREETING } else { MAX_PEER_BODY };
+            match wire::peer_message(peer.conn.unread(), limit) {
                 Ok(None) => break,
                 Ok(Some((msg, size))) => {
                     peer.conn.consume(size);
