@@ -273,6 +273,10 @@ pub(crate) fn ballot(s: &State, stance: Stance, round: Round, candidate: Candida
 }
 
 fn better(s: &State, a: &Candidate, b: &Candidate) -> bool {
+    // Others may still vote for what this node held on a disk that it has lost: never its own claim.
+    if a.node == s.node() && *a != own(s) {
+        return false;
+    }
     if s.cfg.mutant(Mutant::VoteWithoutEpoch) {
         return (a.txid, a.node) > (b.txid, b.node);
     }

@@ -396,3 +396,20 @@ fn a_wrong_base_is_not_restored() {
     };
     assert!(try_restore(hole).unwrap_err().to_string().contains("hole"));
 }
+
+#[test]
+fn a_node_never_stands_with_a_history_that_it_does_not_hold() {
+    let mut bench = Bench::new(1, 0);
+    // An old vote for this node, from before its disk was wiped.
+    let lost = Candidate { epoch: e(7), txid: t(7, 22), node: n(1) };
+    for round in [1, 4] {
+        bench.vote(2, lost, round, Stance::Looking);
+        let claims = bench.take().into_iter().filter_map(|action| match action {
+            Action::Notify { vote, .. } => Some(vote.candidate),
+            _ => None,
+        });
+        let own = Candidate { epoch: e(1), txid: t(1, 1), node: n(1) };
+        assert!(claims.into_iter().all(|candidate| candidate == own));
+    }
+    assert_eq!(bench.role(), RoleStatus::Looking);
+}
