@@ -1,0 +1,317 @@
+//! A data directory through its public face: what is stored is there again, and whatever is wrong
+//! is said.
+
+mod storage_common;
+
+use std::fs;
+use std::path::Path;
+use std::sync::mpsc::channel;
+use storage_common::*;
+use zabkeeper_core::digest::Digest;
+use zabkeeper_core::entry::Position;
+use zabkeeper_core::ids::{Epoch, Txid, WriteId};
+use zabkeeper_core::storage::{Base, Record};
+use zabkeeper_runtime_mio::storage::{
+    Completion, OpenError, Options, StorageCommand, StorageThread, open,
+};
+
+#[test]
+fn an_empty_directory_is_initialised_once_and_known_again() {
+    let dir = Scratch::new("initialise");
+    let first = open_node(&dir);
+    assert!(first.created);
+    let identity = first.recovered.identity;
+    drop(first);
+    let second = open(&dir, &Options::default(), &bootstrap(1, 3, 999)).unwrap();
+    assert!(!second.created);
+    assert_eq!(second.recovered.identity, identity, "the first incarnation stays");
+}
+
+#[test]
+fn records_and_checkpoints_are_there_after_a_restart() {
+    let dir = Scratch::new("restart");
+    let mut store = open_node(&dir).store;
+    let entries = chain(Position::ZERO, 1, 40, 100);
+    store.append(&Record::Append(entries.clone())).unwrap();
+    store.flush().unwrap();
+    let long: Vec<u8> = (0..300_000_u32).map(|n| n as u8).collect();
+    let changes =
+        [("a", Some(b"1".to_vec())), ("long", Some(long.clone())), ("gone", Some(vec![9; 70_000]))];
+    store.checkpoint(&checkpoint(entries[19].position(), 7, &changes)).unwrap();
+    let changes = [("a", Some(b"2".to_vec())), ("gone", None), ("empty", Some(Vec::new()))];
+    store.checkpoint(&checkpoint(entries[29].position(), 8, &changes)).unwrap();
+    // Shorter now than before: no old part may remain.
+    let changes = [("long", Some(long[..100_000].to_vec()))];
+    store.checkpoint(&checkpoint(entries[30].position(), 9, &changes)).unwrap();
+    store.append(&Record::Prune(base(entries[9].position()))).unwrap();
+    store.flush().unwrap();
+    store.close().unwrap();
+    let opened = open_node(&dir);
+    assert_eq!(opened.recovered.base.at, entries[9].position());
+    assert_eq!(opened.recovered.entries, entries[10..]);
+    assert_eq!(opened.recovered.applied, entries[30].position());
+    assert_eq!(opened.digest, Digest::new(9));
+    let found = load(opened.items);
+    assert_eq!(found.len(), 3);
+    assert_eq!(found["a"], b"2");
+    assert_eq!(found["empty"], b"");
+    assert_eq!(found["long"], long[..100_000]);
+}
+
+#[test]
+fn an_installed_snapshot_replaces_the_state_and_an_abandoned_one_does_not() {
+    let dir = Scratch::new("install");
+    let mut store = open_node(&dir).store;
+    let entries = chain(Position::ZERO, 1, 5, 10);
+    store.append(&Record::Append(entries.clone())).unwrap();
+    store.flush().unwrap();
+    store.checkpoint(&checkpoint(entries[2].position(), 1, &[("old", Some(vec![1]))])).unwrap();
+    store.states().stage_open(50).unwrap();
+    store.states().stage(50, &[item("half", b"x")]).unwrap();
+    drop(store);
+    let opened = open_node(&dir);
+    assert_eq!(load(opened.items).keys().collect::<Vec<_>>(), ["old"]);
+    assert_eq!(generations(&dir), ["state-0000000000"]);
+    let mut store = opened.store;
+    store.states().stage_open(50).unwrap();
+    store.states().stage(50, &[item("dropped", b"x")]).unwrap();
+    store.states().stage_open(51).unwrap();
+    for n in 0..500 {
+        store.states().stage(51, &[item(&format!("k{n}"), &[n as u8; 900])]).unwrap();
+    }
+    let at = Position { txid: Txid::new(Epoch::new(9), 4).unwrap(), chain: Digest::new(77) };
+    let install = Record::Install { base: base(at), stage: 51, digest: Digest::new(5) };
+    store.append(&install).unwrap();
+    store.flush().unwrap();
+    store.close().unwrap();
+    let opened = open_node(&dir);
+    assert_eq!(opened.recovered.applied, at);
+    assert_eq!(opened.recovered.base.at, at);
+    assert_eq!(opened.digest, Digest::new(5));
+    let found = load(opened.items);
+    assert_eq!(found.len(), 500);
+    assert_eq!(generations(&dir).len(), 1);
+}
+
+#[test]
+fn another_node_and_another_cluster_are_told_apart() {
+    let dir = Scratch::new("identity");
+    drop(open_node(&dir));
+    let options = Options::default();
+    let error = open(&dir, &options, &bootstrap(2, 3, 1)).err().unwrap();
+    assert!(matches!(error, OpenError::WrongNode { .. }), "{error}");
+    let error = open(&dir, &options, &bootstrap(1, 5, 1)).err().unwrap();
+    assert!(matches!(error, OpenError::WrongCluster { .. }), "{error}");
+    let text = error.to_string();
+    assert!(text.contains("n3 host3:1/host3:2]") && text.contains("n5 host5:1"), "{text}");
+    drop(open_node(&dir));
+}
+
+#[test]
+fn a_directory_serves_one_process_at_a_time() {
+    let dir = Scratch::new("lock");
+    let held = open_node(&dir);
+    let error = open(&dir, &Options::default(), &bootstrap(1, 3, 1)).err().unwrap();
+    let OpenError::InUse { pid, .. } = error else { panic!("{error}") };
+    assert_eq!(pid, Some(std::process::id()));
+    drop(held);
+    drop(open_node(&dir));
+}
+
+#[test]
+fn whatever_is_missing_is_named_and_nothing_is_made_anew() {
+    let dir = Scratch::new("missing");
+    let mut store = open_node(&dir).store;
+    let entries = chain(Position::ZERO, 1, 5, 10);
+    store.append(&Record::Append(entries.clone())).unwrap();
+    store.flush().unwrap();
+    store.checkpoint(&checkpoint(entries[4].position(), 1, &[("a", Some(vec![1]))])).unwrap();
+    store.close().unwrap();
+    for victim in [
+        "journal-0000000001.zkj",
+        "state-0000000000",
+        "state-0000000000/db",
+        "state-0000000000/conf",
+    ] {
+        let copy = Scratch::new("missing-copy");
+        copy_dir(&dir, &copy);
+        let path = copy.join(victim);
+        if path.is_dir() {
+            fs::remove_dir_all(path).unwrap()
+        } else {
+            fs::remove_file(path).unwrap()
+        }
+        let before = listing(&copy);
+        let error = open(&copy, &Options::default(), &bootstrap(1, 3, 1)).err().unwrap();
+        assert!(matches!(error, OpenError::Damaged(_)), "{victim}: {error}");
+        assert!(error.to_string().contains("must not vote"), "{error}");
+        assert_eq!(listing(&copy), before, "{victim}");
+    }
+    let other = Scratch::new("foreign");
+    fs::create_dir_all(&*other).unwrap();
+    fs::write(other.join("letter.txt"), "dear all").unwrap();
+    let error = open(&other, &Options::default(), &bootstrap(1, 3, 1)).err().unwrap();
+    assert!(error.to_string().contains("letter.txt"), "{error}");
+}
+
+#[test]
+fn flipped_bytes_in_the_state_store_never_panic_and_never_change_what_is_loaded() {
+    let dir = Scratch::new("state-rot");
+    let mut store = open_node(&dir).store;
+    let entries = chain(Position::ZERO, 1, 5, 10);
+    store.append(&Record::Append(entries.clone())).unwrap();
+    store.flush().unwrap();
+    let values: Vec<_> = (0..50).map(|n| (format!("key{n}"), Some(vec![n as u8; 200]))).collect();
+    let changes: Vec<_> = values.iter().map(|(k, v)| (k.as_str(), v.clone())).collect();
+    store.checkpoint(&checkpoint(entries[4].position(), 1, &changes)).unwrap();
+    store.close().unwrap();
+    let whole = load(open_node(&dir).items);
+    let file = "state-0000000000/db";
+    let bytes = fs::read(dir.join(file)).unwrap();
+    let end = bytes.iter().rposition(|b| *b != 0).unwrap();
+    let (mut found, mut unseen) = (0, 0);
+    for step in 0..40 {
+        let copy = Scratch::new("state-rot-copy");
+        copy_dir(&dir, &copy);
+        let mut damaged = bytes.clone();
+        damaged[end * step / 40] ^= 0x10;
+        fs::write(copy.join(file), damaged).unwrap();
+        match open(&copy, &Options::default(), &bootstrap(1, 3, 1)) {
+            Err(OpenError::Damaged(_)) => found += 1,
+            Err(error) => panic!("{error}"),
+            Ok(opened) => match try_load(opened.items) {
+                // Wrong content is for the state's own digest to find; here it must not be short
+                // of the checkpoint without a word.
+                Ok(items) => {
+                    assert_eq!(items, whole, "byte {}", end * step / 40);
+                    unseen += 1;
+                }
+                Err(_) => found += 1,
+            },
+        }
+    }
+    assert!(found > 0, "{found} found, {unseen} harmless");
+}
+
+#[test]
+fn a_read_only_and_a_full_file_system_are_named() {
+    let Some(small) = Mounted::tmpfs("full", "size=256k") else { return };
+    let error =
+        open(&small.dir.join("node"), &Options::default(), &bootstrap(1, 3, 1)).err().unwrap();
+    let text = error.to_string();
+    assert!(text.contains("free space") || text.contains("No space"), "{text}");
+    let Some(mut read_only) = Mounted::tmpfs("read-only", "size=64m") else { return };
+    drop(open_node(&read_only.dir));
+    read_only.remount("ro");
+    let error = open(&read_only.dir, &Options::default(), &bootstrap(1, 3, 1)).err().unwrap();
+    assert!(error.to_string().contains("make the directory writable"), "{error}");
+}
+
+#[test]
+fn a_disk_that_fills_up_ends_the_storage_and_keeps_what_was_acknowledged() {
+    let Some(mut small) = Mounted::tmpfs("fills", "size=40m") else { return };
+    let (tell, told) = channel();
+    let handle =
+        StorageThread::spawn(open_node(&small.dir).store, move || _ = tell.send(())).unwrap();
+    let entries = chain(Position::ZERO, 1, 4000, 16_000);
+    for (n, entry) in (1..).zip(&entries) {
+        let record = Record::Append(vec![entry.clone()]);
+        handle.submit(vec![StorageCommand::Persist { id: WriteId::new(n), record }]);
+    }
+    let mut durable = 0;
+    let failure = 'wait: loop {
+        told.recv().unwrap();
+        for completion in handle.completions() {
+            match completion {
+                Completion::Persisted(id) => durable = id.get(),
+                Completion::Failed(why) => break 'wait why,
+                Completion::Checkpointed(_) => panic!("no checkpoint was asked for"),
+            }
+        }
+    };
+    assert!(failure.contains("No space"), "{failure}");
+    assert!(!handle.stop().iter().any(|c| matches!(c, Completion::Persisted(_))));
+    small.remount("size=200m");
+    let found = open_node(&small.dir).recovered.entries;
+    assert!(found.len() as u64 >= durable && durable > 100, "{} of {durable}", found.len());
+    assert_eq!(found[..], entries[..found.len()]);
+}
+
+#[test]
+fn the_threads_complete_everything_in_order_and_keep_it() {
+    let dir = Scratch::new("threads");
+    let (tell, told) = channel();
+    let handle = StorageThread::spawn(open_node(&dir).store, move || _ = tell.send(())).unwrap();
+    let entries = chain(Position::ZERO, 1, 500, 200);
+    for (n, entry) in (1..).zip(&entries) {
+        let record = Record::Append(vec![entry.clone()]);
+        handle.submit(vec![StorageCommand::Persist { id: WriteId::new(n), record }]);
+    }
+    let mut persisted = Vec::new();
+    while persisted.last() != Some(&500) {
+        told.recv().unwrap();
+        for completion in handle.completions() {
+            let Completion::Persisted(id) = completion else { panic!("{completion:?}") };
+            persisted.push(id.get());
+        }
+    }
+    assert!(persisted.is_sorted() && persisted.len() < 500, "{persisted:?}");
+    let at = entries[400].position();
+    handle.submit(vec![StorageCommand::Checkpoint(checkpoint(
+        at,
+        3,
+        &[("a", Some(vec![1; 1000]))],
+    ))]);
+    // A snapshot that comes in, is installed, and a checkpoint upon it.
+    let base_at = Position { txid: Txid::new(Epoch::new(2), 9).unwrap(), chain: Digest::new(1) };
+    let after = chain(base_at, 2, 1, 10);
+    handle.submit(vec![
+        StorageCommand::StageOpen(8),
+        StorageCommand::Stage { stage: 8, items: vec![item("b", b"2"), item("c", b"3")] },
+        StorageCommand::Persist {
+            id: WriteId::new(501),
+            record: Record::Install { base: base(base_at), stage: 8, digest: Digest::new(4) },
+        },
+        StorageCommand::Persist { id: WriteId::new(502), record: Record::Append(after.clone()) },
+        StorageCommand::Checkpoint(checkpoint(after[0].position(), 5, &[("b", None)])),
+    ]);
+    let done = handle.stop();
+    assert_eq!(
+        done.iter().filter(|c| matches!(c, Completion::Checkpointed(_))).count(),
+        2,
+        "{done:?}"
+    );
+    assert!(done.contains(&Completion::Persisted(WriteId::new(502))), "{done:?}");
+    let opened = open_node(&dir);
+    assert_eq!(opened.recovered.applied, after[0].position());
+    assert_eq!(opened.recovered.entries, after);
+    assert_eq!(load(opened.items).keys().collect::<Vec<_>>(), ["c"]);
+}
+
+#[test]
+fn an_interrupted_initialisation_is_begun_again() {
+    let dir = Scratch::new("interrupted");
+    fs::create_dir_all(dir.join("state-0000000000")).unwrap();
+    fs::write(dir.join("state-0000000000/db"), "half").unwrap();
+    fs::write(dir.join("initialising"), "").unwrap();
+    assert!(open_node(&dir).created);
+    assert!(!dir.join("initialising").exists());
+}
+
+#[test]
+fn a_half_made_snapshot_file_of_sleds_does_not_block_the_start() {
+    let dir = Scratch::new("generating");
+    drop(open_node(&dir));
+    fs::write(dir.join("state-0000000000/snap.00000000.generating"), "half").unwrap();
+    assert!(!open_node(&dir).created);
+}
+
+fn base(at: Position) -> Base {
+    Base { at, membership: bootstrap(1, 3, 1).membership }
+}
+
+fn generations(dir: &Path) -> Vec<String> {
+    let mut names = listing(dir);
+    names.retain(|name| name.starts_with("state-") && !name.contains('/'));
+    names
+}
