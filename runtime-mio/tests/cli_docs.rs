@@ -1,4 +1,5 @@
-//! Runs every command that `docs/cli.md` shows, against an ensemble, and compares the output.
+//! Runs every command that `docs/cli.md` and `README.md` show, against an ensemble, and compares
+//! the output.
 
 mod cli_support;
 
@@ -59,12 +60,14 @@ fn matches(expected: &[String], lines: &[&str]) -> bool {
     }
 }
 
-#[test]
-fn the_commands_of_the_document_do_what_it_says() {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/cli.md");
-    let document = std::fs::read_to_string(file).expect("the document is there");
-    let steps = steps(&document);
-    assert!(steps.len() >= 20, "only {} commands were found", steps.len());
+/// A document of the project.
+fn document(name: &str) -> String {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(name);
+    std::fs::read_to_string(file).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+/// Runs the steps in order against one ensemble.
+fn run_all(steps: &[Step]) {
     let dev = Dev::start(&[]);
     let program = Path::new(env!("CARGO_BIN_EXE_zabkeeper"));
     let bin = program.parent().expect("a directory").to_owned();
@@ -88,6 +91,35 @@ fn the_commands_of_the_document_do_what_it_says() {
             step.command
         );
     }
+}
+
+#[test]
+fn the_commands_of_the_command_line_document_do_what_it_says() {
+    let steps = steps(&document("docs/cli.md"));
+    assert!(steps.len() >= 20, "only {} commands were found", steps.len());
+    run_all(&steps);
+}
+
+#[test]
+fn the_commands_of_the_readme_do_what_it_says() {
+    let mut steps = steps(&document("README.md"));
+    let ci = document(".ci/run") + &document(".ci/readme");
+    // What cargo does takes long, and is run as written by the project's own check.
+    steps.retain(|step| {
+        let by_ci = step.command.starts_with("cargo ");
+        assert!(!by_ci || ci_runs(&ci, &step.command), "{} is run nowhere", step.command);
+        !by_ci
+    });
+    for step in &mut steps {
+        step.command = step.command.replace("target/release/zabkeeper", "zabkeeper");
+    }
+    assert!(steps.len() >= 5, "only {} commands were found", steps.len());
+    run_all(&steps);
+}
+
+/// True if the check has this command, whatever flags it adds.
+fn ci_runs(ci: &str, command: &str) -> bool {
+    ci.lines().any(|line| line.replace(" --locked", "").contains(command))
 }
 
 #[test]

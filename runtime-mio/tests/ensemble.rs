@@ -208,7 +208,8 @@ fn a_follower_away_for_longer_than_the_log_is_kept_comes_back_by_a_snapshot() {
     ensemble.until_equal(&[0, 1, 2]);
     let status = ensemble.status(follower).expect("it runs");
     assert!(status.base > away_since, "its log still reaches back: it did not come by a snapshot");
-    assert!(ensemble.log(leader).contains("it needs the whole state"), "the leader's log tells");
+    let log = ensemble.log(leader);
+    assert!(log.contains("it needs the whole state"), "{log}");
     let gone = ensemble.client(&[follower]).get(&key("gone"), Level::Local);
     assert_eq!(gone.expect("a read works").answer, None);
     // What it took over survives its own restart.

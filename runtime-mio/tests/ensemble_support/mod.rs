@@ -56,7 +56,7 @@ impl Ensemble {
         std::fs::write(&config, self.config(node)).expect("the configuration is written");
         let log = File::options().append(true).create(true).open(self.log_path(node));
         let config = config.to_str().expect("a plain path");
-        let server = zabkeeper(&["server", "--config", config, "--watch-stdin"]);
+        let server = zabkeeper(&["server", "--config", config, "--watch-stdin", "--log", "info"]);
         let mut command = if self.strace {
             let mut strace = Command::new("strace");
             strace.args(["-f", "-ttt", "-T", "-e", "trace=fdatasync,fsync,sync_file_range", "-o"]);
