@@ -75,7 +75,7 @@ enum Command {
 
 /// Says how each planted bug fares. True if all are found.
 fn run_mutants(budget: u64, from: u64, jobs: usize, only: Option<&str>) -> bool {
-    let names = mutants::ALL.iter().map(|mutant| format!("{mutant:?}"));
+    let names = mutants::ALL.iter().map(|(mutant, _)| format!("{mutant:?}"));
     let names = std::iter::once(mutants::CANARY.to_string()).chain(names);
     let mut survivors = Vec::new();
     for name in names.filter(|name| only.is_none_or(|only| only == name)) {
@@ -147,12 +147,12 @@ fn run_sweep(what: &Sweep, mutant: Option<&str>, marks: bool) -> bool {
     #[expect(clippy::disallowed_methods, reason = "measures the wall time of the sweep")]
     let start = Instant::now();
     let live = std::io::stderr().is_terminal();
-    let make = |seed| {
+    let one = |seed| {
         let mut plan = Plan::draw(seed);
         plan.mutant = mutant.map(str::to_string);
-        plan
+        run(&plan, false)
     };
-    let sum = sweep(what, make, |sum| {
+    let sum = sweep(what, one, |sum| {
         if live && sum.seeds % 16 == 0 {
             let rate = sum.seeds as f64 / start.elapsed().as_secs_f64();
             eprint!("\r{}/{} seeds, {rate:.0}/s, {} failed  ", sum.seeds, what.seeds, sum.failed);

@@ -1,8 +1,7 @@
 //! Many seeds, on several threads. Each run is a world of its own; threads share nothing but the
 //! counter of seeds and the list of results.
 
-use crate::plan::Plan;
-use crate::run::{Report, run};
+use crate::run::Report;
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -63,10 +62,10 @@ pub struct Sweep {
     pub stop_after: u64,
 }
 
-/// Runs the seeds. `make` turns a seed into its plan; `progress` sees the sum after each run.
+/// Runs the seeds. `one` runs a seed; `progress` sees the sum after each run.
 pub fn sweep(
     sweep: &Sweep,
-    make: impl Fn(u64) -> Plan + Sync,
+    one: impl Fn(u64) -> Report + Sync,
     progress: impl Fn(&Summary) + Sync,
 ) -> Summary {
     let next = AtomicU64::new(sweep.from);
@@ -80,7 +79,7 @@ pub fn sweep(
                     if seed - sweep.from >= sweep.seeds || stop.load(Ordering::Relaxed) {
                         break;
                     }
-                    let report = run(&make(seed), false);
+                    let report = one(seed);
                     let Ok(mut sum) = total.lock() else { break };
                     sum.add(report);
                     if sweep.stop_after > 0 && sum.failed >= sweep.stop_after {
