@@ -93,7 +93,31 @@ impl World {
             }
             Fault::DiskFail { node, .. } => self.host_mut(who(node)).disk.failing = true,
             Fault::Wipe { node, down } => self.wipe(who(node), down)?,
+            Fault::Echo { node, back, lasts } => {
+                let (to, until) = (who(node), now + lasts);
+                self.queue.push(now, Occur::Echo { to, back, until });
+            }
             Fault::WallStep { node, millis } => self.host_mut(who(node)).wall_skew += millis,
+        }
+        Ok(())
+    }
+
+    /// Old votes arrive once more: those of a reign of long ago, its leader's included, or, in the
+    /// quiet period, those that must not impress anybody.
+    pub(crate) fn echo(&mut self, to: NodeId, back: u32, until: u64) -> Check {
+        let calm = self.quiet.is_some();
+        let votes = match calm {
+            false => self.net.votes_of_reign(back),
+            true => self.net.harmless_votes(self.host(to).round()),
+        };
+        let mut rng = stream(self.plan.seed, Stream::Network).split(self.now);
+        for vote in votes.into_iter().filter(|vote| vote.from != to) {
+            let at = self.now + rng.between(0, 5_000);
+            self.queue.push(at, Occur::Datagram { to, vote });
+        }
+        if self.now < until {
+            let pause = self.plan.options.timeouts.finalize.min(40_000) / 3 + 1_000;
+            self.queue.push(self.now + pause, Occur::Echo { to, back, until });
         }
         Ok(())
     }
@@ -163,7 +187,7 @@ impl World {
     fn wipe(&mut self, node: NodeId, down: u64) -> Check {
         let lost = self.hosts.iter().filter(|host| host.wiped).count();
         let spare = (self.hosts.len() - 1) / 2;
-        let formed = self.hosts.iter().all(|host| host.id == node || host.knows_ensemble());
+        let formed = self.hosts.iter().all(|host| host.id == node || host.formed);
         if lost >= spare || !formed || self.host(node).wiped {
             return Ok(());
         }
@@ -175,6 +199,7 @@ impl World {
         host.halted = None;
         host.grave = Some(host.disk.image.clone());
         host.wiped = true;
+        host.formed = false;
         host.disk = Disk::new(identity, base);
         host.issued = host.disk.image.clone();
         let boot = host.boots;

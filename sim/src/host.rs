@@ -6,7 +6,7 @@ use crate::options::Options;
 use std::collections::{BTreeMap, BTreeSet};
 use zabkeeper_core::config::Config;
 use zabkeeper_core::error::HaltReason;
-use zabkeeper_core::ids::{NodeId, Ticket, Txid};
+use zabkeeper_core::ids::{NodeId, Round, Ticket, Txid};
 use zabkeeper_core::image::Image;
 use zabkeeper_core::replica::{Input, Replica, Status};
 use zabkeeper_core::rng::Rng;
@@ -29,6 +29,9 @@ pub struct Host {
     pub grave: Option<Image>,
     /// True once its disk was lost: the ensemble must not count it any more.
     pub wiped: bool,
+    /// True once its disk must know that the ensemble has formed: everything issued up to that
+    /// transition was flushed.
+    pub formed: bool,
     /// How many processes ran here.
     pub boots: u64,
     /// How many flushes its disk began.
@@ -58,6 +61,8 @@ pub struct Process {
     pub paused: Option<Vec<Input<Query>>>,
     /// When its timer is set to fire.
     pub tick_at: Option<u64>,
+    /// True once it told that the first membership is committed.
+    pub saw_membership: bool,
     /// Where it stored its state last.
     pub checkpoint: Option<Txid>,
     /// The client requests that it has not answered, and which call each is.
@@ -82,6 +87,7 @@ impl Host {
             disk,
             grave: None,
             wiped: false,
+            formed: false,
             boots: 0,
             flushes: 0,
             process: None,
@@ -118,10 +124,9 @@ impl Host {
         present.into_iter().chain(&self.grave)
     }
 
-    /// True if its disk knows that the ensemble has formed.
-    pub fn knows_ensemble(&self) -> bool {
-        let image = &self.disk.image;
-        !image.activated.is_zero() || !image.log.base().membership.version().is_zero()
+    /// The election round of its process.
+    pub fn round(&self) -> Round {
+        self.process.as_ref().map_or(Round::default(), |process| process.status.round)
     }
 
     /// True if a process runs here and is not paused.

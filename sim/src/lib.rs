@@ -19,6 +19,7 @@ pub mod plan;
 pub mod queue;
 pub mod run;
 pub mod show;
+pub mod shrink;
 pub mod sweep;
 pub mod trace;
 pub mod world;

@@ -53,25 +53,29 @@ impl World {
                 false => self.doom_node(node, &mut rng)?,
             }
         }
+        if rng.chance(300_000) {
+            for to in core {
+                self.queue.push(self.now, Occur::Echo { to, back: 0, until: u64::MAX });
+            }
+        }
         self.queue.push(self.now + LOOK, Occur::Look);
         Ok(())
     }
 
-    /// Any quorum of nodes that kept their disks; all of them if the ensemble has not formed
-    /// everywhere, for until then it needs all.
+    /// Any quorum of nodes that kept their disks, if one of them knows that the ensemble has
+    /// formed; else all, for until then it needs all.
     fn choose_core(&self, rng: &mut zabkeeper_core::rng::Rng) -> BTreeSet<NodeId> {
         let sound = self.hosts.iter().filter(|host| !host.wiped);
         let mut sound: Vec<NodeId> = sound.map(|host| host.id).collect();
-        if self.hosts.iter().any(|host| !host.wiped && !host.knows_ensemble()) {
-            return sound.into_iter().collect();
-        }
         rng.shuffle(&mut sound);
+        let all = sound.iter().copied().collect();
         let quorum = self.hosts.len() / 2 + 1;
         let size = match rng.chance(600_000) {
             true => quorum,
             false => rng.between(quorum as u64, sound.len() as u64) as usize,
         };
-        sound.into_iter().take(size).collect()
+        let core: BTreeSet<NodeId> = sound.into_iter().take(size).collect();
+        if core.iter().any(|node| self.host(*node).formed) { core } else { all }
     }
 
     fn heal_node(&mut self, node: NodeId, rng: &mut zabkeeper_core::rng::Rng) {

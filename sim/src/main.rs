@@ -2,11 +2,13 @@
 
 use clap::{Parser, Subcommand};
 use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 use zabkeeper_sim::mutants;
 use zabkeeper_sim::plan::Plan;
 use zabkeeper_sim::run::{Report, catch_panics, run};
+use zabkeeper_sim::shrink::shrink;
 use zabkeeper_sim::sweep::{Summary, Sweep, sweep};
 
 /// Runs Zabkeeper's consensus core in a seeded world full of faults, and checks every invariant
@@ -56,6 +58,35 @@ enum Command {
         #[arg(long)]
         marks: bool,
     },
+    /// Run a plan from a file
+    Replay {
+        /// The file, as `shrink` or `run --save` writes it
+        plan: PathBuf,
+        /// Print everything that happens
+        #[arg(long)]
+        trace: bool,
+        /// How many of the last steps a failure prints
+        #[arg(long, default_value_t = 40)]
+        last: usize,
+    },
+    /// Make a failing plan as small as it gets
+    Shrink {
+        /// The seed of the plan
+        #[arg(long, conflicts_with = "plan")]
+        seed: Option<u64>,
+        /// The file of the plan
+        #[arg(long, required_unless_present = "seed")]
+        plan: Option<PathBuf>,
+        /// Plant this bug in the core
+        #[arg(long)]
+        mutant: Option<String>,
+        /// How many plans to try at most
+        #[arg(long, default_value_t = 3000)]
+        budget: usize,
+        /// Where to write the result
+        #[arg(long)]
+        save: Option<PathBuf>,
+    },
     /// Plant each known bug in turn, and count the seeds until it is found
     Mutants {
         /// How many seeds a bug may survive
@@ -100,6 +131,13 @@ fn main() -> ExitCode {
         Command::Sweep { seeds, from, jobs, stop_after, mutant, marks } => {
             run_sweep(&Sweep { from, seeds, jobs, stop_after }, mutant.as_deref(), marks)
         }
+        Command::Replay { plan, trace, last } => match read_plan(&plan) {
+            Ok(plan) => run_plan(&plan, trace, last),
+            Err(why) => complain(&why),
+        },
+        Command::Shrink { seed, plan, mutant, budget, save } => {
+            run_shrink(seed, plan.as_deref(), mutant, budget, save.as_deref())
+        }
         Command::Mutants { budget, from, jobs, only } => {
             run_mutants(budget, from, jobs, only.as_deref())
         }
@@ -112,7 +150,11 @@ fn run_one(seed: u64, trace: bool, last: usize, mutant: Option<String>) -> bool 
     plan.mutant = mutant;
     println!("{:#?}", plan.options);
     println!("{} faults, {} requests", plan.faults.len(), plan.ops.len());
-    let report = run(&plan, true);
+    run_plan(&plan, trace, last)
+}
+
+fn run_plan(plan: &Plan, trace: bool, last: usize) -> bool {
+    let report = run(plan, true);
     let skip = if trace { 0 } else { report.moments.len().saturating_sub(last) };
     if trace || report.violation.is_some() {
         for moment in report.moments.iter().skip(skip) {
@@ -121,6 +163,57 @@ fn run_one(seed: u64, trace: bool, last: usize, mutant: Option<String>) -> bool 
     }
     print_report(&report);
     report.violation.is_none()
+}
+
+fn read_plan(path: &Path) -> Result<Plan, String> {
+    let text = std::fs::read_to_string(path).map_err(|why| format!("{}: {why}", path.display()))?;
+    serde_json::from_str(&text).map_err(|why| format!("{} is not a plan: {why}", path.display()))
+}
+
+fn complain(why: &str) -> bool {
+    eprintln!("{why}");
+    false
+}
+
+/// Shrinks a plan. True if there was something to shrink.
+fn run_shrink(
+    seed: Option<u64>,
+    plan: Option<&Path>,
+    mutant: Option<String>,
+    budget: usize,
+    save: Option<&Path>,
+) -> bool {
+    let plan = match (seed, plan) {
+        (Some(seed), _) => Ok(Plan::draw(seed)),
+        (None, Some(path)) => read_plan(path),
+        (None, None) => Err("give a seed or a plan".to_string()),
+    };
+    let mut plan = match plan {
+        Ok(plan) => plan,
+        Err(why) => return complain(&why),
+    };
+    plan.mutant = mutant.or(plan.mutant);
+    let Some(small) = shrink(&plan, budget) else {
+        return complain("the plan does not fail: there is nothing to shrink");
+    };
+    let size = |plan: &Plan| format!("{} faults, {} requests", plan.faults.len(), plan.ops.len());
+    println!("{} -> {} after {} tries", size(&plan), size(&small.plan), small.tries);
+    let text = match serde_json::to_string_pretty(&small.plan) {
+        Ok(text) => text,
+        Err(why) => return complain(&why.to_string()),
+    };
+    if let Some(path) = save {
+        if let Err(why) = std::fs::write(path, text + "\n") {
+            return complain(&format!("{}: {why}", path.display()));
+        }
+        println!("written to {}", path.display());
+    } else {
+        println!("{text}");
+    }
+    if let Some(violation) = &small.report.violation {
+        println!("VIOLATION of {violation}");
+    }
+    true
 }
 
 fn print_report(report: &Report) {

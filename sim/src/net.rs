@@ -7,8 +7,8 @@ use crate::options::NetOptions;
 use crate::queue::Queue;
 use crate::world::Occur;
 use std::collections::{BTreeMap, VecDeque};
-use zabkeeper_core::ids::{ConnId, NodeId};
-use zabkeeper_core::message::{Message, Vote};
+use zabkeeper_core::ids::{ConnId, Epoch, NodeId, Round};
+use zabkeeper_core::message::{Message, Stance, Vote};
 use zabkeeper_core::rng::Rng;
 
 /// What travels on a connection towards one of its ends.
@@ -71,6 +71,10 @@ pub struct Net {
     cuts: Vec<u32>,
     counters: BTreeMap<(u64, u32, u32), u64>,
     old: BTreeMap<(NodeId, NodeId), VecDeque<Vote>>,
+    /// The votes of settled nodes, by the epoch that they name and their sender.
+    settled: BTreeMap<Epoch, BTreeMap<NodeId, Vote>>,
+    /// The oldest vote of each sender that looked for a leader.
+    looking: BTreeMap<NodeId, Vote>,
     pipes: BTreeMap<u64, Pipe>,
     by_conn: BTreeMap<ConnId, (u64, usize)>,
     next: u64,
@@ -90,6 +94,8 @@ impl Net {
             cuts: vec![0; nodes * nodes],
             counters: BTreeMap::new(),
             old: BTreeMap::new(),
+            settled: BTreeMap::new(),
+            looking: BTreeMap::new(),
             pipes: BTreeMap::new(),
             by_conn: BTreeMap::new(),
             next: 1,
@@ -132,6 +138,7 @@ impl Net {
     /// Sends a datagram.
     pub fn notify(&mut self, to: NodeId, vote: Vote, now: u64, queue: &mut Queue<Occur>) {
         let from = vote.from;
+        self.remember(&vote);
         let mut fate = self.fate(Kind::Datagram, from, to);
         let old = self.old.entry((from, to)).or_default();
         old.push_back(vote.clone());
@@ -163,6 +170,35 @@ impl Net {
             queue.push(now + self.delay(&mut fate, true), Occur::Datagram { to, vote });
         }
         queue.push(at, Occur::Datagram { to, vote });
+    }
+
+    fn remember(&mut self, vote: &Vote) {
+        match vote.stance {
+            Stance::Following(Some(epoch)) | Stance::Leading(Some(epoch)) => {
+                self.settled.entry(epoch).or_default().insert(vote.from, vote.clone());
+            }
+            Stance::Looking => {
+                self.looking.entry(vote.from).or_insert_with(|| vote.clone());
+            }
+            Stance::Following(None) | Stance::Leading(None) => {}
+        }
+    }
+
+    /// The votes of a reign: the newest one's, or those of so many reigns before it.
+    pub fn votes_of_reign(&self, back: u32) -> Vec<Vote> {
+        let reign = self.settled.values().rev().nth(back as usize);
+        reign.map(|votes| votes.values().cloned().collect()).unwrap_or_default()
+    }
+
+    /// Old votes that must not impress anyone in a later round: those of nodes that looked for a
+    /// leader, and those of followers of old reigns.
+    pub fn harmless_votes(&self, round: Round) -> Vec<Vote> {
+        let reigns = self.settled.values().rev().skip(1).take(2);
+        let followers = reigns.flat_map(|votes| votes.values()).filter(|vote| {
+            matches!(vote.stance, Stance::Following(_))
+        });
+        let votes = self.looking.values().chain(followers);
+        votes.filter(|vote| vote.round < round).cloned().collect()
     }
 
     /// Asks for a connection: when the attempt reaches the other machine.

@@ -130,6 +130,8 @@ pub struct Swarm {
     pub wipe_gap: u64,
     /// Between steps of the wall clock.
     pub wall_gap: u64,
+    /// Between echoes of old votes.
+    pub echo_gap: u64,
     /// Between faults that strike at a chosen step of the protocol.
     pub ambush_gap: u64,
     /// How many clients.
@@ -179,6 +181,7 @@ impl Swarm {
             disk_fail_gap: gap(200_000, 1_000_000, 20_000_000),
             wipe_gap: gap(100_000, 5_000_000, 40_000_000),
             wall_gap: gap(200_000, 1_000_000, 20_000_000),
+            echo_gap: gap(400_000, 300_000, 10_000_000),
             ambush_gap: gap(600_000, 200_000, 10_000_000),
             clients: rng.between(1, 6),
             keys: rng.between(1, 8),

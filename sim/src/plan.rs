@@ -61,6 +61,8 @@ pub enum Fault {
     DiskFail { node: u32 },
     /// The machine comes back with an empty disk.
     Wipe { node: u32, down: u64 },
+    /// The votes of an old reign, so many before the newest, reach the node again and again.
+    Echo { node: u32, back: u32, lasts: u64 },
     /// The wall clock jumps.
     WallStep { node: u32, millis: i64 },
 }
@@ -79,6 +81,7 @@ impl Fault {
             Self::DiskStall { .. } => "disk stall",
             Self::DiskFail { .. } => "disk failure",
             Self::Wipe { .. } => "wiped disk",
+            Self::Echo { .. } => "echoes of old votes",
             Self::WallStep { .. } => "wall clock step",
         }
     }
@@ -169,7 +172,7 @@ fn draw_faults(rng: &Rng, swarm: &Swarm) -> Vec<Planned> {
     let nodes = u64::from(swarm.options.nodes);
     let mut faults = Vec::new();
     type Draw = fn(&mut Rng, u64) -> Fault;
-    let classes: [(u64, Draw); 10] = [
+    let classes: [(u64, Draw); 11] = [
         (swarm.crash_gap, draw_crash),
         (swarm.crash_in_step_gap, draw_crash_in_step),
         (swarm.power_cut_gap, |rng, _| Fault::PowerCut { down: rng.magnitude(1_000, 2_000_000) }),
@@ -195,6 +198,7 @@ fn draw_faults(rng: &Rng, swarm: &Swarm) -> Vec<Planned> {
             node: node(rng, nodes),
             millis: rng.between(0, 7_200_000) as i64 - 3_600_000,
         }),
+        (swarm.echo_gap, draw_echo),
     ];
     for (class, (gap, draw)) in classes.into_iter().enumerate() {
         let mut rng = rng.split(class as u64);
@@ -239,6 +243,14 @@ fn draw_crash_in_step(rng: &mut Rng, nodes: u64) -> Fault {
         node: node(rng, nodes),
         actions: rng.between(0, 4) as u32,
         down: rng.magnitude(100, 2_000_000),
+    }
+}
+
+fn draw_echo(rng: &mut Rng, nodes: u64) -> Fault {
+    Fault::Echo {
+        node: rng.between(1, nodes) as u32,
+        back: rng.between(0, 4) as u32,
+        lasts: rng.magnitude(1_000, 2_000_000),
     }
 }
 

@@ -17,6 +17,7 @@ use zabkeeper_core::error::HaltReason;
 use zabkeeper_core::event::{Action, Event};
 use zabkeeper_core::ids::{Incarnation, NodeId, Ticket};
 use zabkeeper_core::message::{RefuseReason, Vote};
+use zabkeeper_core::note::Note;
 use zabkeeper_core::quorum::{Member, Membership};
 use zabkeeper_core::replica::{ClientRequest, Input, Outputs, Replica, Reply};
 use zabkeeper_core::storage::{Base, Identity};
@@ -47,6 +48,8 @@ pub enum Occur {
     Strike(usize),
     /// A fault that waited for a transition of this node strikes.
     Ambush { node: NodeId, fault: Box<Fault> },
+    /// Votes of an old reign arrive at a node once more.
+    Echo { to: NodeId, back: u32, until: u64 },
     /// What a fault cut is healed.
     Heal(Vec<(NodeId, NodeId)>),
     /// A paused process goes on.
@@ -286,6 +289,7 @@ impl World {
             Occur::Arrive { pipe, end } => self.arrive(pipe, end),
             Occur::Strike(index) => self.strike(index),
             Occur::Ambush { node, fault } => self.inflict(*fault, node),
+            Occur::Echo { to, back, until } => self.echo(to, back, until),
             // In the quiet period only its own cuts count.
             Occur::Heal(_) if self.quiet.is_some() => Ok(()),
             Occur::Heal(links) => {
@@ -336,6 +340,7 @@ impl World {
             status: status.clone(),
             paused: None,
             tick_at: None,
+            saw_membership: false,
             checkpoint: None,
             tickets: BTreeMap::new(),
             forgotten: BTreeSet::new(),
@@ -376,6 +381,8 @@ impl World {
         let done = host.disk.end_flush().map_err(|what| {
             Violation::new("storage rules", format!("{node}: {what}"))
         })?;
+        let saw = host.process.as_ref().is_some_and(|process| process.saw_membership);
+        host.formed |= saw && host.disk.in_flight() == 0;
         self.checks.disk_changed(&self.hosts, &self.hosts[place(node)])?;
         self.begin_flush(node);
         for completion in done {
@@ -539,6 +546,11 @@ impl World {
                 Action::Note(note) => {
                     self.checks.noted(&self.hosts, node, note)?;
                     let name = crate::show::mark(note);
+                    if let (Note::MembershipCommitted(_), Some(process)) =
+                        (note, &mut self.hosts[place(node)].process)
+                    {
+                        process.saw_membership = true;
+                    }
                     self.spring(node, &name);
                     self.mark(&name);
                     self.trace.keep(self.now, node.get(), || What::Note(crate::show::note(note)));

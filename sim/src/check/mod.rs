@@ -84,6 +84,9 @@ impl Checks {
         if let Note::Established { epoch, last } = note {
             self.epochs.established(hosts, node, *epoch, *last, &self.order)?;
         }
+        if let Note::PeerFault { fault, .. } = note {
+            ensure!(false, "no peer breaks the protocol", "{node} complains of {fault:?}");
+        }
         Ok(())
     }
 

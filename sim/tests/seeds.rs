@@ -1,0 +1,91 @@
+//! Runs of the simulator that belong to the ordinary tests: a few hundred seeds, determinism, the
+//! plans of bugs found earlier, and a few planted bugs as proof that the rest means something.
+
+use std::path::Path;
+use zabkeeper_sim::mutants;
+use zabkeeper_sim::plan::Plan;
+use zabkeeper_sim::run::{catch_panics, run};
+use zabkeeper_sim::shrink::shrink;
+use zabkeeper_sim::sweep::{Sweep, sweep};
+
+const JOBS: usize = 2;
+
+#[test]
+fn no_seed_breaks_an_invariant() {
+    catch_panics();
+    let what = Sweep { from: 1, seeds: 150, jobs: JOBS, stop_after: 1 };
+    let sum = sweep(&what, |seed| run(&Plan::draw(seed), false), |_| {});
+    if let Some(report) = sum.failures.values().next() {
+        panic!("seed {}: {}", report.seed, report.violation.as_ref().expect("it failed"));
+    }
+    assert_eq!(sum.seeds, 150);
+    for mark in ["Established", "SyncPlanned Diff", "SyncPlanned Snap", "SyncPlanned Trunc"] {
+        assert!(sum.marks.contains_key(mark), "{mark} never happened: the world is too tame");
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_run() {
+    catch_panics();
+    for seed in [3, 14, 159, 2653] {
+        let plan = Plan::draw(seed);
+        let (first, second) = (run(&plan, false), run(&plan, true));
+        assert_eq!(first.hash, second.hash, "seed {seed}");
+        assert_eq!(first.steps, second.steps, "seed {seed}");
+    }
+}
+
+#[test]
+fn bugs_found_once_stay_fixed() {
+    catch_panics();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("regressions");
+    let mut files: Vec<_> = std::fs::read_dir(folder)
+        .expect("the folder is there")
+        .map(|entry| entry.expect("its entries can be read").path())
+        .filter(|path| path.extension().is_some_and(|end| end == "json"))
+        .collect();
+    files.sort();
+    assert!(!files.is_empty());
+    for file in files {
+        let text = std::fs::read_to_string(&file).expect("the file can be read");
+        let plan: Plan = serde_json::from_str(&text).expect("the file is a plan");
+        let report = run(&plan, false);
+        assert_eq!(report.violation, None, "{}", file.display());
+    }
+}
+
+#[test]
+fn the_canary_dies() {
+    catch_panics();
+    assert!(mutants::hunt(mutants::CANARY, 1, 20, JOBS).death.is_some());
+}
+
+#[test]
+fn planted_bugs_are_found_within_a_few_seeds() {
+    catch_panics();
+    for name in [
+        "AckAtAppend",
+        "AckHistoryUnflushed",
+        "EnterBeforeHistory",
+        "PromiseInMemory",
+        "LeaderCountsUnflushed",
+        "TruncateTooFar",
+        "ReadWithoutRound",
+        "FailOnStepDown",
+    ] {
+        let fate = mutants::hunt(name, 1, 60, JOBS);
+        assert!(fate.death.is_some(), "{name} survives {} seeds", fate.seeds);
+    }
+}
+
+#[test]
+fn a_planted_bug_shrinks_to_a_plan_that_can_be_read() {
+    catch_panics();
+    let mut plan = Plan::draw(1);
+    plan.mutant = Some("AckAtAppend".to_string());
+    let small = shrink(&plan, 300).expect("it fails");
+    let size = small.plan.faults.len() + small.plan.ops.len();
+    assert!(size <= 20, "{size} steps are left of {}", plan.faults.len() + plan.ops.len());
+    let again = run(&small.plan, false);
+    assert_eq!(again.violation, small.report.violation);
+}
