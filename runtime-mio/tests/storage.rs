@@ -289,6 +289,14 @@ fn the_threads_complete_everything_in_order_and_keep_it() {
 }
 
 #[test]
+fn a_list_without_members_does_not_initialise_anything() {
+    let dir = Scratch::new("nobody");
+    let error = open(&dir, &Options::default(), &bootstrap(1, 0, 1)).err().unwrap();
+    assert!(error.to_string().contains("no proper list of members"), "{error}");
+    assert!(open_node(&dir).created);
+}
+
+#[test]
 fn an_interrupted_initialisation_is_begun_again() {
     let dir = Scratch::new("interrupted");
     fs::create_dir_all(dir.join("state-0000000000")).unwrap();

@@ -71,6 +71,11 @@ impl<F: Fs> Journal<F> {
         options: JournalOptions,
         head: &Head,
     ) -> Result<(), OpenError> {
+        // Members that could not be read back would make the directory useless for ever.
+        if codec::decode_head(&codec::encode_head(head)).as_ref() != Ok(head) {
+            let error = io::Error::new(io::ErrorKind::InvalidInput, "no proper list of members");
+            return Err(OpenError::io("initialise", dir)(error));
+        }
         make_segment(fs, options, head, 1, 0, None, 0)
             .map(drop)
             .map_err(OpenError::io("initialise", dir))
@@ -80,6 +85,7 @@ impl<F: Fs> Journal<F> {
     /// segment is full.
     pub fn append(&mut self, record: &Record) -> io::Result<()> {
         let payload = codec::encode_record(record);
+        debug_assert_eq!(codec::decode_record(&payload).as_ref(), Ok(record));
         self.make_room(segment::framed(payload.len()))?;
         self.summary
             .apply(record)
