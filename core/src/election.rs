@@ -25,6 +25,9 @@ pub(crate) struct Looking {
     received: BTreeMap<NodeId, Candidate>,
     /// The latest word of each voter that has a leader.
     settled: BTreeMap<NodeId, Vote>,
+    /// True once a voter spoke of a membership that went through the log: the ensemble has formed,
+    /// whatever this node remembers, and a majority elects. The phases after it check.
+    formed: bool,
     finalize_at: Option<Instant>,
     resend_at: Instant,
     backoff: Micros,
@@ -41,6 +44,7 @@ impl Looking {
             vote,
             received: BTreeMap::new(),
             settled: BTreeMap::new(),
+            formed: false,
             finalize_at: None,
             resend_at: cx.now.at,
             backoff: cx.s.cfg.timeouts.resend_min,
@@ -90,6 +94,7 @@ impl Looking {
         if cx.s.cfg.mutant(Mutant::AnyPacketDelaysVote) {
             self.resend_at = cx.now.at.after(self.backoff);
         }
+        self.formed |= !vote.membership.is_zero();
         match vote.stance {
             Stance::Looking => self.on_looking(cx, &vote),
             Stance::Following(_) | Stance::Leading(_) => {
@@ -131,7 +136,9 @@ impl Looking {
     }
 
     fn begin_if_ready(&mut self, cx: &mut Cx<'_>) {
-        if self.ready || !cx.s.ledger.is_clean() || !cx.s.ensemble.is_voter(cx.s.node()) {
+        let hasty = cx.s.cfg.mutant(Mutant::VoteUnflushed) || cx.s.cfg.mutant(Mutant::KeepDuties);
+        let quiet = cx.s.ledger.is_clean() || hasty;
+        if self.ready || !quiet || !cx.s.ensemble.is_voter(cx.s.node()) {
             return;
         }
         self.ready = true;
@@ -196,7 +203,8 @@ impl Looking {
     }
 
     fn has_quorum(&self, s: &State) -> bool {
-        s.ensemble.is_quorum(|id| self.received.get(&id) == Some(&self.vote))
+        let agrees = |id| self.received.get(&id) == Some(&self.vote);
+        if self.formed { s.ensemble.is_majority(agrees) } else { s.ensemble.is_quorum(agrees) }
     }
 
     fn decide(&self, cx: &mut Cx<'_>) -> Next {

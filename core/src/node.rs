@@ -5,7 +5,7 @@ use crate::election::Looking;
 use crate::entry::{Entry, Position};
 use crate::error::{CloseReason, HaltReason, PeerFault, RestoreError};
 use crate::event::{Action, Actions, Event, Submission, Upcall};
-use crate::follower::Following;
+use crate::follower::{Following, VERSIONS};
 use crate::ids::{ConnId, Epoch, NodeId, Txid, WriteId};
 use crate::leader::Leading;
 use crate::log::Log;
@@ -270,6 +270,11 @@ impl Node {
         out: &mut Actions,
     ) -> Next {
         let cx = &mut Cx { s: &mut self.state, out, now };
+        if let Err(why) = recognise(cx, &info) {
+            cx.send(conn, Message::Rejected(why));
+            cx.close(conn, CloseReason::Rejected);
+            return Next::Stay;
+        }
         match &mut self.role {
             Role::Looking(looking) => {
                 looking.on_follower_info(cx, conn, info);
@@ -426,6 +431,32 @@ fn admit(cx: &mut Cx<'_>, submissions: Vec<Submission>, leading: bool) {
             continue;
         };
         cx.out.call(Upcall::Refuse { ticket: submission.ticket, why });
+    }
+}
+
+/// Decides whether a node belongs here at all.
+fn recognise(cx: &mut Cx<'_>, info: &FollowerInfo) -> Result<(), Rejection> {
+    if info.cluster != cx.s.identity.cluster {
+        let members = cx.s.log.base().membership.clone();
+        return Err(Rejection::WrongCluster { members });
+    }
+    if info.versions.0 > VERSIONS.1 || info.versions.1 < VERSIONS.0 {
+        return Err(Rejection::Version { speaks: VERSIONS });
+    }
+    if info.node == cx.s.node() {
+        cx.note(Note::DuplicateId(info.node));
+        return Err(Rejection::WrongDisk { known: cx.s.identity.incarnation });
+    }
+    if !cx.s.ensemble.is_voter(info.node) {
+        return Err(Rejection::NotMember);
+    }
+    let known = cx.s.ensemble.disk_of(info.node);
+    match known.filter(|known| *known != info.incarnation) {
+        Some(known) if !cx.s.cfg.mutant(Mutant::WipedNodeCounts) => {
+            cx.note(Note::WrongDisk { node: info.node, presents: info.incarnation });
+            Err(Rejection::WrongDisk { known })
+        }
+        _ => Ok(()),
     }
 }
 

@@ -44,12 +44,17 @@ struct Bench {
 impl Bench {
     /// Node `id`, with `extra` entries of epoch 1 behind the membership entry 1.1.
     fn new(id: u32, extra: u64) -> Self {
+        Self::with_activated(id, extra, t(1, 1))
+    }
+
+    /// The same, with what the node's disk knows to be committed of the membership.
+    fn with_activated(id: u32, extra: u64, activated: Txid) -> Self {
         let (membership, entries) = history(extra);
         let identity = identity(id);
         let disk = Recovered {
             promise: Some(Promise { epoch: e(1), leader: n(3) }),
             current: e(1),
-            activated: t(1, 1),
+            activated,
             entries,
             ..Recovered::fresh(identity, membership)
         };
@@ -412,4 +417,18 @@ fn a_node_never_stands_with_a_history_that_it_does_not_hold() {
         assert!(claims.into_iter().all(|candidate| candidate == own));
     }
     assert_eq!(bench.role(), RoleStatus::Looking);
+}
+
+#[test]
+fn a_leader_learns_from_a_follower_that_its_ensemble_has_formed() {
+    // By its own disk this node needs everyone; node 1 is gone for good.
+    let mut bench = Bench::with_activated(3, 1, Txid::ZERO);
+    let me = Candidate { epoch: e(1), txid: t(1, 2), node: n(3) };
+    bench.vote(2, me, 1, Stance::Looking);
+    bench.pass(Micros::millis(60));
+    assert_eq!(bench.role(), RoleStatus::Leading { established: false });
+    bench.event(Event::Accepted(C1));
+    bench.receive(C1, Message::FollowerInfo(info(2)));
+    assert!(bench.noted(&Note::MembershipCommitted(t(1, 1))));
+    assert!(bench.sent(|msg| matches!(msg, Message::LeaderInfo { .. })));
 }

@@ -224,9 +224,8 @@ impl Feed {
     }
 
     /// The follower has this epoch's entries on its disk. False if it cannot have them.
-    pub(crate) fn on_ack(&mut self, cx: &Cx<'_>, epoch: Epoch, upto: Txid) -> bool {
-        let counts = upto.epoch() == epoch || cx.s.cfg.mutant(Mutant::CommitOldEpochByCounting);
-        if !self.is_acked() || upto > self.sent || !counts {
+    pub(crate) fn on_ack(&mut self, epoch: Epoch, upto: Txid) -> bool {
+        if !self.is_acked() || upto > self.sent || upto.epoch() != epoch {
             return false;
         }
         self.matched = self.matched.max(upto);

@@ -6,10 +6,9 @@ mod reign;
 
 use crate::error::{CloseReason, HaltReason, PeerFault};
 use crate::event::Upcall;
-use crate::follower::VERSIONS;
 use crate::ids::{ConnId, Epoch, Incarnation, NodeId, Round};
 use crate::ledger::Duty;
-use crate::message::{Candidate, EpochAck, FollowerInfo, Message, Rejection, Stance, Vote};
+use crate::message::{Candidate, EpochAck, FollowerInfo, Message, Stance, Vote};
 use crate::mutants::Mutant;
 use crate::note::{LeaveReason, Note};
 use crate::replica::FollowerStatus;
@@ -160,17 +159,17 @@ impl Leading {
         Next::Look(LeaveReason::Silence)
     }
 
-    /// A node wants to follow: checks who it is, and greets it.
+    /// A node that belongs here wants to follow: greets it.
     pub(crate) fn on_follower_info(
         &mut self,
         cx: &mut Cx<'_>,
         conn: ConnId,
         info: FollowerInfo,
     ) -> Next {
-        if let Err(why) = admit(cx, &info) {
-            cx.send(conn, Message::Rejected(why));
-            cx.close(conn, CloseReason::Rejected);
-            return Next::Stay;
+        // It knows a membership to be committed that this node holds and was never told about.
+        let pending = cx.s.ensemble.pending().map(|membership| membership.version());
+        if pending == Some(info.membership) {
+            cx.commit(info.membership);
         }
         let older: Vec<ConnId> =
             self.peers.iter().filter(|(_, p)| p.node == info.node).map(|(c, _)| *c).collect();
@@ -417,31 +416,5 @@ impl Leading {
             }
         };
         self.peers.values().map(status).collect()
-    }
-}
-
-/// Decides whether a node may follow at all.
-fn admit(cx: &mut Cx<'_>, info: &FollowerInfo) -> Result<(), Rejection> {
-    if info.cluster != cx.s.identity.cluster {
-        let members = cx.s.log.base().membership.clone();
-        return Err(Rejection::WrongCluster { members });
-    }
-    if info.versions.0 > VERSIONS.1 || info.versions.1 < VERSIONS.0 {
-        return Err(Rejection::Version { speaks: VERSIONS });
-    }
-    if info.node == cx.s.node() {
-        cx.note(Note::DuplicateId(info.node));
-        return Err(Rejection::WrongDisk { known: cx.s.identity.incarnation });
-    }
-    if !cx.s.ensemble.is_voter(info.node) {
-        return Err(Rejection::NotMember);
-    }
-    let known = cx.s.ensemble.disk_of(info.node);
-    match known.filter(|known| *known != info.incarnation) {
-        Some(known) if !cx.s.cfg.mutant(Mutant::WipedNodeCounts) => {
-            cx.note(Note::WrongDisk { node: info.node, presents: info.incarnation });
-            Err(Rejection::WrongDisk { known })
-        }
-        _ => Ok(()),
     }
 }

@@ -95,7 +95,12 @@ impl Leading {
         let at = cx.s.log.position_at(cx.s.applied).expect("the applied entry is in the log");
         let (feed, plan) = Feed::start(cx, conn, &ack, at);
         cx.note(Note::SyncPlanned { peer: peer.node, kind: plan.kind() });
-        peer.feed.insert(feed).pump(cx, conn, epoch);
+        let feed = peer.feed.insert(feed);
+        feed.pump(cx, conn, epoch);
+        if cx.s.cfg.mutant(Mutant::CommitOldEpochByCounting) {
+            feed.matched = ack.last.txid.min(feed.pin());
+            return self.advance(cx);
+        }
         Next::Stay
     }
 
@@ -367,7 +372,7 @@ impl Leading {
         upto: Txid,
     ) -> Handled {
         self.hear(cx, conn, epoch)?;
-        if !self.feed(conn)?.on_ack(cx, epoch, upto) {
+        if !self.feed(conn)?.on_ack(epoch, upto) {
             return Err(PeerFault::Beyond(upto));
         }
         self.pump(cx, conn);
@@ -380,7 +385,8 @@ impl Leading {
         let Stage::Reigning(reign) = &self.stage else {
             return Next::Stay;
         };
-        if !reign.established {
+        let by_counting = cx.s.cfg.mutant(Mutant::CommitOldEpochByCounting);
+        if !reign.established && !by_counting {
             return Next::Stay;
         }
         let at = |id: NodeId| {
@@ -391,7 +397,7 @@ impl Leading {
             feeds.filter_map(|p| p.feed.as_ref()).map(|f| f.matched).max().unwrap_or_default()
         };
         let reached = cx.s.ensemble.watermark(at);
-        if reached.epoch() == reign.epoch && reached > cx.s.commit {
+        if (reached.epoch() == reign.epoch || by_counting) && reached > cx.s.commit {
             cx.commit(reached);
         }
         self.tell_commits(cx);
