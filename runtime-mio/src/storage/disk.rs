@@ -163,7 +163,8 @@ impl<F: Fs> DiskStorage<F> {
         let record = Record::Install { base: base.clone(), stage: generation, digest: *digest };
         self.journal.append(&record).map_err(text)?;
         self.flush()?;
-        self.states.retire(generation)
+        self.states.retire(generation);
+        Ok(())
     }
 
     /// Makes everything appended survive a power cut.

@@ -13,7 +13,7 @@ pub(crate) const NAME: &str = "LOCK";
 /// it ends, so a remaining file means nothing.
 #[derive(Debug)]
 pub(crate) struct Lock {
-    _file: File,
+    file: File,
 }
 
 impl Lock {
@@ -45,6 +45,14 @@ impl Lock {
             file.write_all(std::process::id().to_string().as_bytes())
         };
         note().map_err(OpenError::io("write", &path))?;
-        Ok(Self { _file: file })
+        Ok(Self { file })
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing the file is not enough: a child process that was forked and is not yet another
+        // program has a copy of the descriptor. If this fails, closing it must do after all.
+        let _ = flock(&self.file, FlockOperation::Unlock);
     }
 }

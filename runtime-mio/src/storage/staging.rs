@@ -45,7 +45,9 @@ impl States {
     /// # Errors
     /// Final.
     pub fn stage_open(&mut self, stage: u64) -> Result<(), String> {
-        self.drop_incoming()?;
+        if let Some(earlier) = self.incoming.take() {
+            remove(earlier.store);
+        }
         self.newest += 1;
         let store = StateStore::create(&self.dir, self.newest, self.cache);
         self.incoming = Some(Incoming {
@@ -72,13 +74,9 @@ impl States {
     }
 
     /// Gives it up.
-    ///
-    /// # Errors
-    /// Final.
-    pub fn stage_drop(&mut self, stage: u64) -> Result<(), String> {
-        match &self.incoming {
-            Some(incoming) if incoming.stage == stage => self.drop_incoming(),
-            _ => Ok(()),
+    pub fn stage_drop(&mut self, stage: u64) {
+        if let Some(incoming) = self.incoming.take_if(|incoming| incoming.stage == stage) {
+            remove(incoming.store);
         }
     }
 
@@ -104,15 +102,9 @@ impl States {
     }
 
     /// Removes all generations before this one, which the journal has made the current one.
-    ///
-    /// # Errors
-    /// Final.
-    pub fn retire(&mut self, current: u64) -> Result<(), String> {
+    pub fn retire(&mut self, current: u64) {
         let old = self.sealed.iter().position(|s| s.meta().generation >= current);
-        for store in self.sealed.drain(..old.unwrap_or(0)) {
-            store.destroy().map_err(|error| format!("cannot remove an old state: {error}"))?;
-        }
-        Ok(())
+        self.sealed.drain(..old.unwrap_or(0)).for_each(remove);
     }
 
     /// Brings the state to a later position; durable on return. While a snapshot waits to be made
@@ -127,14 +119,12 @@ impl States {
             None => Err(format!("a checkpoint at {} behind the stored state", checkpoint.at.txid)),
         }
     }
+}
 
-    fn drop_incoming(&mut self) -> Result<(), String> {
-        match self.incoming.take() {
-            None => Ok(()),
-            Some(incoming) => incoming
-                .store
-                .destroy()
-                .map_err(|error| format!("cannot remove an unfinished snapshot: {error}")),
-        }
+/// Removes a generation that stands for nothing. What remains of it takes space and does no harm,
+/// and goes at the next start.
+fn remove(store: StateStore) {
+    if let Err(error) = store.destroy() {
+        log::warn!("an unused state cannot be removed from the disk: {error}");
     }
 }

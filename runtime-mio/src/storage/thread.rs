@@ -297,12 +297,12 @@ fn run_states(
                 states.stage(stage, &items)?;
                 shared.stored(bytes);
             }
-            StateJob::Drop(stage) => states.stage_drop(stage)?,
+            StateJob::Drop(stage) => states.stage_drop(stage),
             StateJob::Seal { stage, at, digest, generation } => {
                 // Nobody waits any more only if the journal has failed.
                 let _ = generation.send(states.seal(stage, at, digest)?);
             }
-            StateJob::Retire(generation) => states.retire(generation)?,
+            StateJob::Retire(generation) => states.retire(generation),
             StateJob::Checkpoint(checkpoint, bytes) => {
                 states.checkpoint(&checkpoint)?;
                 shared.stored(bytes);

@@ -176,13 +176,13 @@ fn a_lost_record_does_not_come_back_behind_a_new_one_of_its_length() {
 fn a_flipped_bit_in_what_was_flushed_is_damage_and_never_a_shorter_journal() {
     let mut rng = Rng::new(3);
     let mut writer = Writer::new(fresh());
-    let mut before_last = writer.images[0].clone();
+    let mut last_group = Vec::new();
     let mut segments = 0;
     while segments < 3 {
-        before_last = writer.images[0].clone();
         for _ in 0..4 {
             writer.append_random(&mut rng);
         }
+        last_group = writer.images.clone();
         writer.flush();
         segments = writer.journal.segments.len();
     }
@@ -199,8 +199,7 @@ fn a_flipped_bit_in_what_was_flushed_is_damage_and_never_a_shorter_journal() {
                 Ok(found) if found == whole => {}
                 Ok(found) => {
                     // Only the very last flush has no witness.
-                    assert_ne!(found.log.last(), before_last.log.base().at);
-                    assert!(is_after(&found, &before_last), "{name} {byte}");
+                    assert!(last_group.contains(&found), "{name} {byte}");
                     cut += 1;
                 }
                 Err(OpenError::Damaged(_)) => damaged += 1,
@@ -209,13 +208,6 @@ fn a_flipped_bit_in_what_was_flushed_is_damage_and_never_a_shorter_journal() {
         }
     }
     assert!(damaged > 6000, "{damaged} damaged, {cut} cut");
-}
-
-/// True if `found` is `before` or comes later: here, if its log reaches at least as far.
-fn is_after(found: &Image, before: &Image) -> bool {
-    found.promise.map(|p| p.epoch) >= before.promise.map(|p| p.epoch)
-        && found.current >= before.current
-        && found.installed >= before.installed
 }
 
 #[test]
