@@ -22,9 +22,16 @@ use zabkeeper_runtime_mio::storage::{
     Completion, JournalOptions, Options, StorageCommand, StorageHandle, StorageThread, open,
 };
 
-const CUTS: u64 = 44;
+const CUTS: u64 = 45;
+/// From this one on, checkpoints are heavy.
+const LIGHT_CUTS: u64 = 41;
 /// Each entry writes one of this many keys.
 const KEYS: u64 = 300;
+/// Then, of every so many checkpoints, one changes all of the ballast.
+const HEAVY: u64 = 4;
+/// Elements of ballast, together more than sled writes in one piece: all of them change, or none.
+const BALLAST: u64 = 170;
+const BALLAST_BYTES: usize = 60_000;
 /// Small, so that segments are begun, given back and used again all the time.
 const OPTIONS: Options =
     Options { journal: JournalOptions { segment_bytes: 64 << 10 }, state_cache_bytes: 1 << 20 };
@@ -35,6 +42,7 @@ struct Acknowledged {
     entries: AtomicU64,
     checkpoint: AtomicU64,
     failed: AtomicBool,
+    heavy: AtomicBool,
     stop: AtomicBool,
 }
 
@@ -51,38 +59,42 @@ fn after_real_power_cuts_everything_acknowledged_is_there() {
     let inner = Mounted::image("power-inner", &inner_image).unwrap();
     let dir = inner.dir.join("node");
     let acknowledged = Acknowledged::default();
-    let copies = thread::scope(|scope| {
+    let last = thread::scope(|scope| {
         scope.spawn(|| write(&dir, &acknowledged));
-        let copies = cut(&outer, &inner_image, &scratch, &acknowledged);
-        acknowledged.stop.store(true, Ordering::SeqCst);
-        copies
+        // Also when a cut is found that lost something.
+        let _stop = Stop(&acknowledged.stop);
+        (0..CUTS).map(|n| cut(n, &outer, &inner_image, &scratch, &acknowledged)).last()
     });
     assert!(!acknowledged.failed.load(Ordering::SeqCst));
-    drop(inner);
-    drop(outer);
-    let (mut cut_off, mut last_checkpoint) = (0, 0);
-    for (image, entries, checkpoint) in &copies {
-        let (found, state) = check(image, *entries, *checkpoint);
-        cut_off += u64::from(found > *entries);
-        last_checkpoint = state;
+    let last = last.unwrap();
+    eprintln!("{CUTS} power cuts, the last one with {last:?}");
+    assert!(last.entries > 1000 && last.checkpoint > 1000 && last.ballast > 0, "{last:?}");
+}
+
+/// What a cut image holds, as counters of entries.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Found {
+    entries: u64,
+    checkpoint: u64,
+    /// Which checkpoint wrote the ballast.
+    ballast: u64,
+}
+
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
     }
-    eprintln!(
-        "{} power cuts, {} entries and {last_checkpoint} checkpointed at the last, {cut_off} with \
-         more than was acknowledged",
-        copies.len(),
-        copies.last().map_or(0, |copy| copy.1)
-    );
-    assert_eq!(copies.len() as u64, CUTS);
-    assert!(last_checkpoint > 0);
 }
 
 /// A file system, and in it the image of another.
 fn nested(scratch: &Path) -> Result<(Mounted, PathBuf), String> {
     let outer_image = scratch.join("outer.img");
-    make_image(&outer_image, 200 << 20)?;
+    make_image(&outer_image, 280 << 20)?;
     let outer = Mounted::image("power-outer", &outer_image)?;
     let inner_image = outer.dir.join("inner.img");
-    make_image(&inner_image, 128 << 20)?;
+    make_image(&inner_image, 200 << 20)?;
     Ok((outer, inner_image))
 }
 
@@ -92,27 +104,27 @@ fn make_image(path: &Path, size: u64) -> Result<(), String> {
     run("mkfs.ext4", &["-q", "-F", "-E", "lazy_itable_init=0", &text(path)])
 }
 
-/// Copies the device again and again, each time with what had been acknowledged before.
+/// Copies the device, and compares the copy with what had been acknowledged before.
 fn cut(
+    n: u64,
     outer: &Mounted,
     image: &Path,
     scratch: &Path,
     acknowledged: &Acknowledged,
-) -> Vec<(PathBuf, u64, u64)> {
-    let mut copies = Vec::new();
-    for n in 0..CUTS {
-        // A moment for the writer to get on: how long does not matter, only that it differs.
-        thread::sleep(Duration::from_millis(20 + 17 * (n % 7)));
-        let copy = scratch.join(format!("cut-{n}.img"));
-        let entries = acknowledged.entries.load(Ordering::SeqCst);
-        let checkpoint = acknowledged.checkpoint.load(Ordering::SeqCst);
-        run("fsfreeze", &["--freeze", &text(&outer.dir)]).unwrap();
-        let copied = run("cp", &["--sparse=always", &text(image), &text(&copy)]);
-        run("fsfreeze", &["--unfreeze", &text(&outer.dir)]).unwrap();
-        copied.unwrap();
-        copies.push((copy, entries, checkpoint));
-    }
-    copies
+) -> Found {
+    acknowledged.heavy.store(n >= LIGHT_CUTS, Ordering::SeqCst);
+    // A moment for the writer to get on: how long does not matter, only that it differs.
+    thread::sleep(Duration::from_millis(20 + 17 * (n % 7)));
+    let copy = scratch.join(format!("cut-{n}.img"));
+    let entries = acknowledged.entries.load(Ordering::SeqCst);
+    let checkpoint = acknowledged.checkpoint.load(Ordering::SeqCst);
+    run("fsfreeze", &["--freeze", &text(&outer.dir)]).unwrap();
+    let copied = run("cp", &["--sparse=always", &text(image), &text(&copy)]);
+    run("fsfreeze", &["--unfreeze", &text(&outer.dir)]).unwrap();
+    copied.unwrap();
+    let found = check(&copy, entries, checkpoint);
+    fs::remove_file(copy).unwrap();
+    found
 }
 
 /// Writes entries, checkpoints and prunes like a busy node until told to stop.
@@ -127,6 +139,7 @@ fn write(dir: &Path, acknowledged: &Acknowledged) {
         last: Position::ZERO,
         ids: BTreeMap::new(),
         checkpointing: None,
+        checkpoints: 0,
         positions: BTreeMap::new(),
     };
     while !acknowledged.stop.load(Ordering::SeqCst) {
@@ -143,6 +156,7 @@ struct Writer {
     /// Which entry each outstanding write holds.
     ids: BTreeMap<u64, u64>,
     checkpointing: Option<Position>,
+    checkpoints: u64,
     /// Positions after the newest checkpoint.
     positions: BTreeMap<u64, Position>,
 }
@@ -209,7 +223,19 @@ impl Writer {
             value: Some(content(counter).into()),
         };
         let changes = (from + 1..=counter).map(change);
-        let newest: BTreeMap<_, _> = changes.map(|change| (change.key.clone(), change)).collect();
+        let mut newest: BTreeMap<_, _> =
+            changes.map(|change| (change.key.clone(), change)).collect();
+        self.checkpoints += 1;
+        let heavy = acknowledged.heavy.load(Ordering::SeqCst);
+        if heavy && self.checkpoints.is_multiple_of(HEAVY) {
+            let mut value = counter.to_be_bytes().to_vec();
+            value.resize(BALLAST_BYTES, 0);
+            for n in 0..BALLAST {
+                let (key, value) = (ballast_key(n).into_bytes().into(), Some(value.clone().into()));
+                let change = Change { key, value };
+                newest.insert(change.key.clone(), change);
+            }
+        }
         self.checkpointing = Some(at);
         self.handle.submit(vec![StorageCommand::Checkpoint(Checkpoint {
             at,
@@ -219,33 +245,49 @@ impl Writer {
     }
 }
 
-/// Opens a copy, twice, and compares it with what had been acknowledged. Gives the last entry and
-/// the last checkpoint found.
-fn check(image: &Path, entries: u64, checkpoint: u64) -> (u64, u64) {
+/// Opens a copy, twice, and compares it with what had been acknowledged.
+fn check(image: &Path, entries: u64, checkpoint: u64) -> Found {
     let mounted = Mounted::image("power-cut", image).unwrap();
     let dir = mounted.dir.join("node");
-    let mut found = None;
-    for _ in 0..2 {
-        let opened = open(&dir, &OPTIONS, &bootstrap(1, 3, 12))
-            .unwrap_or_else(|error| panic!("{}: {error}", image.display()));
-        let recovered = opened.recovered;
-        let last = recovered.entries.last().map_or(recovered.base.at, Entry::position);
-        let (last, applied) = (last.txid.counter(), recovered.applied.txid.counter());
-        assert!(last >= entries, "{last} of {entries} entries are there");
-        assert!(applied >= checkpoint, "{applied} of {checkpoint} are checkpointed");
-        assert_eq!(opened.digest, Digest::new(applied));
-        for entry in &recovered.entries {
-            let expected = Body::Command(content(entry.txid.counter()).into());
-            assert_eq!(entry.body, expected);
-        }
-        let state = load(opened.items);
-        let first = (applied + 1).saturating_sub(KEYS).max(1);
-        let expected = (first..=applied).map(|counter| (key(counter), content(counter)));
-        assert_eq!(state, expected.collect(), "the state at {applied}");
-        assert!(found.is_none_or(|before| before == (last, applied)), "it changed by itself");
-        found = Some((last, applied));
+    if entries == 0 && !dir.join("journal-0000000001.zkj").exists() {
+        // Cut before the directory was made a node's: it is made now.
+        assert!(open_node(&dir).created);
     }
-    found.unwrap()
+    let first = check_once(&dir, entries, checkpoint);
+    assert_eq!(check_once(&dir, entries, checkpoint), first, "it changed by itself");
+    first
+}
+
+fn check_once(dir: &Path, entries: u64, checkpoint: u64) -> Found {
+    let opened =
+        open(dir, &OPTIONS, &bootstrap(1, 3, 12)).unwrap_or_else(|error| panic!("{error}"));
+    let recovered = opened.recovered;
+    let last = recovered.entries.last().map_or(recovered.base.at, Entry::position);
+    let (last, applied) = (last.txid.counter(), recovered.applied.txid.counter());
+    assert!(last >= entries, "{last} of {entries} entries are there");
+    assert!(applied >= checkpoint, "{applied} of {checkpoint} are checkpointed");
+    assert_eq!(opened.digest, Digest::new(applied));
+    for entry in &recovered.entries {
+        let expected = Body::Command(content(entry.txid.counter()).into());
+        assert_eq!(entry.body, expected);
+    }
+    let mut state = load(opened.items);
+    let ballast = state.split_off("l");
+    let first = (applied + 1).saturating_sub(KEYS).max(1);
+    let expected = (first..=applied).map(|counter| (key(counter), content(counter)));
+    assert_eq!(state, expected.collect(), "the state at {applied}");
+    let written = ballast.values().next().map(|value| {
+        assert_eq!(ballast.len() as u64, BALLAST, "part of a checkpoint");
+        assert!(ballast.values().all(|other| other == value), "parts of two checkpoints");
+        u64::from_be_bytes(value[..8].try_into().unwrap())
+    });
+    let ballast = written.unwrap_or(0);
+    assert!(ballast <= applied);
+    Found { entries: last, checkpoint: applied, ballast }
+}
+
+fn ballast_key(n: u64) -> String {
+    format!("z-ballast/{n}")
 }
 
 fn key(counter: u64) -> String {
