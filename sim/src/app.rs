@@ -3,7 +3,7 @@
 
 use crate::plan::{Op, OpKind};
 use zabkeeper_core::entry::Payload;
-use zabkeeper_core::tree::{Answer, Command, Path, Query};
+use zabkeeper_core::tree::{Answer, Command, Path};
 
 /// The path of a key.
 pub fn path(key: u32) -> Path {
@@ -32,11 +32,6 @@ pub fn command(id: usize, op: &Op) -> Option<Command> {
         OpKind::Delete => Some(Command::Delete { path, recursive: false }),
         OpKind::Get | OpKind::Peek => None,
     }
-}
-
-/// The question of a read.
-pub fn query(op: &Op) -> Query {
-    Query::Get { path: path(op.key) }
 }
 
 /// The key that a committed command changes.

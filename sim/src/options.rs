@@ -170,7 +170,7 @@ impl Swarm {
         let mut gap = |on: u32, low: u64, high: u64| {
             if rng.chance(on) { rng.magnitude(low, high) } else { 0 }
         };
-        Self {
+        let swarm = Self {
             crash_gap: gap(600_000, 300_000, 20_000_000),
             crash_in_step_gap: gap(600_000, 200_000, 10_000_000),
             power_cut_gap: gap(250_000, 1_000_000, 20_000_000),
@@ -196,7 +196,48 @@ impl Swarm {
             ],
             value_max: rng.magnitude(8, 400),
             options,
+        };
+        if rng.chance(250_000) { swarm.into_storm(rng) } else { swarm }
+    }
+
+    /// Few requests, many elections: five nodes whose links come and go, so that leaders meet
+    /// each other in the middle of their rise.
+    fn into_storm(self, rng: &mut Rng) -> Self {
+        let mut options = self.options;
+        options.nodes = *rng.pick(&[3, 5, 5, 5]);
+        options.duration = rng.between(3_000_000, 12_000_000);
+        options.timeouts = fast(rng.between(3, 6));
+        options.net.latency_max = options.net.latency_max.min(15_000);
+        Self {
+            crash_gap: rng.magnitude(200_000, 3_000_000),
+            crash_in_step_gap: rng.magnitude(200_000, 3_000_000),
+            power_cut_gap: 0,
+            partition_gap: rng.magnitude(60_000, 800_000),
+            break_gap: rng.magnitude(60_000, 800_000),
+            stall_gap: rng.magnitude(200_000, 2_000_000),
+            echo_gap: rng.magnitude(100_000, 2_000_000),
+            ambush_gap: rng.magnitude(60_000, 500_000),
+            clients: 2,
+            request_gap: rng.magnitude(40_000, 400_000),
+            options,
+            ..self
         }
+    }
+}
+
+/// The default timeouts divided by `by`.
+fn fast(by: u64) -> TimeoutOptions {
+    let default = TimeoutOptions::from(&Timeouts::default());
+    TimeoutOptions {
+        resend_min: default.resend_min / by,
+        resend_max: default.resend_max / by,
+        finalize: default.finalize / by,
+        init: default.init / by,
+        sync: default.sync / by,
+        ping: default.ping / by,
+        redial: default.redial / by,
+        disk: default.disk / by,
+        hold: default.hold,
     }
 }
 
@@ -205,20 +246,7 @@ fn draw_timeouts(rng: &mut Rng) -> TimeoutOptions {
     match rng.weighted(&[4, 3, 2]) {
         0 => default,
         // Everything faster, so that a run holds more elections.
-        1 => {
-            let by = rng.between(2, 6);
-            TimeoutOptions {
-                resend_min: default.resend_min / by,
-                resend_max: default.resend_max / by,
-                finalize: default.finalize / by,
-                init: default.init / by,
-                sync: default.sync / by,
-                ping: default.ping / by,
-                redial: default.redial / by,
-                disk: default.disk / by,
-                hold: default.hold,
-            }
-        }
+        1 => fast(rng.between(2, 6)),
         _ => TimeoutOptions {
             finalize: rng.magnitude(1_000, 200_000),
             init: rng.magnitude(800_000, 6_000_000),

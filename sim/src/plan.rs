@@ -171,30 +171,30 @@ const AMBUSH_STREAM: u64 = 100;
 fn draw_faults(rng: &Rng, swarm: &Swarm) -> Vec<Planned> {
     let nodes = u64::from(swarm.options.nodes);
     let mut faults = Vec::new();
-    type Draw = fn(&mut Rng, u64) -> Fault;
+    type Draw = fn(&mut Rng, u64, u64) -> Fault;
     let classes: [(u64, Draw); 11] = [
         (swarm.crash_gap, draw_crash),
         (swarm.crash_in_step_gap, draw_crash_in_step),
-        (swarm.power_cut_gap, |rng, _| Fault::PowerCut { down: rng.magnitude(1_000, 2_000_000) }),
-        (swarm.pause_gap, |rng, nodes| Fault::Pause {
+        (swarm.power_cut_gap, |rng, _, _| Fault::PowerCut { down: rng.magnitude(1_000, 2_000_000) }),
+        (swarm.pause_gap, |rng, nodes, _| Fault::Pause {
             node: node(rng, nodes),
             lasts: rng.magnitude(1_000, 10_000_000),
         }),
         (swarm.partition_gap, draw_partition),
-        (swarm.break_gap, |rng, nodes| Fault::Break {
+        (swarm.break_gap, |rng, nodes, _| Fault::Break {
             a: node(rng, nodes),
             b: rng.between(1, nodes) as u32,
         }),
-        (swarm.stall_gap, |rng, nodes| Fault::DiskStall {
+        (swarm.stall_gap, |rng, nodes, _| Fault::DiskStall {
             node: node(rng, nodes),
             lasts: rng.magnitude(10_000, 20_000_000),
         }),
-        (swarm.disk_fail_gap, |rng, nodes| Fault::DiskFail { node: node(rng, nodes) }),
-        (swarm.wipe_gap, |rng, nodes| Fault::Wipe {
+        (swarm.disk_fail_gap, |rng, nodes, _| Fault::DiskFail { node: node(rng, nodes) }),
+        (swarm.wipe_gap, |rng, nodes, _| Fault::Wipe {
             node: node(rng, nodes),
             down: rng.magnitude(1_000, 2_000_000),
         }),
-        (swarm.wall_gap, |rng, nodes| Fault::WallStep {
+        (swarm.wall_gap, |rng, nodes, _| Fault::WallStep {
             node: node(rng, nodes),
             millis: rng.between(0, 7_200_000) as i64 - 3_600_000,
         }),
@@ -203,7 +203,7 @@ fn draw_faults(rng: &Rng, swarm: &Swarm) -> Vec<Planned> {
     for (class, (gap, draw)) in classes.into_iter().enumerate() {
         let mut rng = rng.split(class as u64);
         for at in times(&mut rng, gap, swarm.options.duration) {
-            let fault = draw(&mut rng, nodes);
+            let fault = draw(&mut rng, nodes, gap);
             faults.push(Planned { at, on: None, fault });
         }
     }
@@ -234,11 +234,11 @@ fn node(rng: &mut Rng, nodes: u64) -> u32 {
     if rng.chance(300_000) { 0 } else { rng.between(1, nodes) as u32 }
 }
 
-fn draw_crash(rng: &mut Rng, nodes: u64) -> Fault {
+fn draw_crash(rng: &mut Rng, nodes: u64, _gap: u64) -> Fault {
     Fault::Crash { node: node(rng, nodes), down: rng.magnitude(100, 5_000_000) }
 }
 
-fn draw_crash_in_step(rng: &mut Rng, nodes: u64) -> Fault {
+fn draw_crash_in_step(rng: &mut Rng, nodes: u64, _gap: u64) -> Fault {
     Fault::CrashInStep {
         node: node(rng, nodes),
         actions: rng.between(0, 4) as u32,
@@ -246,7 +246,7 @@ fn draw_crash_in_step(rng: &mut Rng, nodes: u64) -> Fault {
     }
 }
 
-fn draw_echo(rng: &mut Rng, nodes: u64) -> Fault {
+fn draw_echo(rng: &mut Rng, nodes: u64, _gap: u64) -> Fault {
     Fault::Echo {
         node: rng.between(1, nodes) as u32,
         back: rng.between(0, 4) as u32,
@@ -269,8 +269,9 @@ fn draw_ambush(rng: &mut Rng) -> Fault {
     }
 }
 
-fn draw_partition(rng: &mut Rng, nodes: u64) -> Fault {
-    let lasts = rng.magnitude(10_000, 10_000_000);
+fn draw_partition(rng: &mut Rng, nodes: u64, gap: u64) -> Fault {
+    // In a storm of partitions each is short.
+    let lasts = rng.magnitude(10_000, 10_000_000.min(gap.saturating_mul(4)));
     let mut side: Vec<u32> = (1..=nodes as u32).collect();
     rng.shuffle(&mut side);
     let split = rng.between(1, nodes.max(2) - 1) as usize;

@@ -73,7 +73,7 @@ fn planted_bugs_are_found_within_a_few_seeds() {
         "ReadWithoutRound",
         "FailOnStepDown",
     ] {
-        let fate = mutants::hunt(name, 1, 60, JOBS);
+        let fate = mutants::hunt(name, 1, 200, JOBS);
         assert!(fate.death.is_some(), "{name} survives {} seeds", fate.seeds);
     }
 }

@@ -8,7 +8,6 @@
 
 use super::order::Order;
 use super::{Check, ensure};
-use crate::app;
 use crate::clients::{Call, Clients, Ending};
 use crate::plan::OpKind;
 
@@ -39,7 +38,7 @@ pub fn answered(call: &Call, ending: &Ending, order: &Order) -> Check {
                 "{:?} is answered from a state at {applied}, which is not committed",
                 call.op
             );
-            let right = order.answer(&app::path(call.op.key), *applied);
+            let right = order.answer(&call.path, *applied);
             ensure!(
                 right == *answer,
                 "NoUncommittedRead (22)",
@@ -98,7 +97,8 @@ pub fn refused_never_done(clients: &Clients, order: &Order) -> Check {
 
 fn refused(call: &Call, order: &Order) -> Check {
     // Two deletes of one key look alike; the other writes carry values of their own.
-    if let (Some(command), false) = (&call.command, call.op.kind == OpKind::Delete) {
+    let unique = call.op.kind != OpKind::Delete && call.op.key > 0;
+    if let (Some(command), true) = (&call.command, unique) {
         let done = order.command(command);
         ensure!(
             done.is_none(),

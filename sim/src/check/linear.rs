@@ -47,7 +47,8 @@ pub enum Verdict {
 pub fn histories(clients: &Clients) -> BTreeMap<u32, Vec<Step>> {
     let mut keys: BTreeMap<u32, Vec<Step>> = BTreeMap::new();
     for (id, call) in clients.calls.iter().enumerate() {
-        let Some(asked) = call.asked else { continue };
+        // Key 0 stands for calls whose values do not name them.
+        let Some(asked) = call.asked.filter(|_| call.op.key > 0) else { continue };
         let (ended, ending) = match &call.ended {
             Some((at, ending)) => (Some(*at), ending),
             None => (None, &Ending::Unknown),
