@@ -324,7 +324,7 @@ impl Leading {
                     return Next::Look(LeaveReason::Behind(node));
                 }
                 self.progress = cx.now.at;
-                if !ack.counted {
+                if !ack.counted && !cx.s.cfg.mutant(Mutant::CountUncounted) {
                     self.gone.insert(node);
                     return self.give_up_if_deserted(cx);
                 }
