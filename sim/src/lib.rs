@@ -30,6 +30,7 @@ pub mod codec;
 pub mod dice;
 pub mod disk;
 pub mod faults;
+pub mod faults_real;
 pub mod host;
 pub mod liveness;
 pub mod mutants;

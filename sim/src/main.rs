@@ -5,6 +5,7 @@ use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
+use zabkeeper_sim::faults_real;
 use zabkeeper_sim::mutants;
 use zabkeeper_sim::plan::Plan;
 use zabkeeper_sim::run::{Report, catch_panics, run};
@@ -102,6 +103,8 @@ enum Command {
         #[arg(long)]
         only: Option<String>,
     },
+    /// Run real daemons on this machine under real faults, and judge what clients are told
+    Real(faults_real::Args),
 }
 
 /// Says how each planted bug fares. True if all are found.
@@ -138,6 +141,13 @@ fn main() -> ExitCode {
         Command::Shrink { seed, plan, mutant, budget, save } => {
             run_shrink(seed, plan.as_deref(), mutant, budget, save.as_deref())
         }
+        Command::Real(args) => match faults_real::run(&args) {
+            Ok(report) => {
+                println!("{report}");
+                report.verdict.is_ok()
+            }
+            Err(why) => complain(&why),
+        },
         Command::Mutants { budget, from, jobs, only } => {
             run_mutants(budget, from, jobs, only.as_deref())
         }

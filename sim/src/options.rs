@@ -132,6 +132,8 @@ pub struct Swarm {
     pub wall_gap: u64,
     /// Between echoes of old votes.
     pub echo_gap: u64,
+    /// Two halves and a bridge between them whose connections break again and again.
+    pub rivals: bool,
     /// Between faults that strike at a chosen step of the protocol.
     pub ambush_gap: u64,
     /// How many clients.
@@ -181,6 +183,7 @@ impl Swarm {
             disk_fail_gap: gap(200_000, 1_000_000, 20_000_000),
             wipe_gap: gap(100_000, 5_000_000, 40_000_000),
             wall_gap: gap(200_000, 1_000_000, 20_000_000),
+            rivals: false,
             echo_gap: gap(400_000, 300_000, 10_000_000),
             ambush_gap: gap(600_000, 200_000, 10_000_000),
             clients: rng.between(1, 6),
@@ -197,7 +200,40 @@ impl Swarm {
             value_max: rng.magnitude(8, 400),
             options,
         };
-        if rng.chance(250_000) { swarm.into_storm(rng) } else { swarm }
+        match rng.weighted(&[10, 4, 2]) {
+            0 => swarm,
+            1 => swarm.into_storm(rng),
+            _ => swarm.into_rivals(rng),
+        }
+    }
+
+    /// Two leaders that rise at once, each with half of the others, and one node that both need.
+    fn into_rivals(self, rng: &mut Rng) -> Self {
+        let mut options = self.options;
+        options.nodes = 5;
+        options.duration = rng.between(2_500_000, 6_000_000);
+        options.timeouts = fast(rng.between(1, 3));
+        options.timeouts.finalize = rng.magnitude(1_000, 20_000);
+        options.net.latency_max = options.net.latency_max.min(4_000);
+        options.disk.flush_max = rng.between(options.disk.flush_min, 20_000);
+        Self {
+            crash_gap: if rng.chance(500_000) { rng.magnitude(300_000, 3_000_000) } else { 0 },
+            crash_in_step_gap: 0,
+            power_cut_gap: 0,
+            pause_gap: 0,
+            partition_gap: 0,
+            break_gap: rng.magnitude(2_000, 60_000),
+            stall_gap: 0,
+            disk_fail_gap: 0,
+            wipe_gap: 0,
+            echo_gap: if rng.chance(300_000) { rng.magnitude(100_000, 1_000_000) } else { 0 },
+            rivals: true,
+            ambush_gap: 0,
+            clients: 2,
+            request_gap: rng.magnitude(40_000, 400_000),
+            options,
+            ..self
+        }
     }
 
     /// Few requests, many elections: five nodes whose links come and go, so that leaders meet

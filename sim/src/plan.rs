@@ -167,6 +167,30 @@ impl Plan {
 /// The stream of the ambushes, behind those of the classes.
 const AMBUSH_STREAM: u64 = 100;
 
+/// The stream of the rivals, behind that.
+const RIVALS_STREAM: u64 = 101;
+
+/// Two halves and a bridge whose connections break all the time, once the ensemble has formed.
+fn draw_rivals(rng: &mut Rng, swarm: &Swarm, mut faults: Vec<Planned>) -> Vec<Planned> {
+    faults.retain(|planned| !matches!(planned.fault, Fault::Break { .. }));
+    let mut nodes: Vec<u32> = (1..=swarm.options.nodes).collect();
+    rng.shuffle(&mut nodes);
+    let [bridge, halves @ ..] = nodes.as_slice() else { return faults };
+    let (left, right) = halves.split_at(halves.len() / 2);
+    let pairs = left.iter().flat_map(|a| right.iter().flat_map(move |b| [(*a, *b), (*b, *a)]));
+    let start = rng.between(800_000, 1_600_000);
+    faults.push(Planned {
+        at: start,
+        on: None,
+        fault: Fault::Cut { links: pairs.collect(), lasts: swarm.options.duration },
+    });
+    for at in times(rng, swarm.break_gap, swarm.options.duration) {
+        let fault = Fault::Break { a: *bridge, b: *rng.pick(halves) };
+        faults.push(Planned { at: at + start, on: None, fault });
+    }
+    faults
+}
+
 /// Draws each class from its own stream.
 fn draw_faults(rng: &Rng, swarm: &Swarm) -> Vec<Planned> {
     let nodes = u64::from(swarm.options.nodes);
@@ -206,6 +230,9 @@ fn draw_faults(rng: &Rng, swarm: &Swarm) -> Vec<Planned> {
             let fault = draw(&mut rng, nodes, gap);
             faults.push(Planned { at, on: None, fault });
         }
+    }
+    if swarm.rivals {
+        return draw_rivals(&mut rng.split(RIVALS_STREAM), swarm, faults);
     }
     let mut rng = rng.split(AMBUSH_STREAM);
     for at in times(&mut rng, swarm.ambush_gap, swarm.options.duration) {

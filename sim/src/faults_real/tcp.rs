@@ -21,20 +21,20 @@ const LOOK: Duration = Duration::from_millis(20);
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// A proxy in front of one port of one node.
-pub struct Proxy {
+pub(super) struct Proxy {
     /// Where others connect to.
-    pub listener: TcpListener,
+    pub(super) listener: TcpListener,
     /// Whose port it is.
-    pub node: usize,
+    pub(super) node: usize,
     /// Where the node listens.
-    pub private: SocketAddr,
+    pub(super) private: SocketAddr,
     /// True if nodes connect to it, false if clients do.
-    pub between_nodes: bool,
+    pub(super) between_nodes: bool,
 }
 
 impl Proxy {
     /// Starts to pass connections on.
-    pub fn start(self, weather: &Arc<Weather>, rng: Rng) -> std::io::Result<()> {
+    pub(super) fn start(self, weather: &Arc<Weather>, rng: Rng) -> std::io::Result<()> {
         self.listener.set_nonblocking(true)?;
         let weather = Arc::clone(weather);
         thread::spawn(move || self.accept(&weather, rng));

@@ -24,7 +24,7 @@ struct Late {
 
 /// Starts the threads: `public[n]` is bound where node `n` is known to be, `private[n]` is where
 /// it listens.
-pub fn start(
+pub(super) fn start(
     public: [UdpSocket; NODES],
     private: [SocketAddr; NODES],
     weather: &Arc<Weather>,

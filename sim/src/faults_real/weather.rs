@@ -4,31 +4,31 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// How many nodes there are.
-pub const NODES: usize = 3;
+pub(super) const NODES: usize = 3;
 /// The place of all clients among the ends of paths; the nodes are before it.
-pub const CLIENTS: usize = NODES;
+pub(super) const CLIENTS: usize = NODES;
 const ENDS: usize = NODES + 1;
 
 /// One direction between two ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Path {
+pub(super) struct Path {
     /// Closed, datagrams are lost and streams stand still: their ends do not learn of it.
-    pub open: bool,
+    pub(super) open: bool,
     /// Of a million datagrams, so many are lost.
-    pub loss: u32,
+    pub(super) loss: u32,
     /// Of a million datagrams, so many arrive twice, the second time perhaps much later.
-    pub twice: u32,
+    pub(super) twice: u32,
     /// The longest delay, in microseconds. Datagrams overtake each other.
-    pub delay: u64,
+    pub(super) delay: u64,
     /// How often all connections of this path were cut.
-    pub cuts: u64,
+    pub(super) cuts: u64,
 }
 
 const FAIR: Path = Path { open: true, loss: 0, twice: 0, delay: 0, cuts: 0 };
 
 /// All paths.
 #[derive(Debug)]
-pub struct Weather {
+pub(super) struct Weather {
     paths: Mutex<[[Path; ENDS]; ENDS]>,
     over: AtomicBool,
 }
@@ -41,12 +41,12 @@ impl Default for Weather {
 
 impl Weather {
     /// A path as it is now.
-    pub fn path(&self, from: usize, to: usize) -> Path {
+    pub(super) fn path(&self, from: usize, to: usize) -> Path {
         self.lock()[from][to]
     }
 
     /// Changes every path for which `which(from, to)` holds.
-    pub fn change(&self, which: impl Fn(usize, usize) -> bool, how: impl Fn(&mut Path)) {
+    pub(super) fn change(&self, which: impl Fn(usize, usize) -> bool, how: impl Fn(&mut Path)) {
         for (from, row) in self.lock().iter_mut().enumerate() {
             for (to, path) in row.iter_mut().enumerate() {
                 if which(from, to) {
@@ -57,17 +57,17 @@ impl Weather {
     }
 
     /// Opens every path and lets nothing be lost or late. Cut connections stay cut.
-    pub fn clear(&self) {
+    pub(super) fn clear(&self) {
         self.change(|_, _| true, |path| *path = Path { cuts: path.cuts, ..FAIR });
     }
 
     /// Ends the proxies.
-    pub fn end(&self) {
+    pub(super) fn end(&self) {
         self.over.store(true, Ordering::Relaxed);
     }
 
     /// True once the proxies should end.
-    pub fn is_over(&self) -> bool {
+    pub(super) fn is_over(&self) -> bool {
         self.over.load(Ordering::Relaxed)
     }
 
