@@ -105,10 +105,14 @@ impl World {
     /// Old votes arrive once more: those of a reign of long ago, its leader's included, or, in the
     /// quiet period, those that must not impress anybody.
     pub(crate) fn echo(&mut self, to: NodeId, back: u32, until: u64) -> Check {
-        let calm = self.quiet.is_some();
-        let votes = match calm {
-            false => self.net.votes_of_reign(back),
-            true => self.net.harmless_votes(self.host(to).round()),
+        let round = self.host(to).round();
+        let votes = match &self.quiet {
+            None => self.net.votes_of_reign(back),
+            // The nodes of the core would be answered, and so be told again what got lost.
+            Some(quiet) if back > 0 => {
+                self.net.harmless_votes(round, |from| !quiet.core.contains(&from))
+            }
+            Some(_) => self.net.harmless_votes(round, |_| true),
         };
         let mut rng = stream(self.plan.seed, Stream::Network).split(self.now);
         for vote in votes.into_iter().filter(|vote| vote.from != to) {

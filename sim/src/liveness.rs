@@ -32,7 +32,7 @@ impl World {
     /// The faults end.
     pub(crate) fn quieten(&mut self) -> Check {
         let mut rng = stream(self.plan.seed, Stream::Quiet);
-        self.net.calm_down();
+        self.net.calm_down(rng.chance(400_000));
         let core = self.choose_core(&mut rng);
         self.tell(0, || format!("quiet: the core is {core:?}"));
         let nodes: Vec<NodeId> = self.hosts.iter().map(|host| host.id).collect();
@@ -53,9 +53,10 @@ impl World {
                 false => self.doom_node(node, &mut rng)?,
             }
         }
-        if rng.chance(300_000) {
+        if rng.chance(400_000) {
+            let back = rng.between(0, 1) as u32;
             for to in core {
-                self.queue.push(self.now, Occur::Echo { to, back: 0, until: u64::MAX });
+                self.queue.push(self.now, Occur::Echo { to, back, until: u64::MAX });
             }
         }
         self.queue.push(self.now + LOOK, Occur::Look);

@@ -56,6 +56,9 @@ enum Kind {
 /// How many old votes a link remembers for replay.
 const OLD_VOTES: usize = 32;
 
+/// Chance that a datagram is lost in a quiet period that is lossy.
+const CALM_LOSS: u32 = 250_000;
+
 /// Most packets that a connection holds in one direction; a sender that goes on is disconnected,
 /// as production does with one that does not read.
 const PIPE_MAX: usize = 20_000;
@@ -67,6 +70,7 @@ pub struct Net {
     options: NetOptions,
     /// Faults of chance are over.
     calm: bool,
+    lossy: bool,
     nodes: usize,
     cuts: Vec<u32>,
     counters: BTreeMap<(u64, u32, u32), u64>,
@@ -90,6 +94,7 @@ impl Net {
             rng: stream(seed, Stream::Network),
             options,
             calm: false,
+            lossy: false,
             nodes,
             cuts: vec![0; nodes * nodes],
             counters: BTreeMap::new(),
@@ -103,9 +108,11 @@ impl Net {
         }
     }
 
-    /// Ends all faults of chance; delays stay ordinary.
-    pub fn calm_down(&mut self) {
+    /// Ends all faults of chance; delays stay ordinary. Datagrams may go on to get lost now and
+    /// then: no network promises more.
+    pub fn calm_down(&mut self, lossy: bool) {
         self.calm = true;
+        self.lossy = lossy;
     }
 
     /// True if nothing gets from one machine to the other.
@@ -155,7 +162,8 @@ impl Net {
             self.count("datagrams replayed");
             queue.push(now + self.delay(&mut fate, true), Occur::Datagram { to, vote: again });
         }
-        if self.roll(&mut fate, self.options.lose) {
+        let lost = self.roll(&mut fate, self.options.lose);
+        if lost || self.lossy && fate.chance(CALM_LOSS) {
             self.count("datagrams lost");
             return;
         }
@@ -192,13 +200,13 @@ impl Net {
 
     /// Old votes that must not impress anyone in a later round: those of nodes that looked for a
     /// leader, and those of followers of old reigns.
-    pub fn harmless_votes(&self, round: Round) -> Vec<Vote> {
+    pub fn harmless_votes(&self, round: Round, from: impl Fn(NodeId) -> bool) -> Vec<Vote> {
         let reigns = self.settled.values().rev().skip(1).take(2);
         let followers = reigns.flat_map(|votes| votes.values()).filter(|vote| {
             matches!(vote.stance, Stance::Following(_))
         });
         let votes = self.looking.values().chain(followers);
-        votes.filter(|vote| vote.round < round).cloned().collect()
+        votes.filter(|vote| vote.round < round && from(vote.from)).cloned().collect()
     }
 
     /// Asks for a connection: when the attempt reaches the other machine.

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use zabkeeper_core::error::HaltReason;
 use zabkeeper_core::event::{Action, Event};
 use zabkeeper_core::ids::{Incarnation, NodeId, Ticket};
-use zabkeeper_core::message::{RefuseReason, Vote};
+use zabkeeper_core::message::{Message, RefuseReason, Vote};
 use zabkeeper_core::note::Note;
 use zabkeeper_core::quorum::{Member, Membership};
 use zabkeeper_core::replica::{ClientRequest, Input, Outputs, Replica, Reply};
@@ -492,6 +492,9 @@ impl World {
         self.trace.feed(&(now, node.get()));
         if let Input::Event(event) = &input {
             self.trace.feed(event);
+            if let Event::Received { msg: Message::EpochAck(ack), .. } = event {
+                self.checks.epochs.reported(node, ack);
+            }
         }
         self.trace.keep(now, node.get(), || What::Input(crate::show::input(&input)));
         let mut out = Outputs::default();

@@ -5,10 +5,10 @@ use super::order::Order;
 use super::quorum::{holds, is_quorum};
 use super::{Check, ensure};
 use crate::host::Host;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use zabkeeper_core::entry::{Entry, Position};
-use zabkeeper_core::ids::{Epoch, NodeId, Txid};
-use zabkeeper_core::message::Message;
+use zabkeeper_core::ids::{Epoch, NodeId, Round, Txid};
+use zabkeeper_core::message::{EpochAck, Message, Vote};
 
 /// The reigns of a run.
 #[derive(Debug, Default)]
@@ -17,6 +17,10 @@ pub struct Epochs {
     reigns: BTreeMap<Epoch, NodeId>,
     promises: BTreeMap<(NodeId, Epoch), NodeId>,
     durable: BTreeMap<NodeId, (Epoch, Epoch)>,
+    /// The histories that followers reported to whoever wanted to lead an epoch, as they arrived.
+    reported: BTreeMap<(NodeId, Epoch), Vec<(Epoch, Txid)>>,
+    /// Who voted for whom in which round, ever.
+    votes: BTreeSet<(Round, NodeId, NodeId)>,
 }
 
 impl Epochs {
@@ -65,6 +69,45 @@ impl Epochs {
         for host in hosts {
             self.history_before_epoch(host)?;
         }
+        Ok(())
+    }
+
+    /// A node votes.
+    pub fn voted(&mut self, vote: &Vote) {
+        self.votes.insert((vote.round, vote.candidate.node, vote.from));
+    }
+
+    /// An election ended at a node: by votes of that round, not of another.
+    pub fn elected(&self, hosts: &[Host], node: NodeId, leader: NodeId, round: Round) -> Check {
+        let voted = |from: NodeId| from == node || self.votes.contains(&(round, leader, from));
+        let voters = hosts.iter().filter(|host| voted(host.id)).count();
+        ensure!(
+            voters > hosts.len() / 2,
+            "elected by a quorum of one round",
+            "{node} takes {leader} for elected in {round}, in which {voters} voted so"
+        );
+        Ok(())
+    }
+
+    /// A follower's promise and history arrived at whoever wants to lead the epoch.
+    pub fn reported(&mut self, leader: NodeId, ack: &EpochAck) {
+        if ack.counted {
+            let list = self.reported.entry((leader, ack.epoch)).or_default();
+            list.push((ack.current, ack.last.txid));
+        }
+    }
+
+    /// A leader begins its reign: none of those whose promise it counts has a longer history.
+    pub fn begins(&self, host: &Host, epoch: Epoch) -> Check {
+        let own = (host.issued.current, host.issued.log.last().txid);
+        let ahead = self.reported.get(&(host.id, epoch)).into_iter().flatten();
+        let ahead = ahead.copied().find(|history| *history > own);
+        ensure!(
+            ahead.is_none(),
+            "PrimaryIntegrity (6)",
+            "{} leads {epoch} with {own:?}, though a follower reported {ahead:?}",
+            host.id
+        );
         Ok(())
     }
 

@@ -70,6 +70,11 @@ impl Checks {
     /// A process issued a record; `host.issued` does not contain it yet.
     pub fn issued(&mut self, host: &Host, record: &Record) -> Check {
         progress::cut_safe(host, record, &self.order)?;
+        if let Record::Enter(epoch) = record {
+            if host.issued.promise.is_some_and(|promise| promise.leader == host.id) {
+                self.epochs.begins(host, *epoch)?;
+            }
+        }
         if let Record::Append(entries) = record {
             for entry in entries {
                 self.epochs.entry_has_reign(host.id, entry)?;
@@ -83,6 +88,9 @@ impl Checks {
     pub fn noted(&mut self, hosts: &[Host], node: NodeId, note: &Note) -> Check {
         if let Note::Established { epoch, last } = note {
             self.epochs.established(hosts, node, *epoch, *last, &self.order)?;
+        }
+        if let Note::Elected { leader, round } = note {
+            self.epochs.elected(hosts, node, *leader, *round)?;
         }
         if let Note::PeerFault { fault, .. } = note {
             ensure!(false, "no peer breaks the protocol", "{node} complains of {fault:?}");
@@ -128,7 +136,8 @@ impl Checks {
     }
 
     /// A process sends a vote.
-    pub fn voted(&self, host: &Host, vote: &Vote) -> Check {
+    pub fn voted(&mut self, host: &Host, vote: &Vote) -> Check {
+        self.epochs.voted(vote);
         durability::vote_is_durable(host, vote)
     }
 }

@@ -160,29 +160,30 @@ fn in_order_of_txids(clients: &Clients) -> Result<Clients, String> {
     let mut order = Vec::new();
     for (id, call) in named.calls.iter_mut().enumerate() {
         call.asked = call.asked.map(|asked| asked * FINE);
-        match &call.ended {
-            Some((_, Ending::Written { txid, .. })) => order.push((*txid, false, call.asked, id)),
-            Some((_, Ending::Read { applied, .. })) if call.op.kind == OpKind::Get => {
-                order.push((*applied, true, call.asked, id));
+        let Some((at, ending)) = &mut call.ended else { continue };
+        *at = (*at + 1) * FINE;
+        match ending {
+            Ending::Written { txid, .. } => order.push((*txid, false, *at, id)),
+            Ending::Read { applied, .. } if call.op.kind == OpKind::Get => {
+                order.push((*applied, true, *at, id));
             }
             _ => {}
         }
     }
     order.sort_unstable();
-    let mut moment = 0;
-    for (txid, _, asked, id) in order {
-        moment = (moment + 1).max(asked.unwrap_or(0));
+    // As late as can be: that leaves the most room for the calls of unknown outcome.
+    let mut moment = u64::MAX;
+    for (txid, _, ended, id) in order.into_iter().rev() {
+        moment = ended.min(moment) - 1;
         let call = &mut named.calls[id];
-        call.asked = Some(moment);
-        if let Some((ended, _)) = &mut call.ended {
-            if moment >= (*ended + 1) * FINE {
-                return Err(format!(
-                    "Linearizable (23): call {id} at {txid} had ended before one was asked that \
-                     comes before it in the order of txids"
-                ));
-            }
-            *ended = moment;
+        if call.asked > Some(moment) {
+            return Err(format!(
+                "Linearizable (23): call {id} at {txid} was asked when a call had ended that \
+                 comes after it in the order of txids"
+            ));
         }
+        call.asked = Some(moment);
+        call.ended = call.ended.take().map(|(_, ending)| (moment, ending));
     }
     Ok(named)
 }
@@ -236,7 +237,7 @@ mod tests {
     use zabkeeper_core::tree::{Answer, CommandError, Found, Stat};
 
     fn txid(counter: u64) -> Txid {
-        Txid { epoch: Epoch::new(1), counter }
+        Txid::new(Epoch::new(1), counter).expect("the name of an entry")
     }
 
     fn found(call: usize) -> Answer {

@@ -8,7 +8,7 @@ use crate::dice::Dice;
 use std::collections::BTreeMap;
 use std::thread;
 use std::time::{Duration, Instant};
-use zabkeeper_core::replica::RoleStatus;
+use zabkeeper_core::replica::{RoleStatus, Status};
 use zabkeeper_core::rng::Rng;
 
 /// After the last fault clients must be served, and nodes agree, within this.
@@ -111,9 +111,7 @@ impl<'a> Storms<'a> {
         for node in 0..NODES {
             self.start(node)?;
         }
-        self.until("all nodes serve after their first start", |storms| {
-            (0..NODES).all(|node| storms.serves(node))
-        })
+        self.until("all nodes serve after their first start", Self::settled)
     }
 
     /// Lets faults happen for a while, then ends them all and waits until clients are served.
@@ -154,10 +152,10 @@ impl<'a> Storms<'a> {
         }
         let (start, before) = (Instant::now(), self.history.counts().done);
         self.until("every node serves, and clients are served, after a storm", |storms| {
-            (0..NODES).all(|node| storms.serves(node))
-                && storms.history.counts().done >= before + 20
+            storms.settled() && storms.history.counts().done >= before + 20
         })?;
         self.slowest = self.slowest.max(start.elapsed());
+        self.disk_was_full = false;
         Ok(())
     }
 
@@ -165,14 +163,10 @@ impl<'a> Storms<'a> {
     pub(super) fn agree(&mut self) -> Result<(), String> {
         self.until("all nodes serve and have the same state", |storms| {
             let all: Vec<_> = (0..NODES).filter_map(|n| storms.ensemble.status(n)).collect();
-            all.len() == NODES
-                && (0..NODES).all(|node| storms.serves(node))
-                && all
-                    .windows(2)
-                    .all(|two| (two[0].applied, two[0].digest) == (two[1].applied, two[1].digest))
-        })?;
-        self.disk_was_full = false;
-        Ok(())
+            let same =
+                |two: &[Status]| (two[0].applied, two[0].digest) == (two[1].applied, two[1].digest);
+            storms.settled() && all.len() == NODES && all.windows(2).all(same)
+        })
     }
 
     /// Kills every node; with `restore` their disks are put back to what `save` copied, which no
@@ -188,15 +182,18 @@ impl<'a> Storms<'a> {
         (0..NODES).try_for_each(|node| self.start(node))
     }
 
-    fn serves(&self, node: usize) -> bool {
-        let role = self.ensemble.status(node).map(|status| status.role);
-        matches!(
-            role,
-            Some(
-                RoleStatus::Leading { established: true }
-                    | RoleStatus::Following { serving: true, .. }
-            )
-        )
+    /// True if one node leads and the others follow it. A node that was just woken up may still
+    /// believe in what is long gone, but its epoch tells.
+    fn settled(&self) -> bool {
+        let all: Vec<_> = (0..NODES).filter_map(|node| self.ensemble.status(node)).collect();
+        let leads = |status: &&Status| status.role == RoleStatus::Leading { established: true };
+        let Some(leader) = all.iter().find(leads) else { return false };
+        all.len() == NODES
+            && all.iter().all(|status| {
+                let follows = RoleStatus::Following { leader: leader.node, serving: true };
+                status.current == leader.current
+                    && (status.node == leader.node || status.role == follows)
+            })
     }
 
     fn until(&mut self, what: &str, done: impl Fn(&Self) -> bool) -> Result<(), String> {
@@ -398,7 +395,11 @@ impl<'a> Storms<'a> {
     }
 
     fn millis(&mut self, low: u64, high: u64) -> Duration {
-        Duration::from_millis(self.rng.magnitude(low, high))
+        let millis = match self.rng.chance(500_000) {
+            true => self.rng.between(low, high),
+            false => self.rng.magnitude(low, high),
+        };
+        Duration::from_millis(millis)
     }
 
     fn later(&mut self, pause: Duration, relief: Relief) {
