@@ -60,6 +60,8 @@ pub enum CloseReason {
 pub enum HaltReason {
     /// The disk refused a write or flush.
     Storage,
+    /// The state store does not finish a checkpoint, and the log has outgrown its limit meanwhile.
+    StateStoreStalled,
     /// Two nodes hold different histories that end in the same txid, or in the same epoch.
     Diverged {
         /// Where they differ.
@@ -89,6 +91,10 @@ impl fmt::Display for HaltReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Storage => write!(f, "a write or flush to the disk failed"),
+            Self::StateStoreStalled => write!(
+                f,
+                "the disk does not finish a checkpoint, and the log cannot be pruned without it"
+            ),
             Self::Diverged { at } => write!(
                 f,
                 "this node's log and the leader's hold different entries under {at}; \

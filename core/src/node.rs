@@ -174,6 +174,9 @@ impl Node {
 
     fn on_tick(&mut self, now: Now, out: &mut Actions) -> Next {
         let cx = &mut Cx { s: &mut self.state, out, now };
+        if cx.s.is_choked(now.at) {
+            return Next::Halt(HaltReason::StateStoreStalled);
+        }
         cx.s.requests.expire(now.at, cx.out);
         let init = cx.s.cfg.timeouts.init;
         let mute = cx.s.strangers.iter().filter(|(_, at)| now.at >= at.after(init));

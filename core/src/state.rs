@@ -59,8 +59,8 @@ pub(crate) struct State {
 struct Compaction {
     /// The last entry known to be in the durable state store.
     durable: Txid,
-    /// True while a checkpoint is being written.
-    running: bool,
+    /// Since when a checkpoint is being written, if one is.
+    running: Option<Instant>,
     /// Bytes applied since the last checkpoint began.
     bytes: usize,
     /// Entries applied since the last checkpoint began.
@@ -171,6 +171,15 @@ impl State {
     /// True if no more requests of clients may wait.
     pub(crate) fn is_full(&self) -> bool {
         self.requests.len() >= self.cfg.limits.pending_requests
+    }
+
+    /// True if the state store has taken a checkpoint in for longer than any disk needs, and the
+    /// log, which cannot be pruned before that is done, is over its limit: the node can neither
+    /// lead nor follow for long.
+    pub(crate) fn is_choked(&self, now: Instant) -> bool {
+        let patience = Micros::new(self.cfg.timeouts.disk.get().saturating_mul(2));
+        let late = self.checkpoint.running.is_some_and(|since| now >= since.after(patience));
+        late && self.log.bytes() >= self.log_limit()
     }
 
     /// Bytes of log at which new writes are refused: what is logged does not get committed.
@@ -348,11 +357,11 @@ impl Cx<'_> {
         let due = self.s.checkpoint.bytes >= limits.retain_bytes / 2
             || self.s.checkpoint.entries >= limits.retain_entries / 2;
         let anything_new = self.s.checkpoint.entries > 0;
-        if due && anything_new && !self.s.checkpoint.running {
+        if due && anything_new && self.s.checkpoint.running.is_none() {
             let at = self.s.log.position_at(self.s.applied).expect("applied is in the log");
             self.s.checkpoint = Compaction {
                 durable: self.s.checkpoint.durable,
-                running: true,
+                running: Some(self.now.at),
                 ..Default::default()
             };
             self.out.call(Upcall::Checkpoint(at));
@@ -361,7 +370,7 @@ impl Cx<'_> {
 
     /// The state store holds everything up to here.
     pub(crate) fn checkpointed(&mut self, upto: Txid, pin: Option<Txid>) {
-        self.s.checkpoint.running = false;
+        self.s.checkpoint.running = None;
         if upto < self.s.log.base().at.txid || self.s.installing.is_some() {
             return; // A checkpoint of before the last snapshot.
         }

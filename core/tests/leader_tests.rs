@@ -5,9 +5,11 @@ use std::sync::Arc;
 use zabkeeper_core::config::Config;
 use zabkeeper_core::digest::Digest;
 use zabkeeper_core::entry::{Body, Entry, Position};
-use zabkeeper_core::error::{CloseReason, PeerFault};
-use zabkeeper_core::event::{Action, Actions, Event};
-use zabkeeper_core::ids::{ClusterId, ConnId, Epoch, Incarnation, NodeId, Round, Txid, WriteId};
+use zabkeeper_core::error::{CloseReason, HaltReason, PeerFault};
+use zabkeeper_core::event::{Action, Actions, Event, Submission};
+use zabkeeper_core::ids::{
+    ClusterId, ConnId, Epoch, Incarnation, NodeId, Round, Ticket, Txid, WriteId,
+};
 use zabkeeper_core::message::{
     Candidate, EpochAck, FollowerInfo, Message, Rejection, SnapshotHead, Stance, Vote,
 };
@@ -44,13 +46,13 @@ struct Bench {
 impl Bench {
     /// Node `id`, with `extra` entries of epoch 1 behind the membership entry 1.1.
     fn new(id: u32, extra: u64) -> Self {
-        Self::with_activated(id, extra, t(1, 1))
+        Self::with_activated(Config::new(n(id)), extra, t(1, 1))
     }
 
     /// The same, with what the node's disk knows to be committed of the membership.
-    fn with_activated(id: u32, extra: u64, activated: Txid) -> Self {
+    fn with_activated(config: Config, extra: u64, activated: Txid) -> Self {
         let (membership, entries) = history(extra);
-        let identity = identity(id);
+        let identity = identity(config.node.get());
         let disk = Recovered {
             promise: Some(Promise { epoch: e(1), leader: n(3) }),
             current: e(1),
@@ -59,7 +61,7 @@ impl Bench {
             ..Recovered::fresh(identity, membership)
         };
         let mut out = Actions::new();
-        let node = Node::restore(Config::new(n(id)), disk, 7, now(0), &mut out).unwrap();
+        let node = Node::restore(config, disk, 7, now(0), &mut out).unwrap();
         let mut bench = Self { node, now: 0, actions: Vec::new(), hold_disk: false };
         bench.collect(out);
         bench
@@ -123,7 +125,11 @@ impl Bench {
 
     /// Elects node 3 with node 2's support, and lets node 2 connect.
     fn elected_with_follower() -> Self {
-        let mut bench = Self::new(3, 1);
+        Self::elected_with(Config::new(n(3)))
+    }
+
+    fn elected_with(config: Config) -> Self {
+        let mut bench = Self::with_activated(config, 1, t(1, 1));
         let me = Candidate { epoch: e(1), txid: t(1, 2), node: n(3) };
         bench.vote(2, me, 1, Stance::Looking);
         bench.pass(Micros::millis(60));
@@ -138,7 +144,11 @@ impl Bench {
 
     /// Brings node 3 into office, with node 2 up to date.
     fn established() -> Self {
-        let mut bench = Self::elected_with_follower();
+        Self::established_with(Config::new(n(3)))
+    }
+
+    fn established_with(config: Config) -> Self {
+        let mut bench = Self::elected_with(config);
         let last = bench.node.log().last();
         bench.receive(C1, Message::EpochAck(ack(last)));
         bench.receive(C1, Message::NewLeaderAck { epoch: e(2), end: last.txid });
@@ -208,6 +218,14 @@ fn info(id: u32) -> FollowerInfo {
         membership: t(1, 1),
         versions: (1, 1),
         client_addr: String::new(),
+    }
+}
+
+fn submission(ticket: u64) -> Submission {
+    Submission {
+        ticket: Ticket::new(ticket),
+        body: b"a".as_slice().into(),
+        deadline: Instant::from_micros(u64::MAX),
     }
 }
 
@@ -322,11 +340,7 @@ fn a_newer_connection_of_a_follower_replaces_the_older_one() {
 fn a_leader_whose_disk_stalls_steps_down() {
     let mut bench = Bench::established();
     bench.hold_disk = true;
-    bench.event(Event::Submit(vec![zabkeeper_core::event::Submission {
-        ticket: zabkeeper_core::ids::Ticket::new(1),
-        body: b"a".as_slice().into(),
-        deadline: Instant::from_micros(u64::MAX),
-    }]));
+    bench.event(Event::Submit(vec![submission(1)]));
     for _ in 0..70 {
         let nonce = bench.actions.iter().rev().find_map(|action| match action {
             Action::Send { msg: Message::Ping { nonce, .. }, .. } => Some(*nonce),
@@ -422,7 +436,7 @@ fn a_node_never_stands_with_a_history_that_it_does_not_hold() {
 #[test]
 fn a_leader_learns_from_a_follower_that_its_ensemble_has_formed() {
     // By its own disk this node needs everyone; node 1 is gone for good.
-    let mut bench = Bench::with_activated(3, 1, Txid::ZERO);
+    let mut bench = Bench::with_activated(Config::new(n(3)), 1, Txid::ZERO);
     let me = Candidate { epoch: e(1), txid: t(1, 2), node: n(3) };
     bench.vote(2, me, 1, Stance::Looking);
     bench.pass(Micros::millis(60));
@@ -431,4 +445,30 @@ fn a_leader_learns_from_a_follower_that_its_ensemble_has_formed() {
     bench.receive(C1, Message::FollowerInfo(info(2)));
     assert!(bench.noted(&Note::MembershipCommitted(t(1, 1))));
     assert!(bench.sent(|msg| matches!(msg, Message::LeaderInfo { .. })));
+}
+
+#[test]
+fn a_node_whose_state_store_hangs_halts_when_its_log_is_over_the_limit() {
+    let mut config = Config::new(n(3));
+    config.limits.retain_bytes = 300;
+    let mut bench = Bench::established_with(config);
+    let submit = |ticket| Event::Submit(vec![submission(ticket)]);
+    // The first writes make a checkpoint due; it never completes.
+    for ticket in 1..20 {
+        bench.event(submit(ticket));
+        let last = bench.node.log().last().txid;
+        bench.receive(C1, Message::Ack { epoch: e(2), upto: last });
+    }
+    assert_eq!(bench.role(), RoleStatus::Leading { established: true });
+    for _ in 0..110 {
+        let round = bench.actions.iter().rev().find_map(|action| match action {
+            Action::Send { msg: Message::Ping { nonce, .. }, .. } => Some(*nonce),
+            _ => None,
+        });
+        if let Some(nonce) = round.filter(|_| bench.role() != RoleStatus::Halted) {
+            bench.receive(C1, Message::Pong { epoch: e(2), nonce });
+        }
+        bench.pass(Micros::millis(100));
+    }
+    assert!(bench.actions.contains(&Action::Halt(HaltReason::StateStoreStalled)));
 }

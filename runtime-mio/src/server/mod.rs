@@ -220,7 +220,8 @@ impl ExitReason {
         match self {
             Self::Stopped => 0,
             Self::Failed(_) => 1,
-            Self::StorageFailed(_) | Self::Halted(HaltReason::Storage) => 4,
+            Self::StorageFailed(_)
+            | Self::Halted(HaltReason::Storage | HaltReason::StateStoreStalled) => 4,
             Self::Halted(_) => 5,
         }
     }
