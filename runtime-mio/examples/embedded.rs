@@ -31,25 +31,17 @@ pub(crate) fn run(dir: &DirPath) -> Result<String, Box<dyn Error>> {
     let key = Path::parse("greeting")?;
 
     // Any node takes writes; it waits for a leader as long as the request may take.
-    let write = Op::Write(Command::Set {
-        path: key.clone(),
-        value: b"hello, ensemble".as_slice().into(),
-    });
+    let write =
+        Op::Write(Command::Set { path: key.clone(), value: b"hello, ensemble".as_slice().into() });
     match servers[0].handle().request(write, timeout) {
         OpResult::Written { txid, outcome } => println!("written at {txid}: {outcome:?}"),
         other => return Err(format!("the write ended as {other:?}").into()),
     }
 
     // A linearizable read through another node sees it.
-    let read = Op::Read {
-        query: Query::Get { path: key },
-        level: ReadLevel::Linearizable,
-    };
+    let read = Op::Read { query: Query::Get { path: key }, level: ReadLevel::Linearizable };
     let text = match servers[2].handle().request(read, timeout) {
-        OpResult::Read {
-            answer: Answer::Node(Some(found)),
-            ..
-        } => {
+        OpResult::Read { answer: Answer::Node(Some(found)), .. } => {
             let value = found.value.ok_or("the answer has no value")?;
             String::from_utf8(value.to_vec())?
         }

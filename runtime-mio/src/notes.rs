@@ -31,16 +31,12 @@ fn transition(note: &Note) -> Option<(&'static str, Level, String)> {
                 candidate.txid, candidate.epoch
             ),
         ),
-        Note::Elected { leader, round } => (
-            "note.elected",
-            Level::Info,
-            format!("{leader} is elected in round {round}"),
-        ),
-        Note::Joins { leader, epoch } => (
-            "note.joins",
-            Level::Info,
-            format!("joining {leader}, who leads {epoch} already"),
-        ),
+        Note::Elected { leader, round } => {
+            ("note.elected", Level::Info, format!("{leader} is elected in round {round}"))
+        }
+        Note::Joins { leader, epoch } => {
+            ("note.joins", Level::Info, format!("joining {leader}, who leads {epoch} already"))
+        }
         Note::Forming { heard, of } => (
             "note.forming",
             Level::Info,
@@ -49,16 +45,10 @@ fn transition(note: &Note) -> Option<(&'static str, Level, String)> {
                  all must be"
             ),
         ),
-        Note::EpochProposed(epoch) => (
-            "note.epoch_proposed",
-            Level::Debug,
-            format!("proposing to lead {epoch}"),
-        ),
-        Note::EpochAccepted {
-            epoch,
-            leader,
-            counted,
-        } => (
+        Note::EpochProposed(epoch) => {
+            ("note.epoch_proposed", Level::Debug, format!("proposing to lead {epoch}"))
+        }
+        Note::EpochAccepted { epoch, leader, counted } => (
             "note.epoch_accepted",
             Level::Debug,
             match counted {
@@ -76,36 +66,28 @@ fn transition(note: &Note) -> Option<(&'static str, Level, String)> {
             Level::Info,
             format!("cut the log from {from} to {to}: the rest was never committed"),
         ),
-        Note::Installed(at) => (
-            "note.installed",
-            Level::Info,
-            format!("took over the leader's whole state at {at}"),
-        ),
+        Note::Installed(at) => {
+            ("note.installed", Level::Info, format!("took over the leader's whole state at {at}"))
+        }
         Note::Established { epoch, last } => (
             "note.established",
             Level::Info,
             format!("leading {epoch}; the history up to {last} is committed"),
         ),
-        Note::Serving { epoch, leader } => (
-            "note.serving",
-            Level::Info,
-            format!("serving clients in {epoch} under {leader}"),
-        ),
-        Note::FollowerReady(peer) => (
-            "note.follower_ready",
-            Level::Info,
-            format!("{peer} is up to date"),
-        ),
+        Note::Serving { epoch, leader } => {
+            ("note.serving", Level::Info, format!("serving clients in {epoch} under {leader}"))
+        }
+        Note::FollowerReady(peer) => {
+            ("note.follower_ready", Level::Info, format!("{peer} is up to date"))
+        }
         Note::MembershipCommitted(at) => (
             "note.membership_committed",
             Level::Info,
             format!("the membership of {at} is committed"),
         ),
-        Note::Pruned(at) => (
-            "note.pruned",
-            Level::Debug,
-            format!("cut the log's start up to {at}"),
-        ),
+        Note::Pruned(at) => {
+            ("note.pruned", Level::Debug, format!("cut the log's start up to {at}"))
+        }
         Note::Resubmitted(count) => (
             "note.resubmitted",
             Level::Debug,
@@ -119,11 +101,9 @@ fn transition(note: &Note) -> Option<(&'static str, Level, String)> {
 /// What is not as it should be.
 fn trouble(note: &Note) -> Option<(&'static str, Level, String)> {
     let told = match note {
-        Note::FollowerGone(peer) => (
-            "note.follower_gone",
-            Level::Warn,
-            format!("lost the follower {peer}"),
-        ),
+        Note::FollowerGone(peer) => {
+            ("note.follower_gone", Level::Warn, format!("lost the follower {peer}"))
+        }
         Note::SteppedDown { epoch, why } => (
             "note.stepped_down",
             Level::Warn,
@@ -140,10 +120,7 @@ fn trouble(note: &Note) -> Option<(&'static str, Level, String)> {
         Note::PeerFault { conn, fault } => (
             "note.peer_fault",
             Level::Warn,
-            format!(
-                "the peer on {conn} broke the protocol: {}",
-                peer_fault(fault)
-            ),
+            format!("the peer on {conn} broke the protocol: {}", peer_fault(fault)),
         ),
         Note::StaleConn(conn) => (
             "note.stale_conn",
@@ -262,9 +239,8 @@ pub(crate) fn rejection(why: &Rejection) -> String {
 /// Members as an operator knows them.
 pub(crate) fn member_list(membership: &Membership) -> String {
     let members = membership.members().iter();
-    let texts: Vec<String> = members
-        .map(|(id, m)| format!("{id} {} {}", m.election_addr, m.message_addr))
-        .collect();
+    let texts: Vec<String> =
+        members.map(|(id, m)| format!("{id} {} {}", m.election_addr, m.message_addr)).collect();
     format!("[{}]", texts.join(", "))
 }
 
@@ -288,9 +264,7 @@ impl Counters {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<&'static str, u64>> {
         // A count is whole at every moment: a panic elsewhere does not spoil it.
-        self.counts
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.counts.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
@@ -313,11 +287,7 @@ impl RateLimit {
 
     /// `Some(held back before)` if a line of this kind may be written now.
     pub(crate) fn allow(&mut self, kind: &'static str, now: Instant) -> Option<u64> {
-        let fresh = Window {
-            began: now,
-            let_through: 0,
-            held_back: 0,
-        };
+        let fresh = Window { began: now, let_through: 0, held_back: 0 };
         let window = self.kinds.entry(kind).or_insert(fresh);
         let mut before = 0;
         if now.since(window.began) > Self::WINDOW {
@@ -349,22 +319,13 @@ mod tests {
 
     #[test]
     fn notes_are_told_in_the_shared_notation() {
-        let note = Note::Established {
-            epoch: Epoch::new(3),
-            last: Txid::first(Epoch::new(2)),
-        };
+        let note = Note::Established { epoch: Epoch::new(3), last: Txid::first(Epoch::new(2)) };
         let (kind, level, text) = describe(&note);
         assert_eq!((kind, level), ("note.established", Level::Info));
         assert_eq!(text, "leading e3; the history up to 2.1 is committed");
-        let note = Note::Elected {
-            leader: NodeId::new(2),
-            round: Round::new(5),
-        };
+        let note = Note::Elected { leader: NodeId::new(2), round: Round::new(5) };
         assert_eq!(describe(&note).2, "n2 is elected in round r5");
-        let note = Note::PeerFault {
-            conn: ConnId::new(7),
-            fault: PeerFault::Gap,
-        };
+        let note = Note::PeerFault { conn: ConnId::new(7), fault: PeerFault::Gap };
         assert_eq!(describe(&note).1, Level::Warn);
     }
 
@@ -372,9 +333,7 @@ mod tests {
     fn a_flood_of_one_kind_is_cut_and_counted_and_others_still_pass() {
         let mut limit = RateLimit::default();
         let at = |s: u64| Instant::from_micros(s * 1_000_000);
-        let passed = (0..100)
-            .filter(|_| limit.allow("a", at(1)).is_some())
-            .count();
+        let passed = (0..100).filter(|_| limit.allow("a", at(1)).is_some()).count();
         assert_eq!(passed, 10);
         assert_eq!(limit.allow("b", at(1)), Some(0));
         assert_eq!(limit.allow("a", at(62)), Some(90));

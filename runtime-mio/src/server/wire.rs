@@ -20,7 +20,10 @@ pub(super) enum Garbage {
 
 /// The first message between nodes in `bytes` and how many bytes it takes; `None` if it is not
 /// all there yet.
-pub(super) fn peer_message(bytes: &[u8], limit: usize) -> Result<Option<(Message, usize)>, Garbage> {
+pub(super) fn peer_message(
+    bytes: &[u8],
+    limit: usize,
+) -> Result<Option<(Message, usize)>, Garbage> {
     match frame::parse(bytes, frame::Kind::Peer, limit)? {
         None => Ok(None),
         Some(found) => Ok(Some((peer::decode(&found)?, found.consumed()))),
