@@ -33,8 +33,8 @@ use std::time::{Duration, Instant, SystemTime};
 use storm::Storms;
 use zabkeeper_core::rng::Rng;
 
-/// Storms are this long, in seconds, if there is time.
-const STORM: u64 = 8;
+/// A run has at least three storms, and none is longer than this.
+const STORM: Duration = Duration::from_secs(8);
 
 /// What to run.
 #[derive(Clone, Debug, clap::Args)]
@@ -167,6 +167,7 @@ fn live<'a>(
             })
             .collect();
         let end = Instant::now() + Duration::from_secs(args.seconds);
+        let storm = STORM.min(Duration::from_secs(args.seconds) / 3);
         let mut verdict = Ok(());
         for count in 0.. {
             let left = end.saturating_duration_since(Instant::now());
@@ -176,7 +177,7 @@ fn live<'a>(
             if args.canary && count < 2 {
                 verdict = storms.lose_the_past(count == 1);
             }
-            verdict = verdict.and_then(|()| storms.storm(left.min(Duration::from_secs(STORM))));
+            verdict = verdict.and_then(|()| storms.storm(left.min(storm)));
         }
         stop.store(true, Ordering::Relaxed);
         for caller in callers {
