@@ -42,6 +42,7 @@ pub mod run;
 pub mod show;
 pub mod shrink;
 pub mod sweep;
+pub mod timeline;
 pub mod trace;
 pub mod world;
 

@@ -183,7 +183,7 @@ impl World {
     fn bound(&self) -> u64 {
         let t = &self.plan.options.timeouts;
         let election = 2 * (t.sync + t.resend_max + t.finalize) + 2 * t.init;
-        election + t.disk + 5_000_000 + 20 * self.plan.options.net.latency_max
+        election + 2 * t.disk + 5_000_000 + 20 * self.plan.options.net.latency_max
     }
 
     /// What the core still lacks, if anything.

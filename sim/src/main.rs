@@ -4,12 +4,13 @@ use clap::{Parser, Subcommand};
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use zabkeeper_sim::faults_real;
-use zabkeeper_sim::mutants;
+use zabkeeper_sim::{Cluster, mutants};
 use zabkeeper_sim::plan::Plan;
 use zabkeeper_sim::run::{Report, catch_panics, run};
 use zabkeeper_sim::shrink::shrink;
+use zabkeeper_sim::timeline::timeline;
 use zabkeeper_sim::sweep::{Summary, Sweep, sweep};
 
 /// Runs Zabkeeper's consensus core in a seeded world full of faults, and checks every invariant
@@ -31,6 +32,9 @@ enum Command {
         /// Print everything that happens
         #[arg(long)]
         trace: bool,
+        /// Print one column a node and one line a change
+        #[arg(long)]
+        timeline: bool,
         /// How many of the last steps a failure prints
         #[arg(long, default_value_t = 40)]
         last: usize,
@@ -66,6 +70,9 @@ enum Command {
         /// Print everything that happens
         #[arg(long)]
         trace: bool,
+        /// Print one column a node and one line a change
+        #[arg(long)]
+        timeline: bool,
         /// How many of the last steps a failure prints
         #[arg(long, default_value_t = 40)]
         last: usize,
@@ -87,6 +94,15 @@ enum Command {
         /// Where to write the result
         #[arg(long)]
         save: Option<PathBuf>,
+    },
+    /// Measure how fast worlds run on one core
+    Bench {
+        /// How many random worlds
+        #[arg(long, default_value_t = 200)]
+        seeds: u64,
+        /// How many simulated seconds of a lightly loaded cluster of three
+        #[arg(long, default_value_t = 5000)]
+        seconds: u64,
     },
     /// Plant each known bug in turn, and count the seeds until it is found
     Mutants {
@@ -130,12 +146,14 @@ fn run_mutants(budget: u64, from: u64, jobs: usize, only: Option<&str>) -> bool 
 fn main() -> ExitCode {
     catch_panics();
     let ok = match Cli::parse().command {
-        Command::Run { seed, trace, last, mutant } => run_one(seed, trace, last, mutant),
+        Command::Run { seed, trace, timeline, last, mutant } => {
+            run_one(seed, &Show { trace, timeline, last }, mutant)
+        }
         Command::Sweep { seeds, from, jobs, stop_after, mutant, marks } => {
             run_sweep(&Sweep { from, seeds, jobs, stop_after }, mutant.as_deref(), marks)
         }
-        Command::Replay { plan, trace, last } => match read_plan(&plan) {
-            Ok(plan) => run_plan(&plan, trace, last),
+        Command::Replay { plan, trace, timeline, last } => match read_plan(&plan) {
+            Ok(plan) => run_plan(&plan, &Show { trace, timeline, last }),
             Err(why) => complain(&why),
         },
         Command::Shrink { seed, plan, mutant, budget, save } => {
@@ -148,6 +166,10 @@ fn main() -> ExitCode {
             }
             Err(why) => complain(&why),
         },
+        Command::Bench { seeds, seconds } => {
+            run_bench(seeds, seconds);
+            true
+        }
         Command::Mutants { budget, from, jobs, only } => {
             run_mutants(budget, from, jobs, only.as_deref())
         }
@@ -155,18 +177,28 @@ fn main() -> ExitCode {
     if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn run_one(seed: u64, trace: bool, last: usize, mutant: Option<String>) -> bool {
+/// What to print of a run.
+struct Show {
+    trace: bool,
+    timeline: bool,
+    last: usize,
+}
+
+fn run_one(seed: u64, show: &Show, mutant: Option<String>) -> bool {
     let mut plan = Plan::draw(seed);
     plan.mutant = mutant;
     println!("{:#?}", plan.options);
     println!("{} faults, {} requests", plan.faults.len(), plan.ops.len());
-    run_plan(&plan, trace, last)
+    run_plan(&plan, show)
 }
 
-fn run_plan(plan: &Plan, trace: bool, last: usize) -> bool {
+fn run_plan(plan: &Plan, show: &Show) -> bool {
     let report = run(plan, true);
-    let skip = if trace { 0 } else { report.moments.len().saturating_sub(last) };
-    if trace || report.violation.is_some() {
+    if show.timeline {
+        print!("{}", timeline(&report.moments, plan.options.nodes));
+    }
+    let skip = if show.trace { 0 } else { report.moments.len().saturating_sub(show.last) };
+    if show.trace || report.violation.is_some() {
         for moment in report.moments.iter().skip(skip) {
             println!("{moment}");
         }
@@ -267,6 +299,34 @@ fn run_sweep(what: &Sweep, mutant: Option<&str>, marks: bool) -> bool {
     }
     print_summary(&sum, start.elapsed().as_secs_f64(), marks);
     sum.failed == 0
+}
+
+/// Prints rates: of random worlds, and of a calm one with ten requests a second.
+#[expect(clippy::disallowed_methods, reason = "measures wall time")]
+fn run_bench(seeds: u64, seconds: u64) {
+    let start = Instant::now();
+    let what = Sweep { from: 1, seeds, jobs: 1, stop_after: 0 };
+    let sum = sweep(&what, |seed| run(&Plan::draw(seed), false), |_| {});
+    println!("random worlds, one core:");
+    print_summary(&sum, start.elapsed().as_secs_f64(), false);
+
+    let start = Instant::now();
+    let mut cluster = Cluster::new(3, 1);
+    cluster.wait_for_leader(Duration::from_secs(10));
+    for second in 0..seconds {
+        for tenth in 0..10 {
+            let node = (tenth % 3 + 1) as u32;
+            cluster.begin_set(node, &format!("bench/{tenth}"), &second.to_be_bytes());
+            cluster.advance(Duration::from_millis(100));
+        }
+    }
+    let wall = start.elapsed().as_secs_f64();
+    let simulated = cluster.now().as_secs_f64();
+    println!(
+        "three nodes, ten writes a second, one core: {simulated:.0} simulated seconds in \
+         {wall:.2} s ({:.0} s/s)",
+        simulated / wall
+    );
 }
 
 fn print_summary(sum: &Summary, wall: f64, marks: bool) {
