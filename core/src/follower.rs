@@ -231,6 +231,9 @@ impl Following {
         if !matches!(self.phase, Phase::Discovery { promising: None }) {
             return self.fault(cx, conn, PeerFault::Unexpected("LEADER-INFO"));
         }
+        if epoch == Epoch::ZERO {
+            return self.fault(cx, conn, PeerFault::Unexpected("an epoch of nobody"));
+        }
         let accepted = cx.s.accepted();
         if epoch < accepted {
             cx.send(conn, Message::EpochNack { accepted });

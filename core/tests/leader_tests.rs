@@ -312,6 +312,10 @@ fn acknowledgements_of_another_epoch_or_beyond_what_was_sent_are_faults() {
         (Message::Pong { epoch: e(3), nonce: 1 }, PeerFault::Epoch { got: e(3), expected: e(2) }),
         (Message::NewLeaderAck { epoch: e(2), end: t(1, 2) }, PeerFault::History(t(1, 2))),
         (Message::SnapshotChunkAck { index: 0 }, PeerFault::Chunk(0)),
+        (
+            Message::Pong { epoch: e(2), nonce: 1000 },
+            PeerFault::Unexpected("an answer to a round to come"),
+        ),
         (Message::LogEntriesAck { upto: t(2, 9) }, PeerFault::Beyond(t(2, 9))),
     ];
     for (msg, fault) in faults {

@@ -50,6 +50,11 @@ impl Rounds {
         self.last
     }
 
+    /// The last round begun.
+    pub(crate) fn last(&self) -> u64 {
+        self.last
+    }
+
     /// A follower answered a round.
     pub(crate) fn answer(&mut self, node: NodeId, round: u64) {
         let newest = self.answered.entry(node).or_default();

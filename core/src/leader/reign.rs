@@ -489,6 +489,9 @@ impl Leading {
     ) -> Handled {
         let node = self.hear(cx, conn, epoch)?;
         if let Some(reign) = self.reign() {
+            if nonce > reign.rounds.last() {
+                return Err(PeerFault::Unexpected("an answer to a round to come"));
+            }
             reign.rounds.answer(node, nonce);
         }
         self.answer_reads(cx);
