@@ -164,10 +164,12 @@ impl Disk {
 
     /// What a process finds when it starts, and the application's state.
     pub fn recover(&self) -> Result<(Recovered, Tree), String> {
-        let tree = load(self.state.items.iter().map(|(key, value)| Item {
-            key: key.clone(),
-            value: value.clone(),
-        }))?;
+        let tree = load(
+            self.state
+                .items
+                .iter()
+                .map(|(key, value)| Item { key: key.clone(), value: value.clone() }),
+        )?;
         if tree.digest() != self.state.digest {
             return Err(format!(
                 "the stored state at {} has the digest {}, not {}",
@@ -209,18 +211,15 @@ impl Disk {
                 let Some((_, items)) = self.stage.take_if(|(open, _)| open == stage) else {
                     return Err(format!("stage {stage} is installed but was never staged"));
                 };
-                let tree = load(items.iter().map(|(key, value)| Item {
-                    key: key.clone(),
-                    value: value.clone(),
-                }))?;
+                let tree = load(
+                    items
+                        .iter()
+                        .map(|(key, value)| Item { key: key.clone(), value: value.clone() }),
+                )?;
                 if tree.digest() != *digest {
                     return Err(format!("the snapshot installed at {} is another", base.at.txid));
                 }
-                self.state = Stored {
-                    at: base.at,
-                    digest: *digest,
-                    items,
-                };
+                self.state = Stored { at: base.at, digest: *digest, items };
             }
             Record::Prune(base) if base.at.txid > self.state.at.txid => {
                 return Err(format!(

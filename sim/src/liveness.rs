@@ -100,7 +100,8 @@ impl World {
 
     /// A node outside the core stays broken for ever, in one way or another.
     fn doom_node(&mut self, node: NodeId, rng: &mut zabkeeper_core::rng::Rng) -> Check {
-        let others: Vec<NodeId> = self.hosts.iter().map(|h| h.id).filter(|id| *id != node).collect();
+        let others: Vec<NodeId> =
+            self.hosts.iter().map(|h| h.id).filter(|id| *id != node).collect();
         let (mut deaf, mut mute) = (false, false);
         if self.host(node).process.is_none() {
             return self.kill_for_good(node);

@@ -333,12 +333,32 @@ fn draw_limits(rng: &mut Rng) -> LimitOptions {
     let default = LimitOptions::from(&Limits::default());
     let tiny = |rng: &mut Rng| rng.chance(400_000);
     LimitOptions {
-        retain_entries: if tiny(rng) { rng.magnitude(1, 60) as usize } else { default.retain_entries },
-        retain_bytes: if tiny(rng) { rng.magnitude(200, 20_000) as usize } else { default.retain_bytes },
-        message_bytes: if tiny(rng) { rng.magnitude(100, 4_000) as usize } else { default.message_bytes },
-        window_bytes: if tiny(rng) { rng.magnitude(600, 8_000) as usize } else { default.window_bytes },
+        retain_entries: if tiny(rng) {
+            rng.magnitude(1, 60) as usize
+        } else {
+            default.retain_entries
+        },
+        retain_bytes: if tiny(rng) {
+            rng.magnitude(200, 20_000) as usize
+        } else {
+            default.retain_bytes
+        },
+        message_bytes: if tiny(rng) {
+            rng.magnitude(100, 4_000) as usize
+        } else {
+            default.message_bytes
+        },
+        window_bytes: if tiny(rng) {
+            rng.magnitude(600, 8_000) as usize
+        } else {
+            default.window_bytes
+        },
         window_chunks: if tiny(rng) { rng.between(1, 3) } else { default.window_chunks },
-        pending_requests: if tiny(rng) { rng.between(2, 8) as usize } else { default.pending_requests },
+        pending_requests: if tiny(rng) {
+            rng.between(2, 8) as usize
+        } else {
+            default.pending_requests
+        },
         pending_bytes: default.pending_bytes,
         command_bytes: if tiny(rng) { 300 } else { default.command_bytes },
         counter_max: if tiny(rng) { rng.between(20, 80) } else { default.counter_max },

@@ -154,13 +154,7 @@ impl Plan {
         faults.sort_by_key(|planned| planned.at);
         let mut ops = draw_ops(&stream(seed, Stream::Workload), swarm);
         ops.sort_by_key(|op| op.at);
-        Self {
-            seed,
-            mutant: None,
-            options: swarm.options.clone(),
-            faults,
-            ops,
-        }
+        Self { seed, mutant: None, options: swarm.options.clone(), faults, ops }
     }
 }
 
@@ -199,7 +193,9 @@ fn draw_faults(rng: &Rng, swarm: &Swarm) -> Vec<Planned> {
     let classes: [(u64, Draw); 11] = [
         (swarm.crash_gap, draw_crash),
         (swarm.crash_in_step_gap, draw_crash_in_step),
-        (swarm.power_cut_gap, |rng, _, _| Fault::PowerCut { down: rng.magnitude(1_000, 2_000_000) }),
+        (swarm.power_cut_gap, |rng, _, _| Fault::PowerCut {
+            down: rng.magnitude(1_000, 2_000_000),
+        }),
         (swarm.pause_gap, |rng, nodes, _| Fault::Pause {
             node: node(rng, nodes),
             lasts: rng.magnitude(1_000, 10_000_000),

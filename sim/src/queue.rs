@@ -40,10 +40,7 @@ impl<T> Ord for Due<T> {
 
 impl<T> Default for Queue<T> {
     fn default() -> Self {
-        Self {
-            heap: BinaryHeap::new(),
-            scheduled: 0,
-        }
+        Self { heap: BinaryHeap::new(), scheduled: 0 }
     }
 }
 

@@ -20,11 +20,8 @@ pub struct Shrunk {
 pub fn shrink(plan: &Plan, budget: usize) -> Option<Shrunk> {
     let report = run(plan, false);
     let invariant = report.violation.as_ref()?.invariant;
-    let mut search = Search {
-        best: Shrunk { plan: plan.clone(), report, tries: 0 },
-        invariant,
-        budget,
-    };
+    let mut search =
+        Search { best: Shrunk { plan: plan.clone(), report, tries: 0 }, invariant, budget };
     search.cut_the_end();
     while search.pass() && search.best.tries < search.budget {}
     Some(search.best)
@@ -71,12 +68,18 @@ impl Search {
         for calm in CHANCES {
             smaller |= self.with(calm);
         }
-        smaller |= self.halve(|plan| plan.faults.len(), |plan, from, to| {
-            plan.faults.drain(from..to);
-        });
-        smaller |= self.halve(|plan| plan.ops.len(), |plan, from, to| {
-            plan.ops.drain(from..to);
-        });
+        smaller |= self.halve(
+            |plan| plan.faults.len(),
+            |plan, from, to| {
+                plan.faults.drain(from..to);
+            },
+        );
+        smaller |= self.halve(
+            |plan| plan.ops.len(),
+            |plan, from, to| {
+                plan.ops.drain(from..to);
+            },
+        );
         smaller
     }
 
@@ -89,11 +92,13 @@ impl Search {
             plan.options.duration = plan.options.duration.min(end);
         });
         let mut duration = self.best.plan.options.duration / 2;
-        while duration > 1_000 && self.with(|plan| {
-            plan.options.duration = duration;
-            plan.faults.retain(|planned| planned.at <= duration);
-            plan.ops.retain(|op| op.at <= duration);
-        }) {
+        while duration > 1_000
+            && self.with(|plan| {
+                plan.options.duration = duration;
+                plan.faults.retain(|planned| planned.at <= duration);
+                plan.ops.retain(|op| op.at <= duration);
+            })
+        {
             smaller = true;
             duration /= 2;
         }

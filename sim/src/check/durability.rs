@@ -48,9 +48,7 @@ impl Durability {
             Message::Commit { upto, .. } => committed(host, *upto, "COMMIT", order),
             Message::UpToDate { commit, .. } => committed(host, *commit, "UP-TO-DATE", order),
             Message::Ping { commit, .. } => committed(host, *commit, "PING", order),
-            Message::ReadIndexAck { index, .. } => {
-                committed(host, *index, "READ-INDEX-ACK", order)
-            }
+            Message::ReadIndexAck { index, .. } => committed(host, *index, "READ-INDEX-ACK", order),
             Message::Snapshot(head) => {
                 ensure!(
                     order.committed_at(head.at.txid) == Some(head.at),

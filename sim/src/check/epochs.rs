@@ -48,7 +48,11 @@ impl Epochs {
             ensure!(false, "LeaderUnique (7)", "{node} is established in {epoch}, as {other} was");
         }
         let Some(end) = host.issued.log.position_at(last) else {
-            ensure!(false, "PrimaryIntegrity (6)", "{node} is established on {last}, not in its log");
+            ensure!(
+                false,
+                "PrimaryIntegrity (6)",
+                "{node} is established on {last}, not in its log"
+            );
             return Ok(());
         };
         let before = order.committed_before(epoch);

@@ -61,9 +61,7 @@ pub fn histories(clients: &Clients) -> BTreeMap<u32, Vec<Step>> {
         };
         let kind = match (call.op.kind, ending) {
             (OpKind::Set, _) => StepKind::Set(id),
-            (OpKind::Add, _) => {
-                StepKind::Add(id, told.map(|o| *o != Err(CommandError::Exists)))
-            }
+            (OpKind::Add, _) => StepKind::Add(id, told.map(|o| *o != Err(CommandError::Exists))),
             (OpKind::Delete, _) => {
                 StepKind::Delete(told.map(|o| *o != Err(CommandError::NotFound)))
             }
@@ -219,12 +217,8 @@ mod tests {
         let late = [unknown, other, step(4, 5, Get(Some(2))), step(6, 7, Get(Some(1)))];
         assert_eq!(verdict(&late), Verdict::Linearizable);
         assert_eq!(verdict(&[unknown, other, step(4, 5, Get(Some(2)))]), Verdict::Linearizable);
-        let twice = [
-            unknown,
-            step(2, 3, Get(Some(1))),
-            step(4, 5, Set(2)),
-            step(6, 7, Get(Some(1))),
-        ];
+        let twice =
+            [unknown, step(2, 3, Get(Some(1))), step(4, 5, Set(2)), step(6, 7, Get(Some(1)))];
         assert_eq!(verdict(&twice), Verdict::Violated);
     }
 

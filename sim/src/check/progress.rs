@@ -73,9 +73,11 @@ pub fn cut_safe(host: &Host, record: &Record, order: &Order) -> Check {
     let last = host.issued.log.last().txid;
     match record {
         Record::Truncate(to) => {
-            let lost = host.issued.log.after(to.txid).find(|entry| {
-                order.committed_at(entry.txid) == Some(entry.position())
-            });
+            let lost = host
+                .issued
+                .log
+                .after(to.txid)
+                .find(|entry| order.committed_at(entry.txid) == Some(entry.position()));
             ensure!(
                 lost.is_none(),
                 "TruncSafe (19)",
