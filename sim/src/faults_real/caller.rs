@@ -127,7 +127,7 @@ impl<'a> Caller<'a> {
         let kinds = [OpKind::Set, OpKind::Add, OpKind::Delete, OpKind::Get, OpKind::Peek];
         let kind = kinds[self.rng.weighted(&[30, 15, 15, 35, 5])];
         let key = (now / WHILE * KEYS + self.rng.below(KEYS)) as u32;
-        let size = if self.rng.chance(20_000) { self.rng.magnitude(1, 32 << 10) } else { 0 };
+        let size = if self.rng.chance(100_000) { self.rng.magnitude(1, 64 << 10) } else { 0 };
         let patience = self.rng.magnitude(300_000, 4_000_000);
         self.ask(kind, key, size as u32, patience);
     }

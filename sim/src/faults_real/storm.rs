@@ -230,7 +230,7 @@ impl<'a> Storms<'a> {
                 let last: String = last.into_iter().rev().map(|l| format!("\n    {l}")).collect();
                 return Err(format!("n{} ended by itself, with {status}:{last}", node + 1));
             }
-            self.count("ended by a full disk");
+            self.count(&format!("ended with {code} by a full disk"));
             self.note(&format!("n{} ended with {code}: its disk is full", node + 1));
             let pause = self.millis(50, 1000);
             self.later(pause, Relief::Start(node));
@@ -304,7 +304,7 @@ impl<'a> Storms<'a> {
                     self.count("full disk");
                     self.note(&format!("n{}: disk full", SMALL + 1));
                     self.ensemble.fill_disk().map_err(|e| format!("filling a disk: {e}"))?;
-                    let length = self.millis(500, 4000);
+                    let length = self.millis(500, 8000);
                     self.later(length, Relief::FreeDisk);
                 }
             }
