@@ -117,7 +117,7 @@ impl World {
         let mut rng = stream(self.plan.seed, Stream::Network).split(self.now);
         for vote in votes.into_iter().filter(|vote| vote.from != to) {
             let at = self.now + rng.between(0, 5_000);
-            self.queue.push(at, Occur::Datagram { to, vote });
+            self.queue.push(at, Occur::Datagram { to, vote, sent: 0 });
         }
         if self.now < until {
             let pause = self.plan.options.timeouts.finalize.min(40_000) / 3 + 1_000;
@@ -167,6 +167,8 @@ impl World {
         let Some(process) = host.process.take() else { return Ok(()) };
         let mut rng = stream(seed, Stream::Disk).split(u64::from(node.get())).split(host.boots);
         host.crash_after = None;
+        self.trace.see(|view| view.down(now, node));
+        let host = self.host_mut(node);
         host.disk.crash(&mut rng).map_err(|what| {
             Violation::new("storage rules", format!("{node}: {what}"))
         })?;

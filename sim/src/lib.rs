@@ -44,6 +44,7 @@ pub mod shrink;
 pub mod sweep;
 pub mod timeline;
 pub mod trace;
+pub mod view;
 pub mod world;
 
 pub use cluster::{CallId, Cluster, Failure};

@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use zabkeeper_sim::faults_real;
-use zabkeeper_sim::{Cluster, mutants};
 use zabkeeper_sim::plan::Plan;
 use zabkeeper_sim::run::{Report, catch_panics, run};
 use zabkeeper_sim::shrink::shrink;
-use zabkeeper_sim::timeline::timeline;
 use zabkeeper_sim::sweep::{Summary, Sweep, sweep};
+use zabkeeper_sim::timeline::timeline;
+use zabkeeper_sim::view::{Window, page};
+use zabkeeper_sim::{Cluster, mutants};
 
 /// Runs Zabkeeper's consensus core in a seeded world full of faults, and checks every invariant
 /// after every event.
@@ -41,6 +42,8 @@ enum Command {
         /// Plant this bug in the core
         #[arg(long)]
         mutant: Option<String>,
+        #[command(flatten)]
+        draw: Draw,
     },
     /// Run many seeds
     Sweep {
@@ -76,6 +79,8 @@ enum Command {
         /// How many of the last steps a failure prints
         #[arg(long, default_value_t = 40)]
         last: usize,
+        #[command(flatten)]
+        draw: Draw,
     },
     /// Make a failing plan as small as it gets
     Shrink {
@@ -132,7 +137,10 @@ fn run_mutants(budget: u64, from: u64, jobs: usize, only: Option<&str>) -> bool 
         let fate = mutants::hunt(&name, from, budget, jobs);
         match &fate.death {
             Some((seed, violation)) => {
-                println!("{name}: dies at seed {seed}, after {} seeds, of {}", fate.seeds, violation.invariant);
+                println!(
+                    "{name}: dies at seed {seed}, after {} seeds, of {}",
+                    fate.seeds, violation.invariant
+                );
             }
             None => {
                 println!("{name}: SURVIVES {} seeds", fate.seeds);
@@ -146,14 +154,14 @@ fn run_mutants(budget: u64, from: u64, jobs: usize, only: Option<&str>) -> bool 
 fn main() -> ExitCode {
     catch_panics();
     let ok = match Cli::parse().command {
-        Command::Run { seed, trace, timeline, last, mutant } => {
-            run_one(seed, &Show { trace, timeline, last }, mutant)
+        Command::Run { seed, trace, timeline, last, mutant, draw } => {
+            run_one(seed, &Show { trace, timeline, last, draw }, mutant)
         }
         Command::Sweep { seeds, from, jobs, stop_after, mutant, marks } => {
             run_sweep(&Sweep { from, seeds, jobs, stop_after }, mutant.as_deref(), marks)
         }
-        Command::Replay { plan, trace, timeline, last } => match read_plan(&plan) {
-            Ok(plan) => run_plan(&plan, &Show { trace, timeline, last }),
+        Command::Replay { plan, trace, timeline, last, draw } => match read_plan(&plan) {
+            Ok(plan) => run_plan(&plan, &Show { trace, timeline, last, draw }),
             Err(why) => complain(&why),
         },
         Command::Shrink { seed, plan, mutant, budget, save } => {
@@ -182,6 +190,34 @@ struct Show {
     trace: bool,
     timeline: bool,
     last: usize,
+    draw: Draw,
+}
+
+/// What to draw of a run.
+#[derive(clap::Args)]
+struct Draw {
+    /// Write a page that draws the run in space and time, for a browser
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// Draw from this second on [default: the last second before a violation, or the first three]
+    #[arg(long, requires = "html", value_name = "SECONDS")]
+    from: Option<f64>,
+    /// Draw up to this second
+    #[arg(long, requires = "html", value_name = "SECONDS")]
+    to: Option<f64>,
+}
+
+impl Draw {
+    /// Writes the page, if one is wanted. False if it cannot be written.
+    fn write(&self, report: &Report, nodes: u32) -> bool {
+        let Some(path) = &self.html else { return true };
+        let micros = |seconds: f64| (seconds.max(0.0) * 1e6) as u64;
+        let window = Window::of(report, self.from.map(micros), self.to.map(micros));
+        match std::fs::write(path, page(report, nodes, window)) {
+            Ok(()) => true,
+            Err(why) => complain(&format!("{}: {why}", path.display())),
+        }
+    }
 }
 
 fn run_one(seed: u64, show: &Show, mutant: Option<String>) -> bool {
@@ -204,7 +240,7 @@ fn run_plan(plan: &Plan, show: &Show) -> bool {
         }
     }
     print_report(&report);
-    report.violation.is_none()
+    show.draw.write(&report, plan.options.nodes) && report.violation.is_none()
 }
 
 fn read_plan(path: &Path) -> Result<Plan, String> {
@@ -273,7 +309,10 @@ fn print_report(report: &Report) {
         Some(violation) => {
             println!("VIOLATION of {violation}");
             println!("commit {}", commit());
-            println!("reproduce: cargo run --release -p zabkeeper-sim -- run --seed {}", report.seed);
+            println!(
+                "reproduce: cargo run --release -p zabkeeper-sim -- run --seed {}",
+                report.seed
+            );
         }
     }
 }

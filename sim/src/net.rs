@@ -16,8 +16,8 @@ use zabkeeper_core::rng::Rng;
 pub enum Packet {
     /// The connection is open: the first thing its dialler sees.
     Open,
-    /// A message.
-    Message(Message),
+    /// A message, and its number among all that were sent.
+    Message(u64, Message),
     /// It is closed or broken: the last thing an end sees.
     Fin,
 }
@@ -74,7 +74,7 @@ pub struct Net {
     nodes: usize,
     cuts: Vec<u32>,
     counters: BTreeMap<(u64, u32, u32), u64>,
-    old: BTreeMap<(NodeId, NodeId), VecDeque<Vote>>,
+    old: BTreeMap<(NodeId, NodeId), VecDeque<(u64, Vote)>>,
     /// The votes of settled nodes, by the epoch that they name and their sender.
     settled: BTreeMap<Epoch, BTreeMap<NodeId, Vote>>,
     /// The oldest vote of each sender that looked for a leader.
@@ -82,6 +82,10 @@ pub struct Net {
     pipes: BTreeMap<u64, Pipe>,
     by_conn: BTreeMap<ConnId, (u64, usize)>,
     next: u64,
+    /// The number of the last message or datagram sent; they count from 1.
+    pub sent: u64,
+    /// The numbers of those that got lost on a connection, if they are wanted.
+    pub lost: Option<Vec<u64>>,
     /// How often what happened.
     pub counts: BTreeMap<&'static str, u64>,
 }
@@ -104,6 +108,8 @@ impl Net {
             pipes: BTreeMap::new(),
             by_conn: BTreeMap::new(),
             next: 1,
+            sent: 0,
+            lost: None,
             counts: BTreeMap::new(),
         }
     }
@@ -142,42 +148,46 @@ impl Net {
         self.release(from, to, now, queue);
     }
 
-    /// Sends a datagram.
-    pub fn notify(&mut self, to: NodeId, vote: Vote, now: u64, queue: &mut Queue<Occur>) {
+    /// Sends a datagram. True if it is on its way, false if it is lost.
+    pub fn notify(&mut self, to: NodeId, vote: Vote, now: u64, queue: &mut Queue<Occur>) -> bool {
+        self.sent += 1;
+        let sent = self.sent;
         let from = vote.from;
         self.remember(&vote);
         let mut fate = self.fate(Kind::Datagram, from, to);
         let old = self.old.entry((from, to)).or_default();
-        old.push_back(vote.clone());
+        old.push_back((sent, vote.clone()));
         if old.len() > OLD_VOTES {
             old.remove(fate.below(OLD_VOTES as u64) as usize);
         }
-        let again = fate.pick(old.make_contiguous()).clone();
+        let (old_sent, again) = fate.pick(old.make_contiguous()).clone();
         if self.is_cut(from, to) {
             self.count("datagrams cut off");
-            return;
+            return false;
         }
         let at = now + self.delay(&mut fate, true);
         if self.roll(&mut fate, self.options.replay) {
             self.count("datagrams replayed");
-            queue.push(now + self.delay(&mut fate, true), Occur::Datagram { to, vote: again });
+            let replayed = Occur::Datagram { to, vote: again, sent: old_sent };
+            queue.push(now + self.delay(&mut fate, true), replayed);
         }
         let lost = self.roll(&mut fate, self.options.lose);
         if lost || self.lossy && fate.chance(CALM_LOSS) {
             self.count("datagrams lost");
-            return;
+            return false;
         }
         if self.roll(&mut fate, self.options.corrupt) {
             self.count("datagrams damaged");
-            queue.push(at, Occur::Damaged { to, vote, seed: fate.next_u64() });
-            return;
+            queue.push(at, Occur::Damaged { to, vote, seed: fate.next_u64(), sent });
+            return true;
         }
         if self.roll(&mut fate, self.options.twice) {
             self.count("datagrams doubled");
             let vote = vote.clone();
-            queue.push(now + self.delay(&mut fate, true), Occur::Datagram { to, vote });
+            queue.push(now + self.delay(&mut fate, true), Occur::Datagram { to, vote, sent });
         }
-        queue.push(at, Occur::Datagram { to, vote });
+        queue.push(at, Occur::Datagram { to, vote, sent });
+        true
     }
 
     fn remember(&mut self, vote: &Vote) {
@@ -257,6 +267,7 @@ impl Net {
 
     /// Sends a message on a connection. True if it is on its way, false if it is lost.
     pub fn send(&mut self, conn: ConnId, msg: Message, now: u64, queue: &mut Queue<Occur>) -> bool {
+        self.sent += 1;
         let Some((id, end)) = self.by_conn.get(&conn).copied() else { return false };
         let Some(pipe) = self.pipes.get(&id) else { return false };
         if !pipe.ends[end].open {
@@ -279,7 +290,7 @@ impl Net {
             return false;
         }
         let at = now + self.delay(&mut fate, false);
-        self.put(id, 1 - end, at, Packet::Message(msg), now, queue);
+        self.put(id, 1 - end, at, Packet::Message(self.sent, msg), now, queue);
         true
     }
 
@@ -348,6 +359,7 @@ impl Net {
             queue.push((*due).max(now), Occur::Arrive { pipe: id, end });
         }
         if !at.open {
+            lose(&mut self.lost, [packet]);
             return None;
         }
         if matches!(packet, Packet::Fin) {
@@ -404,7 +416,8 @@ impl Net {
         let keep = fate.between(0, inbox.len() as u64) as usize;
         // The opening of the connection was seen by the kernel: it is not lost.
         let keep = keep.max(usize::from(matches!(inbox.front(), Some((_, Packet::Open)))));
-        inbox.truncate(keep);
+        let tail = inbox.drain(keep..);
+        lose(&mut self.lost, tail.map(|(_, packet)| packet));
     }
 
     fn tell_of_break(&mut self, id: u64, end: usize, fate: &mut Rng, now: u64, queue: &mut Queue<Occur>) {
@@ -424,6 +437,7 @@ impl Net {
         if self.pipes.get(&id).is_some_and(|pipe| pipe.ends.iter().all(|end| !end.open)) {
             if let Some(pipe) = self.pipes.remove(&id) {
                 for end in pipe.ends {
+                    lose(&mut self.lost, end.inbox.into_iter().map(|(_, packet)| packet));
                     self.by_conn.remove(&end.conn);
                 }
             }
@@ -475,5 +489,15 @@ impl Net {
     /// Counts a fault of chance.
     fn count(&mut self, what: &'static str) {
         *self.counts.entry(what).or_default() += 1;
+    }
+}
+
+/// Remembers which messages got lost, if that is wanted.
+fn lose(lost: &mut Option<Vec<u64>>, packets: impl IntoIterator<Item = Packet>) {
+    if let Some(lost) = lost {
+        lost.extend(packets.into_iter().filter_map(|packet| match packet {
+            Packet::Message(sent, _) => Some(sent),
+            Packet::Open | Packet::Fin => None,
+        }));
     }
 }

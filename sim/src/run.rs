@@ -3,6 +3,7 @@
 use crate::check::Violation;
 use crate::plan::Plan;
 use crate::trace::Moment;
+use crate::view::record::Record;
 use crate::world::World;
 use std::any::Any;
 use std::cell::RefCell;
@@ -30,6 +31,8 @@ pub struct Report {
     pub marks: BTreeMap<String, u64>,
     /// What happened, if it was kept.
     pub moments: Vec<Moment>,
+    /// What a drawing shows, if it was kept.
+    pub view: Option<Box<Record>>,
 }
 
 thread_local! {
@@ -69,6 +72,10 @@ pub fn run(plan: &Plan, keep: bool) -> Report {
     for (what, count) in &world.net.counts {
         marks.insert(format!("net: {what}"), *count);
     }
+    let mut view = world.trace.view.take();
+    if let Some(view) = &mut view {
+        view.end(world.now, world.net.lost.as_deref().unwrap_or_default());
+    }
     Report {
         seed: plan.seed,
         violation,
@@ -79,5 +86,6 @@ pub fn run(plan: &Plan, keep: bool) -> Report {
         reigns: world.checks.epochs.reigns(),
         marks,
         moments: world.trace.moments.take().unwrap_or_default(),
+        view,
     }
 }

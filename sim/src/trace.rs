@@ -1,5 +1,6 @@
 //! What happened in a run: as a hash, to compare runs, and on request as text, to read them.
 
+use crate::view::record::Record;
 use std::hash::{Hash, Hasher};
 
 /// A hash of fixed definition over everything that is fed to it.
@@ -117,12 +118,21 @@ pub struct Trace {
     pub steps: u64,
     /// What happened, if it is kept.
     pub moments: Option<Vec<Moment>>,
+    /// What a drawing shows, if it is kept.
+    pub view: Option<Box<Record>>,
 }
 
 impl Trace {
     /// A trace that keeps the text of what happened if `keep` is true.
     pub fn new(keep: bool) -> Self {
-        Self { moments: keep.then(Vec::new), ..Self::default() }
+        Self { moments: keep.then(Vec::new), view: keep.then(Box::default), ..Self::default() }
+    }
+
+    /// Records something for a drawing, if one is wanted.
+    pub fn see(&mut self, what: impl FnOnce(&mut Record)) {
+        if let Some(view) = &mut self.view {
+            what(view);
+        }
     }
 
     /// Feeds the hash.

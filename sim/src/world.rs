@@ -35,9 +35,9 @@ pub enum Occur {
     /// A flush ends.
     Flushed { node: NodeId, boot: u64 },
     /// A datagram arrives.
-    Datagram { to: NodeId, vote: Vote },
+    Datagram { to: NodeId, vote: Vote, sent: u64 },
     /// A damaged datagram arrives.
-    Damaged { to: NodeId, vote: Vote, seed: u64 },
+    Damaged { to: NodeId, vote: Vote, seed: u64, sent: u64 },
     /// A connection attempt arrives.
     Dial { from: NodeId, boot: u64, to: NodeId, refused: bool, patience: u64 },
     /// A connection attempt has failed.
@@ -137,6 +137,7 @@ impl World {
             finished: false,
             plan,
         };
+        world.net.lost = keep.then(Vec::new);
         world.populate();
         world
     }
@@ -272,10 +273,19 @@ impl World {
             Occur::Start { node, boot } => self.start(node, boot),
             Occur::Timer { node, boot, at } => self.timer(node, boot, at),
             Occur::Flushed { node, boot } => self.flushed(node, boot),
-            Occur::Datagram { to, vote } => self.deliver(to, Event::Notified(vote)),
-            Occur::Damaged { to, vote, seed } => match codec::damaged(&vote, seed) {
-                Some(vote) => self.deliver(to, Event::Notified(vote)),
-                None => Ok(()),
+            Occur::Datagram { to, vote, sent } => {
+                self.arrived(to, sent);
+                self.deliver(to, Event::Notified(vote))
+            }
+            Occur::Damaged { to, vote, seed, sent } => match codec::damaged(&vote, seed) {
+                Some(vote) => {
+                    self.arrived(to, sent);
+                    self.deliver(to, Event::Notified(vote))
+                }
+                None => {
+                    self.trace.see(|view| view.lost(sent));
+                    Ok(())
+                }
             },
             Occur::Dial { from, boot, to, refused, patience } => {
                 self.dial(from, boot, to, refused, patience)
@@ -306,6 +316,12 @@ impl World {
             Occur::Quiet => self.quieten(),
             Occur::Look => self.look(),
         }
+    }
+
+    /// A message reached a machine: for the drawing.
+    fn arrived(&mut self, to: NodeId, sent: u64) {
+        let (now, alive) = (self.now, self.host(to).process.is_some());
+        self.trace.see(|view| if alive { view.arrived(sent, now) } else { view.lost(sent) });
     }
 
     pub(crate) fn is_life(&self, node: NodeId, boot: u64) -> bool {
@@ -386,6 +402,9 @@ impl World {
         self.checks.disk_changed(&self.hosts, &self.hosts[place(node)])?;
         self.begin_flush(node);
         for completion in done {
+            if let Completion::Persisted(id) = completion {
+                self.trace.see(|view| view.durable(now, node, id));
+            }
             if !self.is_life(node, boot) {
                 break;
             }
@@ -438,6 +457,9 @@ impl World {
             return Ok(());
         };
         if !self.is_life(end.node, end.boot) {
+            if let Packet::Message(sent, _) = packet {
+                self.trace.see(|view| view.lost(sent));
+            }
             return Ok(());
         }
         let conn = end.conn;
@@ -446,7 +468,10 @@ impl World {
                 Some(to) => Event::Connected { conn, to },
                 None => return Ok(()),
             },
-            Packet::Message(msg) => Event::Received { conn, msg },
+            Packet::Message(sent, msg) => {
+                self.arrived(end.node, sent);
+                Event::Received { conn, msg }
+            }
             Packet::Fin => Event::Closed(conn),
         };
         self.deliver(end.node, event)
@@ -579,6 +604,8 @@ impl World {
         let status = process.replica.status();
         process.status = status.clone();
         self.trace.feed(&(status.committed, status.applied, status.digest));
+        let now = self.now;
+        self.trace.see(|view| view.status(now, node, &status));
         self.checks.stepped(&self.hosts, &self.hosts[place(node)], &status)
     }
 
@@ -593,7 +620,12 @@ impl World {
                 });
                 self.checks.voted(host, &vote)?;
                 let vote = if self.plan.options.codec { codec::vote(vote) } else { vote };
-                self.net.notify(to, vote, now, &mut self.queue);
+                let text = self.trace.view.is_some().then(|| crate::show::vote(&vote));
+                let going = self.net.notify(to, vote, now, &mut self.queue);
+                if let Some(text) = text {
+                    let sent = self.net.sent;
+                    self.trace.see(|view| view.sent(sent, now, (node, to), "Vote", text, going));
+                }
             }
             Action::NotifyRejected { .. } => {}
             Action::Connect(to) => {
@@ -612,7 +644,15 @@ impl World {
                         true => codec::message(msg.clone()),
                         false => msg.clone(),
                     };
-                    self.net.send(conn, msg, now, &mut self.queue);
+                    let seen = self.trace.view.is_some().then(|| {
+                        let text = format!("{conn} {}", crate::show::message(&msg));
+                        (crate::show::name(&msg), text)
+                    });
+                    let going = self.net.send(conn, msg, now, &mut self.queue);
+                    if let Some((kind, text)) = seen {
+                        let (sent, ends) = (self.net.sent, (node, peer));
+                        self.trace.see(|view| view.sent(sent, now, ends, &kind, text, going));
+                    }
                 }
             }
             Action::Close { conn, why } => {
@@ -623,6 +663,7 @@ impl World {
                 self.trace.keep(now, node.get(), || {
                     What::Action(format!("persist {id} {}", crate::show::record(&record)))
                 });
+                self.trace.see(|view| view.write(now, node, id, crate::show::record(&record)));
                 let record = match self.plan.options.codec {
                     true => codec::stored(record),
                     false => record,
@@ -693,7 +734,10 @@ impl World {
         let Some(first) = calls.first() else { return Ok(()) };
         let op = self.clients.calls[*first].op.clone();
         for call in &calls {
-            self.clients.ask(*call, self.now);
+            let now = self.now;
+            self.clients.ask(*call, now);
+            let asked = &self.clients.calls[*call].op;
+            self.trace.see(|view| view.asked(now, *call, asked));
             self.queue.push(self.now + op.patience, Occur::GiveUp { call: *call });
         }
         self.tell(0, || format!("client {} asks n{}: {calls:?} {op:?}", op.client, op.node));
@@ -718,7 +762,9 @@ impl World {
         let host = self.host(node);
         let deadline = host.clock(self.now).at.after(Micros::new(op.patience));
         let mut requests = Vec::new();
+        let now = self.now;
         for call in calls {
+            self.trace.see(|view| view.request(now, call));
             self.tickets += 1;
             let ticket = Ticket::new(self.tickets);
             requests.push(ClientRequest {
@@ -745,6 +791,7 @@ impl World {
             return Err(Violation::new("one answer a request", what));
         };
         self.trace.keep(now, node.get(), || What::Reply(format!("#{call} {reply:?}")));
+        self.trace.see(|view| view.replied(now, call));
         let ending = Ending::from(reply);
         let asked = &self.clients.calls[call];
         client::answered(asked, &ending, &self.checks.order)?;
@@ -766,7 +813,9 @@ impl World {
             Ending::Refused(_) => "client: refused",
             Ending::Unknown => "client: unknown",
         });
-        self.clients.end(call, self.now, ending);
+        let now = self.now;
+        self.trace.see(|view| view.ended(now, call, format!("{ending:?}")));
+        self.clients.end(call, now, ending);
         Ok(())
     }
 
