@@ -5,3 +5,6 @@ pub mod record;
 mod shapes;
 
 pub use page::{Window, page};
+
+#[cfg(test)]
+mod tests;

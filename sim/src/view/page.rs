@@ -92,14 +92,26 @@ fn culprit(report: &Report, nodes: u32) -> u32 {
     report.moments.iter().rev().find(at_node).map_or(1, |moment| moment.node)
 }
 
-/// What struck a node, for labels beside its lifeline.
+/// What struck a node, for labels beside its lifeline. A crash that is over at once is a restart.
 fn faults(moments: &[Moment]) -> Vec<(u64, u32, String)> {
-    let label = |moment: &Moment| match &moment.what {
-        What::World(text) if moment.node > 0 => {
-            let short: String = text.chars().take(28).collect();
-            Some((moment.at, moment.node, short))
+    let mut labels: Vec<(u64, u32, String)> = Vec::new();
+    for moment in moments {
+        let (What::World(text), 1..) = (&moment.what, moment.node) else { continue };
+        if text.contains(" springs ") {
+            continue;
         }
-        _ => None,
-    };
-    moments.iter().filter_map(label).collect()
+        let last = labels.iter_mut().rev().find(|(_, node, _)| *node == moment.node);
+        match last {
+            Some((at, _, crash))
+                if crash == "crashes" && text == "starts" && moment.at - *at < RESTART =>
+            {
+                *crash = "restarts".to_string();
+            }
+            _ => labels.push((moment.at, moment.node, text.chars().take(28).collect())),
+        }
+    }
+    labels
 }
+
+/// A process that is back within this time has only restarted, for a label.
+const RESTART: u64 = 50_000;

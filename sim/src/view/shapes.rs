@@ -2,6 +2,7 @@
 
 use super::page::Window;
 use super::record::{Call, Record, Sent};
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use zabkeeper_core::replica::RoleStatus;
 
@@ -54,7 +55,7 @@ impl<'a> Canvas<'a> {
     pub(super) fn new(record: &'a Record, nodes: u32, window: Window) -> Self {
         let inside = |sent: &&Sent| window.holds(sent.at);
         let busy = record.messages.values().filter(inside).count() as f64;
-        let height = (busy * 7.0).clamp(HEIGHT.0, HEIGHT.1);
+        let height = (busy * 9.0).clamp(HEIGHT.0, HEIGHT.1);
         Self { record, window, nodes, height, svg: String::new() }
     }
 
@@ -73,11 +74,12 @@ impl<'a> Canvas<'a> {
         self.arrowheads();
         self.axis(width);
         self.lifelines();
-        self.bands();
+        let labels = self.bands();
         self.writes();
         self.messages();
         self.calls();
         self.deliveries();
+        self.svg.push_str(&labels);
         self.notes(notes);
         if let Some((at, node, what)) = ring {
             self.ring(at, node, what);
@@ -147,7 +149,9 @@ impl<'a> Canvas<'a> {
         }
     }
 
-    fn bands(&mut self) {
+    /// The bands; returns their labels, which stand above all arrows.
+    fn bands(&mut self) -> String {
+        let mut labels = String::new();
         for node in 1..=self.nodes {
             let own: Vec<_> = self.record.bands.iter().filter(|band| band.node == node).collect();
             for (index, band) in own.iter().enumerate() {
@@ -168,7 +172,7 @@ impl<'a> Canvas<'a> {
                 );
                 if tall >= 15.0 {
                     let _ = writeln!(
-                        self.svg,
+                        labels,
                         "<text class=\"state n{node}\" x=\"{:.1}\" y=\"{:.1}\">{words}</text>",
                         x + 11.0,
                         y + 12.0
@@ -176,6 +180,7 @@ impl<'a> Canvas<'a> {
                 }
             }
         }
+        labels
     }
 
     /// Bars left of the lifelines; those that overlap in time stand side by side.
@@ -228,7 +233,8 @@ impl<'a> Canvas<'a> {
         let (x1, y1) = (self.x(from) + side * 7.0, self.y(sent.at));
         let (x2, y2) = match arrived {
             Some(at) => (self.x(to) - side * 7.0, self.y(at)),
-            None => (self.x(from) + side * 80.0, y1 + 8.0),
+            // One that got lost points the way it went; those to further nodes get further.
+            None => (self.x(from) + side * (20.0 + 55.0 * f64::from(from.abs_diff(to))), y1 + 8.0),
         };
         let kind = class(&sent.kind);
         let (fate, lost) = match (arrived, sent.lost) {
@@ -308,9 +314,12 @@ impl<'a> Canvas<'a> {
     }
 
     fn notes(&mut self, notes: &[(u64, u32, String)]) {
-        let mut lowest = BTreeLowest::default();
+        let mut lowest = Lowest::new();
         for (at, node, text) in notes.iter().filter(|(at, _, _)| self.window.holds(*at)) {
-            let (x, y) = (self.x(*node) - 10.0, lowest.below(*node, self.y(*at) + 4.0));
+            let y = self.y(*at) + 4.0;
+            let last = lowest.entry(*node).or_insert(f64::MIN);
+            *last = y.max(*last + 13.0);
+            let (x, y) = (self.x(*node) - 34.0, *last);
             let _ = writeln!(
                 self.svg,
                 "<text class=\"fault n{node}\" x=\"{x:.1}\" y=\"{y:.1}\">{}</text>",
@@ -335,17 +344,8 @@ impl<'a> Canvas<'a> {
     }
 }
 
-/// Keeps the labels of a node from covering each other.
-#[derive(Default)]
-struct BTreeLowest(std::collections::BTreeMap<u32, f64>);
-
-impl BTreeLowest {
-    fn below(&mut self, node: u32, y: f64) -> f64 {
-        let last = self.0.entry(node).or_insert(f64::MIN);
-        *last = y.max(*last + 13.0);
-        *last
-    }
-}
+/// How far down the labels of each node reach, lest they cover each other.
+type Lowest = BTreeMap<u32, f64>;
 
 fn short_time(at: u64) -> String {
     let text = time(at);
