@@ -34,6 +34,12 @@ enum Command {
         #[arg(long)]
         trace: bool,
         /// Print one column a node and one line a change
+        ///
+        /// Legend: `looking rN`: looks for a leader in round N; `elected nX`: takes X for
+        /// elected; `proposes eN`, `promises eN nX`: the epoch and to whom; `leads eN from T`:
+        /// established on the history up to T; `follows nX in eN`: serves; `leaves`, `gives up`:
+        /// and why; `cut to T`, `snapshot T`: the log; `CRASH`, `start`, `paused`, `goes on`,
+        /// `HALT`, `WIPED`: the machine. A fault of the world stands on its own line after `==`.
         #[arg(long)]
         timeline: bool,
         /// How many of the last steps a failure prints

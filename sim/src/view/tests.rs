@@ -104,7 +104,7 @@ fn a_browser_runs_the_page_without_an_error() {
         .output();
     let dom = String::from_utf8_lossy(&out.expect("started").stdout).into_owned();
     let _ = std::fs::remove_dir_all(&folder);
-    assert!(!dom.contains("ERROR "), "{}", dom.get(..300).unwrap_or_default());
+    assert!(!dom.contains("<title>ERROR "), "{}", dom.get(..300).unwrap_or_default());
     assert!(dom.contains("data-ready=\"yes\""), "the script ran to its end");
     assert_eq!(dom.matches("class=\"lifeline\"").count(), nodes as usize);
     assert!(report.violation.is_some() && dom.contains("id=\"violation\""));
