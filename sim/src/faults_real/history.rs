@@ -207,7 +207,7 @@ fn done_when_seen(steps: &mut [Step]) {
         if let Some(ended) = step.ended
             && let Some(before) = moments.range(..ended).next_back()
         {
-            step.asked = step.asked.max(*before);
+            step.asked = step.asked.max(*before + 1);
         }
     }
 }
@@ -313,6 +313,16 @@ mod tests {
             calls.push(read(100 * round, found(2 * round as usize)));
             calls.extend((1..80).map(|n| (OpKind::Set, written(100 * round + n))));
         }
+        assert_eq!(history(calls).judge(), Ok(()));
+    }
+
+    #[test]
+    fn a_write_that_came_late_is_not_tried_early() {
+        let mut calls = vec![(OpKind::Set, written(1))];
+        calls.extend((0..30).map(|_| (OpKind::Set, Ending::Unknown)));
+        calls.extend((0..5).map(|_| (OpKind::Delete, Ending::Unknown)));
+        calls.push(read(50, Answer::Node(None)));
+        calls.push(read(60, found(7)));
         assert_eq!(history(calls).judge(), Ok(()));
     }
 
