@@ -1,6 +1,6 @@
 //! Following a leader: discovery, synchronisation, broadcast.
 
-use crate::entry::{Entry, Gap, Position};
+use crate::entry::{Body, Entry, Gap, Position};
 use crate::error::{CloseReason, HaltReason, PeerFault};
 use crate::event::{Action, Upcall};
 use crate::ids::{ConnId, Epoch, NodeId, Round, Txid};
@@ -299,9 +299,13 @@ impl Following {
     }
 
     fn on_snapshot(&mut self, cx: &mut Cx<'_>, head: SnapshotHead) -> Result<(), PeerFault> {
-        let Phase::Sync { snapshot: snapshot @ None, .. } = &mut self.phase else {
+        let Phase::Sync { epoch, snapshot: snapshot @ None } = &mut self.phase else {
             return Err(PeerFault::Unexpected("SNAPSHOT"));
         };
+        // One at a time, and never of an epoch that this node has not promised.
+        if cx.s.is_installing() || head.at.txid.epoch() > *epoch {
+            return Err(PeerFault::Unexpected("this SNAPSHOT"));
+        }
         // A snapshot behind the own log would drop entries that a quorum may need.
         let takes_all = cx.s.cfg.mutant(Mutant::SnapshotOfLess);
         if head.at.txid <= cx.s.log.last().txid && !takes_all {
@@ -565,6 +569,12 @@ fn check(cx: &Cx<'_>, entries: &[Entry]) -> Result<(), PeerFault> {
     for entry in entries {
         entry.follows(end).map_err(|_: Gap| PeerFault::Gap)?;
         end = entry.position();
+        // A membership is named by its entry; anything else did not come from a leader's log.
+        if let Body::Membership(membership) = &entry.body
+            && membership.version() != entry.txid
+        {
+            return Err(PeerFault::Unexpected("a membership of another name"));
+        }
     }
     if entries.is_empty() { Err(PeerFault::Unexpected("no entries")) } else { Ok(()) }
 }

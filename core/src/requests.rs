@@ -49,7 +49,7 @@ pub(crate) struct Requests {
     /// The questions asked of a leader, with the reads that wait for each.
     questions: BTreeMap<u64, Vec<Ticket>>,
     /// Reads that wait for the node to apply something.
-    indexed: BTreeMap<Txid, Vec<Ticket>>,
+    indexed: BTreeSet<(Txid, Ticket)>,
     deadlines: BTreeSet<(Instant, Waiting)>,
 }
 
@@ -69,7 +69,7 @@ impl Requests {
             writes: BTreeMap::new(),
             reads: BTreeMap::new(),
             questions: BTreeMap::new(),
-            indexed: BTreeMap::new(),
+            indexed: BTreeSet::new(),
             deadlines: BTreeSet::new(),
         }
     }
@@ -199,7 +199,7 @@ impl Requests {
     pub(crate) fn hold_indexed(&mut self, ticket: Ticket, deadline: Instant, index: Txid) {
         self.deadlines.insert((deadline, Waiting::Read(ticket)));
         self.reads.insert(ticket, (Read::Indexed(index), deadline));
-        self.indexed.entry(index).or_default().push(ticket);
+        self.indexed.insert((index, ticket));
     }
 
     /// Puts all held reads behind one question to the leader, if there are any.
@@ -225,20 +225,16 @@ impl Requests {
         for ticket in self.questions.remove(&question).into_iter().flatten() {
             if let Some((read, _)) = self.reads.get_mut(&ticket) {
                 *read = Read::Indexed(index);
-                self.indexed.entry(index).or_default().push(ticket);
+                self.indexed.insert((index, ticket));
             }
         }
     }
 
     /// Everything up to `applied` is applied: hands over the reads that may be answered now.
     pub(crate) fn readable(&mut self, applied: Txid, out: &mut Actions) {
-        while let Some(entry) = self.indexed.first_entry().filter(|e| *e.key() <= applied) {
-            for ticket in entry.remove() {
-                if let Some((_, deadline)) = self.reads.remove(&ticket) {
-                    self.deadlines.remove(&(deadline, Waiting::Read(ticket)));
-                    out.call(Upcall::Readable(ticket));
-                }
-            }
+        while let Some((_, ticket)) = self.indexed.first().copied().filter(|i| i.0 <= applied) {
+            self.remove_read(ticket);
+            out.call(Upcall::Readable(ticket));
         }
     }
 
@@ -321,8 +317,10 @@ impl Requests {
     }
 
     fn remove_read(&mut self, ticket: Ticket) {
-        if let Some((_, deadline)) = self.reads.remove(&ticket) {
-            self.deadlines.remove(&(deadline, Waiting::Read(ticket)));
+        let Some((read, deadline)) = self.reads.remove(&ticket) else { return };
+        self.deadlines.remove(&(deadline, Waiting::Read(ticket)));
+        if let Read::Indexed(index) = read {
+            self.indexed.remove(&(index, ticket));
         }
     }
 }

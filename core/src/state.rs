@@ -293,6 +293,7 @@ impl Cx<'_> {
             };
             self.out.call(Upcall::FinishInstall);
             self.s.requests.lose_sent(self.out);
+            self.s.requests.readable(self.s.applied, self.out);
             self.note(Note::Installed(at.txid));
         }
         if self.s.ledger.is_clean() {

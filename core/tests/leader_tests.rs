@@ -476,3 +476,86 @@ fn a_node_whose_state_store_hangs_halts_when_its_log_is_over_the_limit() {
     }
     assert!(bench.actions.contains(&Action::Halt(HaltReason::StateStoreStalled)));
 }
+
+/// Node 1, with the leader's sync data awaited.
+fn synchronising() -> Bench {
+    let mut bench = Bench::new(1, 0);
+    let leader = Candidate { epoch: e(1), txid: t(1, 1), node: n(3) };
+    bench.vote(3, leader, 4, Stance::Leading(Some(e(2))));
+    bench.vote(2, leader, 4, Stance::Following(Some(e(2))));
+    bench.event(Event::Connected { conn: C1, to: n(3) });
+    bench.receive(C1, Message::LeaderInfo { epoch: e(2), client_addr: String::new() });
+    assert!(bench.sent(|msg| matches!(msg, Message::EpochAck(_))));
+    bench
+}
+
+fn snapshot(epoch: u64, counter: u64) -> Message {
+    let at = Position { txid: t(epoch, counter), chain: Digest::new(1) };
+    let membership = Arc::new(Membership::new(t(1, 1), members(true)));
+    Message::Snapshot(SnapshotHead { at, membership, digest: Digest::ZERO })
+}
+
+#[test]
+fn whatever_a_leader_sends_out_of_place_costs_the_connection_and_nothing_else() {
+    let last = history(0).1.last().unwrap().position();
+    let named_otherwise = Arc::new(Membership::new(t(1, 1), members(true)));
+    let wall = WallTime::default();
+    let strange = Entry::new(last, t(1, 2), wall, None, Body::Membership(named_otherwise));
+    let later = Entry::new(last, t(9, 1), wall, None, Body::Command(b"x".as_slice().into()));
+    let cases = [
+        vec![snapshot(9, 1)],
+        vec![Message::LogEntries { entries: vec![strange] }],
+        vec![Message::LogEntries { entries: vec![later] }],
+        vec![Message::LogEntries { entries: vec![] }],
+        vec![snapshot(2, 5), Message::LogEntries { entries: vec![] }],
+        vec![snapshot(2, 5), snapshot(2, 6)],
+        vec![Message::SnapshotChunk { index: 0, items: vec![], last: true }],
+        vec![Message::Truncate { to: last }, Message::UpToDate { epoch: e(2), commit: t(1, 1) }],
+        vec![Message::NewLeader {
+            epoch: e(2),
+            end: Position { txid: t(2, 7), chain: last.chain },
+        }],
+        vec![Message::NewLeader { epoch: e(3), end: last }],
+        vec![Message::Propose { epoch: e(2), entries: vec![] }],
+        vec![Message::Commit { epoch: e(2), upto: t(1, 1) }],
+        vec![Message::LeaderInfo { epoch: e(2), client_addr: String::new() }],
+        vec![Message::FollowerInfo(info(3))],
+    ];
+    for case in cases {
+        let mut bench = synchronising();
+        for msg in &case {
+            bench.receive(C1, msg.clone());
+        }
+        let closed = bench
+            .actions
+            .iter()
+            .any(|action| matches!(action, Action::Close { conn: C1, why: CloseReason::Fault(_) }));
+        assert!(closed, "{case:?}: {:?}", bench.actions);
+        assert_eq!(bench.node.status().last, t(1, 1), "{case:?}");
+    }
+}
+
+#[test]
+fn an_epoch_of_nobody_is_refused() {
+    let mut bench = Bench::new(1, 0);
+    let leader = Candidate { epoch: e(1), txid: t(1, 1), node: n(3) };
+    bench.vote(3, leader, 4, Stance::Leading(Some(e(2))));
+    bench.vote(2, leader, 4, Stance::Following(Some(e(2))));
+    bench.event(Event::Connected { conn: C1, to: n(3) });
+    bench.receive(C1, Message::LeaderInfo { epoch: Epoch::ZERO, client_addr: String::new() });
+    assert_eq!(bench.role(), RoleStatus::Looking);
+}
+
+#[test]
+fn a_second_snapshot_waits_until_the_first_is_on_disk() {
+    let mut bench = synchronising();
+    bench.hold_disk = true;
+    bench.receive(C1, snapshot(2, 5));
+    bench.receive(C1, Message::SnapshotChunk { index: 0, items: vec![], last: true });
+    bench.event(Event::SnapshotVerified(true));
+    assert_eq!(bench.node.status().last, t(2, 5));
+    bench.receive(C1, snapshot(2, 6));
+    assert!(bench.actions.iter().any(|action| {
+        matches!(action, Action::Close { conn: C1, why: CloseReason::Fault(_) })
+    }));
+}
