@@ -169,9 +169,9 @@ impl World {
         host.crash_after = None;
         self.trace.see(|view| view.down(now, node));
         let host = self.host_mut(node);
-        host.disk.crash(&mut rng).map_err(|what| {
-            Violation::new("storage rules", format!("{node}: {what}"))
-        })?;
+        host.disk
+            .crash(&mut rng)
+            .map_err(|what| Violation::new("storage rules", format!("{node}: {what}")))?;
         host.issued = host.disk.image.clone();
         self.net.lose_process(node, now, &mut self.queue);
         for call in process.tickets.into_values() {

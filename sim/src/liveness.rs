@@ -214,8 +214,8 @@ impl World {
         if positions.len() != 1 {
             return Some(format!("the nodes stand at {positions:?}"));
         }
-        let unproven = quiet.core.iter().flat_map(|node| [(*node, true), (*node, false)]);
-        let unproven = unproven.filter(|probe| !self.probe_succeeded(*probe)).next();
+        let mut unproven = quiet.core.iter().flat_map(|node| [(*node, true), (*node, false)]);
+        let unproven = unproven.find(|probe| !self.probe_succeeded(*probe));
         let (node, write) = unproven?;
         let what = if write { "write" } else { "read" };
         Some(format!("no new {what} through {node} succeeded"))

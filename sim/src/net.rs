@@ -212,15 +212,22 @@ impl Net {
     /// leader, and those of followers of old reigns.
     pub fn harmless_votes(&self, round: Round, from: impl Fn(NodeId) -> bool) -> Vec<Vote> {
         let reigns = self.settled.values().rev().skip(1).take(2);
-        let followers = reigns.flat_map(|votes| votes.values()).filter(|vote| {
-            matches!(vote.stance, Stance::Following(_))
-        });
+        let followers = reigns
+            .flat_map(|votes| votes.values())
+            .filter(|vote| matches!(vote.stance, Stance::Following(_)));
         let votes = self.looking.values().chain(followers);
         votes.filter(|vote| vote.round < round && from(vote.from)).cloned().collect()
     }
 
     /// Asks for a connection: when the attempt reaches the other machine.
-    pub fn dial(&mut self, from: NodeId, boot: u64, to: NodeId, now: u64, queue: &mut Queue<Occur>) {
+    pub fn dial(
+        &mut self,
+        from: NodeId,
+        boot: u64,
+        to: NodeId,
+        now: u64,
+        queue: &mut Queue<Occur>,
+    ) {
         let mut fate = self.fate(Kind::Dial, from, to);
         let at = now + self.delay(&mut fate, false);
         let refused = self.roll(&mut fate, self.options.refuse);
@@ -345,7 +352,13 @@ impl Net {
     }
 
     /// The next packet has come to an end of a connection, unless the way is cut.
-    pub fn arrive(&mut self, id: u64, end: usize, now: u64, queue: &mut Queue<Occur>) -> Option<(End, Packet)> {
+    pub fn arrive(
+        &mut self,
+        id: u64,
+        end: usize,
+        now: u64,
+        queue: &mut Queue<Occur>,
+    ) -> Option<(End, Packet)> {
         let pipe = self.pipes.get_mut(&id)?;
         let (from, to) = (pipe.ends[1 - end].node, pipe.ends[end].node);
         let at = &mut pipe.ends[end];
@@ -385,7 +398,15 @@ impl Net {
         Some(self.delay(&mut fate, false))
     }
 
-    fn put(&mut self, id: u64, end: usize, at: u64, packet: Packet, now: u64, queue: &mut Queue<Occur>) {
+    fn put(
+        &mut self,
+        id: u64,
+        end: usize,
+        at: u64,
+        packet: Packet,
+        now: u64,
+        queue: &mut Queue<Occur>,
+    ) {
         let Some(pipe) = self.pipes.get_mut(&id) else { return };
         let to = &mut pipe.ends[end];
         if !to.open {
@@ -420,7 +441,14 @@ impl Net {
         lose(&mut self.lost, tail.map(|(_, packet)| packet));
     }
 
-    fn tell_of_break(&mut self, id: u64, end: usize, fate: &mut Rng, now: u64, queue: &mut Queue<Occur>) {
+    fn tell_of_break(
+        &mut self,
+        id: u64,
+        end: usize,
+        fate: &mut Rng,
+        now: u64,
+        queue: &mut Queue<Occur>,
+    ) {
         let mut at = now + self.delay(fate, false);
         if self.roll(fate, self.options.half_open) {
             self.count("half-open connections");
@@ -434,12 +462,12 @@ impl Net {
 
     /// Drops a connection that nobody holds any more.
     fn forget(&mut self, id: u64) {
-        if self.pipes.get(&id).is_some_and(|pipe| pipe.ends.iter().all(|end| !end.open)) {
-            if let Some(pipe) = self.pipes.remove(&id) {
-                for end in pipe.ends {
-                    lose(&mut self.lost, end.inbox.into_iter().map(|(_, packet)| packet));
-                    self.by_conn.remove(&end.conn);
-                }
+        if self.pipes.get(&id).is_some_and(|pipe| pipe.ends.iter().all(|end| !end.open))
+            && let Some(pipe) = self.pipes.remove(&id)
+        {
+            for end in pipe.ends {
+                lose(&mut self.lost, end.inbox.into_iter().map(|(_, packet)| packet));
+                self.by_conn.remove(&end.conn);
             }
         }
     }

@@ -242,7 +242,10 @@ fn draw_faults(rng: &Rng, swarm: &Swarm) -> Vec<Planned> {
 fn times(rng: &mut Rng, gap: u64, duration: u64) -> Vec<u64> {
     let mut at = 0;
     let mut times = Vec::new();
-    while gap > 0 {
+    if gap == 0 {
+        return times;
+    }
+    loop {
         at += rng.between(1, 2 * gap);
         if at >= duration || times.len() >= 200 {
             break;

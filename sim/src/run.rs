@@ -53,7 +53,9 @@ fn words(payload: &(dyn Any + Send)) -> String {
     if let Some(text) = payload.downcast_ref::<String>() {
         return text.clone();
     }
-    payload.downcast_ref::<&str>().map_or_else(|| "no words".to_string(), |text| (*text).to_string())
+    payload
+        .downcast_ref::<&str>()
+        .map_or_else(|| "no words".to_string(), |text| (*text).to_string())
 }
 
 /// Runs a plan. With `keep` the report holds the text of what happened.

@@ -149,10 +149,7 @@ impl World {
             let (identity, base) = self.blank_disk(NodeId::new(id));
             let mut host = Host::new(seed, identity, base, &self.plan.options);
             host.config.mutant = mutant;
-            self.queue.push(host.rng.between(0, 200_000), Occur::Start {
-                node: host.id,
-                boot: 0,
-            });
+            self.queue.push(host.rng.between(0, 200_000), Occur::Start { node: host.id, boot: 0 });
             self.hosts.push(host);
         }
         for (index, planned) in self.plan.faults.iter().enumerate() {
@@ -179,15 +176,8 @@ impl World {
     pub(crate) fn blank_disk(&mut self, node: NodeId) -> (Identity, Base) {
         let incarnation = Incarnation::new(self.next_disk);
         self.next_disk += 1;
-        let identity = Identity {
-            cluster: self.membership.cluster_id(),
-            node,
-            incarnation,
-        };
-        let base = Base {
-            at: Default::default(),
-            membership: self.membership.clone(),
-        };
+        let identity = Identity { cluster: self.membership.cluster_id(), node, incarnation };
+        let base = Base { at: Default::default(), membership: self.membership.clone() };
         (identity, base)
     }
 
@@ -347,9 +337,8 @@ impl World {
             host.disk.recover().map_err(|what| Violation::new("state store", what))?;
         let clock = host.clock(now);
         let restored = Replica::restore(host.config.clone(), recovered, tree, seed, clock);
-        let (replica, out) = restored.map_err(|error| {
-            Violation::new("recovery", format!("{node} cannot start: {error}"))
-        })?;
+        let (replica, out) = restored
+            .map_err(|error| Violation::new("recovery", format!("{node} cannot start: {error}")))?;
         let status = replica.status();
         host.process = Some(Process {
             replica,
@@ -394,9 +383,10 @@ impl World {
             self.tell(node.get(), || "a flush fails".to_string());
             return self.deliver(node, Event::StorageFailed);
         }
-        let done = host.disk.end_flush().map_err(|what| {
-            Violation::new("storage rules", format!("{node}: {what}"))
-        })?;
+        let done = host
+            .disk
+            .end_flush()
+            .map_err(|what| Violation::new("storage rules", format!("{node}: {what}")))?;
         let saw = host.process.as_ref().is_some_and(|process| process.saw_membership);
         host.formed |= saw && host.disk.in_flight() == 0;
         self.checks.disk_changed(&self.hosts, &self.hosts[place(node)])?;
@@ -676,11 +666,10 @@ impl World {
             Action::Checkpoint(checkpoint) => {
                 let at = checkpoint.at.txid;
                 self.trace.keep(now, node.get(), || What::Action(format!("checkpoint {at}")));
-                if let Some(process) = &mut host.process {
-                    if process.checkpoint.replace(at) == Some(at) {
-                        let what = format!("{node} stores its state at {at} again");
-                        return Err(Violation::new("bounded work (L6)", what));
-                    }
+                let before = host.process.as_mut().map(|process| process.checkpoint.replace(at));
+                if before == Some(Some(at)) {
+                    let what = format!("{node} stores its state at {at} again");
+                    return Err(Violation::new("bounded work (L6)", what));
                 }
                 host.disk.push(DiskOp::Checkpoint(checkpoint));
             }
@@ -741,9 +730,8 @@ impl World {
             self.queue.push(self.now + op.patience, Occur::GiveUp { call: *call });
         }
         self.tell(0, || format!("client {} asks n{}: {calls:?} {op:?}", op.client, op.node));
-        match self.net.client_delay(op.client, NodeId::new(op.node), true) {
-            Some(delay) => self.queue.push(self.now + delay, Occur::Request(calls)),
-            None => {}
+        if let Some(delay) = self.net.client_delay(op.client, NodeId::new(op.node), true) {
+            self.queue.push(self.now + delay, Occur::Request(calls));
         }
         Ok(())
     }
@@ -767,11 +755,7 @@ impl World {
             self.trace.see(|view| view.request(now, call));
             self.tickets += 1;
             let ticket = Ticket::new(self.tickets);
-            requests.push(ClientRequest {
-                ticket,
-                deadline,
-                request: self.clients.request(call),
-            });
+            requests.push(ClientRequest { ticket, deadline, request: self.clients.request(call) });
             if let Some(process) = &mut self.host_mut(node).process {
                 process.tickets.insert(ticket, call);
             }

@@ -70,10 +70,9 @@ impl Checks {
     /// A process issued a record; `host.issued` does not contain it yet.
     pub fn issued(&mut self, host: &Host, record: &Record) -> Check {
         progress::cut_safe(host, record, &self.order)?;
-        if let Record::Enter(epoch) = record {
-            if host.issued.promise.is_some_and(|promise| promise.leader == host.id) {
-                self.epochs.begins(host, *epoch)?;
-            }
+        let leads = host.issued.promise.is_some_and(|promise| promise.leader == host.id);
+        if let (Record::Enter(epoch), true) = (record, leads) {
+            self.epochs.begins(host, *epoch)?;
         }
         if let Record::Append(entries) = record {
             for entry in entries {
