@@ -271,10 +271,11 @@ impl<'a> Canvas<'a> {
             if let (true, Some(at)) = (self.window.holds(call.asked), call.arrived) {
                 self.client(call, call.asked, at, true);
             }
-            if let (Some(replied), Some(at)) = (call.replied, answered) {
-                if self.window.holds(replied) && at >= replied {
-                    self.client(call, replied, at, false);
-                }
+            if let (Some(replied), Some(at)) = (call.replied, answered)
+                && self.window.holds(replied)
+                && at >= replied
+            {
+                self.client(call, replied, at, false);
             }
         }
     }
