@@ -302,8 +302,10 @@ impl Following {
         let Phase::Sync { epoch, snapshot: snapshot @ None } = &mut self.phase else {
             return Err(PeerFault::Unexpected("SNAPSHOT"));
         };
-        // One at a time, and never of an epoch that this node has not promised.
-        if cx.s.is_installing() || head.at.txid.epoch() > *epoch {
+        // One at a time, never of an epoch that this node has not promised, and under a membership
+        // that it contains.
+        let consistent = head.membership.version() <= head.at.txid;
+        if cx.s.is_installing() || head.at.txid.epoch() > *epoch || !consistent {
             return Err(PeerFault::Unexpected("this SNAPSHOT"));
         }
         // A snapshot behind the own log would drop entries that a quorum may need.

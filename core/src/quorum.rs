@@ -155,9 +155,10 @@ impl Ensemble {
         self.pending().unwrap_or(&self.committed)
     }
 
-    /// Takes note of a membership entry as it is logged; `before` is the entry ahead of it.
+    /// Takes note of a membership entry as it is logged; `before` is the entry ahead of it. A
+    /// leader proposes one only when the one before is committed: so that one is.
     pub fn log(&mut self, membership: Arc<Membership>, before: Txid) {
-        assert!(self.pending.is_none(), "a second membership change while one is pending");
+        self.commit(before);
         assert!(membership.version() > self.committed.version(), "memberships only grow newer");
         self.pending = Some(Pending { membership, before });
     }

@@ -559,3 +559,103 @@ fn a_second_snapshot_waits_until_the_first_is_on_disk() {
         matches!(action, Action::Close { conn: C1, why: CloseReason::Fault(_) })
     }));
 }
+
+#[test]
+fn two_memberships_in_a_row_mean_that_the_first_is_committed() {
+    let mut bench = synchronising();
+    let membership = |version| Body::Membership(Arc::new(Membership::new(version, members(true))));
+    let wall = WallTime::default();
+    let first = Entry::new(bench.node.log().last(), t(2, 1), wall, None, membership(t(2, 1)));
+    let second = Entry::new(first.position(), t(2, 2), wall, None, membership(t(2, 2)));
+    bench.receive(C1, Message::LogEntries { entries: vec![first, second] });
+    let ensemble = bench.node.ensemble();
+    assert_eq!(ensemble.committed().version(), t(2, 1));
+    assert_eq!(ensemble.pending().map(|membership| membership.version()), Some(t(2, 2)));
+}
+
+#[test]
+fn a_node_that_entered_the_epoch_is_never_cut_within_it() {
+    let mut bench = Bench::new(1, 2);
+    let leader = Candidate { epoch: e(1), txid: t(1, 1), node: n(3) };
+    bench.vote(3, leader, 4, Stance::Leading(Some(e(1))));
+    bench.vote(2, leader, 4, Stance::Following(Some(e(1))));
+    bench.event(Event::Connected { conn: C1, to: n(3) });
+    bench.receive(C1, Message::LeaderInfo { epoch: e(1), client_addr: String::new() });
+    let to = history(1).1.last().unwrap().position();
+    bench.receive(C1, Message::Truncate { to });
+    assert!(bench.actions.contains(&Action::Halt(HaltReason::Diverged { at: to.txid })));
+}
+
+#[test]
+fn a_paced_follower_is_told_no_commit_beyond_what_it_was_sent() {
+    let mut config = Config::new(n(3));
+    config.limits.window_bytes = 1;
+    config.limits.message_bytes = 1;
+    let mut bench = Bench::established_with(config);
+    bench.event(Event::Accepted(C2));
+    bench.receive(C2, Message::FollowerInfo(info(1)));
+    let last = bench.node.log().last();
+    bench.receive(C2, Message::EpochAck(ack(last)));
+    bench.receive(C2, Message::NewLeaderAck { epoch: e(2), end: last.txid });
+    bench.take();
+    // Node 2 keeps up, node 1 acknowledges nothing.
+    for ticket in 1..6 {
+        bench.event(Event::Submit(vec![submission(ticket)]));
+        let upto = bench.node.log().last().txid;
+        bench.receive(C1, Message::Ack { epoch: e(2), upto });
+    }
+    bench.pass(Micros::millis(250));
+    assert_eq!(bench.node.status().committed, t(2, 5));
+    let mut sent = last.txid;
+    let mut told = 0;
+    for action in &bench.actions {
+        let Action::Send { to, msg } = action else { continue };
+        if !to.contains(&C2) {
+            continue;
+        }
+        match msg {
+            Message::Propose { entries, .. } => sent = entries.last().unwrap().txid,
+            Message::Commit { upto: commit, .. } | Message::Ping { commit, .. } => {
+                assert!(*commit <= sent, "told {commit}, sent {sent}");
+                told += 1;
+            }
+            _ => {}
+        }
+    }
+    assert_eq!(sent, t(2, 1), "the window is full after the first");
+    assert!(told >= 2);
+}
+
+#[test]
+fn an_established_leader_gives_up_for_a_locked_out_voter_once_in_a_while_only() {
+    let mut bench = Bench::established();
+    let locked_out = |accepted| FollowerInfo { accepted: e(accepted), ..info(1) };
+    bench.event(Event::Accepted(C2));
+    bench.receive(C2, Message::FollowerInfo(locked_out(7)));
+    assert_eq!(bench.role(), RoleStatus::Looking);
+    // It is elected and established again, above what was promised.
+    let me = Candidate { epoch: e(2), txid: t(1, 2), node: n(3) };
+    bench.vote(2, me, 2, Stance::Looking);
+    bench.pass(Micros::millis(60));
+    let c3 = ConnId::new(3);
+    bench.event(Event::Accepted(c3));
+    bench.receive(c3, Message::FollowerInfo(info(2)));
+    let last = bench.node.log().last();
+    bench.receive(c3, Message::EpochAck(EpochAck { epoch: e(8), current: e(2), ..ack(last) }));
+    bench.receive(c3, Message::NewLeaderAck { epoch: e(8), end: last.txid });
+    assert_eq!(bench.role(), RoleStatus::Leading { established: true });
+    let c4 = ConnId::new(4);
+    bench.event(Event::Accepted(c4));
+    bench.receive(c4, Message::FollowerInfo(locked_out(20)));
+    assert_eq!(bench.role(), RoleStatus::Leading { established: true });
+}
+
+#[test]
+fn a_batch_larger_than_the_rest_of_an_epoch_is_logged_as_far_as_it_goes() {
+    let mut config = Config::new(n(3));
+    config.limits.counter_max = 5;
+    let mut bench = Bench::established_with(config);
+    bench.event(Event::Submit((1..9).map(submission).collect()));
+    assert_eq!(bench.node.log().last().txid, t(2, 5));
+    assert_eq!(bench.role(), RoleStatus::Looking);
+}

@@ -317,13 +317,12 @@ impl Leading {
         let Some(mut txid) = self.next_txid(cx) else {
             return Next::Look(LeaveReason::CounterFull);
         };
-        let room = cx.s.cfg.limits.counter_max - txid.counter();
-        if bodies.len() as u64 > room.saturating_add(1) {
-            // The requests are not lost: who asked finds that the log lacks them, and asks again.
-            return Next::Look(LeaveReason::CounterFull);
-        }
+        // What does not fit is not lost: who asked finds that the log lacks it, and asks again.
+        let room = (cx.s.cfg.limits.counter_max - txid.counter()).saturating_add(1);
+        let fits = usize::try_from(room).unwrap_or(usize::MAX);
+        let all_fit = bodies.len() <= fits;
         let mut entries = Vec::with_capacity(bodies.len());
-        for (origin, body) in bodies {
+        for (origin, body) in bodies.into_iter().take(fits) {
             let entry = Entry::new(end, txid, cx.now.wall, origin, body);
             end = entry.position();
             txid = txid.next().unwrap_or(txid);
@@ -334,7 +333,10 @@ impl Leading {
             cx.s.durable = end.txid;
         }
         self.broadcast(cx, before.txid);
-        self.advance(cx)
+        match self.advance(cx) {
+            Next::Stay if !all_fit => Next::Look(LeaveReason::CounterFull),
+            next => next,
+        }
     }
 
     /// Sends the entries after `from` to all followers whose cursor is there: encoded once.
