@@ -23,6 +23,7 @@
 //! ```
 
 pub mod app;
+mod calls;
 pub mod check;
 pub mod clients;
 pub mod cluster;
@@ -41,6 +42,7 @@ pub mod queue;
 pub mod run;
 pub mod show;
 pub mod shrink;
+mod step;
 pub mod sweep;
 pub mod timeline;
 pub mod trace;
