@@ -116,13 +116,19 @@ impl Cluster {
         self.leader()
     }
 
-    /// The established leader whom a majority serves, itself included.
+    /// The established leader whom a majority serves, itself included, once the ensemble has formed.
     pub fn leader(&self) -> Option<u32> {
         let serves = |leader: u32| {
-            let follows = |node: &u32| match self.status(*node).map(|status| status.role) {
-                Some(RoleStatus::Leading { established: true }) => *node == leader,
-                Some(RoleStatus::Following { leader: whom, serving: true }) => whom.get() == leader,
-                _ => false,
+            let follows = |node: &u32| {
+                // Until the first membership is committed, every node is needed for everything.
+                let formed = |status: &&Status| !status.membership.version().is_zero();
+                match self.status(*node).filter(formed).map(|status| status.role) {
+                    Some(RoleStatus::Leading { established: true }) => *node == leader,
+                    Some(RoleStatus::Following { leader: whom, serving: true }) => {
+                        whom.get() == leader
+                    }
+                    _ => false,
+                }
             };
             follows(&leader) && self.nodes().filter(follows).count() > self.world.hosts.len() / 2
         };
