@@ -111,6 +111,7 @@ fn the_leader_is_killed_and_a_client_goes_on_without_being_told_anything_false()
     ensemble.kill(leader);
     let killed = Instant::now();
     let (number, gap) = writer.first_after(killed);
+    println!("{gap:?} from the kill of the leader to the next acknowledged write");
     assert!(gap < Duration::from_secs(2), "{gap:?} from the kill to the next write");
     acked.push(number);
     acked.extend(writer.wait_for(50));
@@ -150,6 +151,7 @@ fn a_stopped_leader_is_replaced_and_serves_no_stale_read_when_it_wakes() {
     let (written, took) = timed(|| {
         ensemble.client(&others).set(&name, b"new".as_slice().into()).expect("the others go on")
     });
+    println!("{took:?} from the stop of the leader to the next acknowledged write");
     assert!(took < Duration::from_secs(5), "{took:?} until the others went on");
     // The question is in the leader's socket when it wakes.
     let mut client = ensemble.client(&[leader]);
@@ -227,6 +229,7 @@ fn an_idle_ensemble_uses_next_to_no_cpu() {
     thread::sleep(SPAN);
     for (node, before) in before.iter().enumerate() {
         let used = cpu_time(ensemble.pid(node)) - *before;
+        println!("n{} used {used:?} of CPU in {SPAN:?} of idleness", node + 1);
         assert!(used < SPAN / 100, "n{} used {used:?} of {SPAN:?}", node + 1);
     }
 }
