@@ -6,7 +6,7 @@ use zabkeeper_core::config::Config;
 use zabkeeper_core::digest::Digest;
 use zabkeeper_core::entry::{Body, Entry, Position};
 use zabkeeper_core::error::{CloseReason, HaltReason, PeerFault};
-use zabkeeper_core::event::{Action, Actions, Event, Submission};
+use zabkeeper_core::event::{Action, Actions, Event, Submission, Upcall};
 use zabkeeper_core::ids::{
     ClusterId, ConnId, Epoch, Incarnation, NodeId, Round, Ticket, Txid, WriteId,
 };
@@ -40,6 +40,7 @@ struct Bench {
     node: Node,
     now: u64,
     actions: Vec<Action>,
+    upcalls: Vec<Upcall>,
     hold_disk: bool,
 }
 
@@ -62,7 +63,8 @@ impl Bench {
         };
         let mut out = Actions::new();
         let node = Node::restore(config, disk, 7, now(0), &mut out).unwrap();
-        let mut bench = Self { node, now: 0, actions: Vec::new(), hold_disk: false };
+        let mut bench =
+            Self { node, now: 0, actions: Vec::new(), upcalls: Vec::new(), hold_disk: false };
         bench.collect(out);
         bench
     }
@@ -82,6 +84,7 @@ impl Bench {
         });
         let upto: Option<WriteId> = written.max();
         self.actions.extend(out.actions);
+        self.upcalls.extend(out.upcalls);
         if let Some(upto) = upto.filter(|_| !self.hold_disk) {
             self.event(Event::Persisted(upto));
         }
@@ -658,4 +661,29 @@ fn a_batch_larger_than_the_rest_of_an_epoch_is_logged_as_far_as_it_goes() {
     bench.event(Event::Submit((1..9).map(submission).collect()));
     assert_eq!(bench.node.log().last().txid, t(2, 5));
     assert_eq!(bench.role(), RoleStatus::Looking);
+}
+
+#[test]
+fn reads_that_ran_out_of_time_leave_nothing_behind() {
+    let mut bench = Bench::new(1, 0);
+    let size = |bench: &Bench| format!("{:?}", bench.node).len();
+    let before = size(&bench);
+    for ticket in 0..1000 {
+        let soon = Instant::from_micros(bench.now + 1);
+        bench.event(Event::Await(vec![(Ticket::new(ticket), soon, t(9, ticket + 1))]));
+        bench.pass(Micros::new(2));
+    }
+    assert!(size(&bench) < before + 1000, "from {before} to {}", size(&bench));
+}
+
+#[test]
+fn a_read_that_waits_for_what_a_snapshot_brings_is_answered() {
+    let mut bench = synchronising();
+    let ticket = Ticket::new(5);
+    let never = Instant::from_micros(u64::MAX);
+    bench.event(Event::Await(vec![(ticket, never, t(2, 5))]));
+    bench.receive(C1, snapshot(2, 5));
+    bench.receive(C1, Message::SnapshotChunk { index: 0, items: vec![], last: true });
+    bench.event(Event::SnapshotVerified(true));
+    assert_eq!(bench.upcalls.iter().filter(|c| **c == Upcall::Readable(ticket)).count(), 1);
 }
