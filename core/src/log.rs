@@ -109,6 +109,23 @@ impl Log {
         Ok(())
     }
 
+    /// Asserts that the history hangs together where it can have changed: at its start, which
+    /// pruning moves, and at its end. Entries are never changed in between, and each was compared
+    /// with the one before it when it was added, so that this need not digest the whole log.
+    pub fn check_ends(&self) {
+        const ENTRIES: usize = 8;
+        let tail = self.entries.len().saturating_sub(ENTRIES);
+        let before = tail.checked_sub(1).and_then(|index| self.entries.get(index));
+        let mut end = before.map_or(self.base.at, Entry::position);
+        for entry in self.entries.range(tail..) {
+            assert_eq!(entry.follows(end), Ok(()), "the log has a hole");
+            end = entry.position();
+        }
+        if let Some(first) = self.entries.front() {
+            assert_eq!(first.follows(self.base.at), Ok(()), "the log does not follow its start");
+        }
+    }
+
     /// Cuts everything after `to`. Panics if that is not a position of this log: a truncation that
     /// cannot be done exactly must not be done at all.
     pub fn truncate(&mut self, to: Position) {
@@ -131,9 +148,13 @@ impl Log {
 
     /// How many entries are at or before `txid`.
     fn rank(&self, txid: Txid) -> usize {
-        // Most questions are about the end of the log.
         match self.entries.back() {
             Some(last) if last.txid <= txid => self.entries.len(),
+            // Within an epoch the counter has no holes, and most questions are about the last one.
+            Some(last) if last.txid.epoch() == txid.epoch() => {
+                let later = last.txid.counter() - txid.counter();
+                self.entries.len().saturating_sub(usize::try_from(later).unwrap_or(usize::MAX))
+            }
             _ => self.entries.partition_point(|entry| entry.txid <= txid),
         }
     }
@@ -144,5 +165,35 @@ pub(crate) fn membership(entry: &Entry) -> Option<&Arc<Membership>> {
     match &entry.body {
         Body::Membership(membership) => Some(membership),
         Body::Command(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::Epoch;
+    use crate::time::WallTime;
+    use alloc::collections::BTreeMap;
+
+    #[test]
+    fn every_txid_finds_its_place_across_epochs_and_at_both_ends() {
+        let at = |epoch, counter| Txid::new(Epoch::new(epoch), counter).unwrap();
+        for base in [Txid::ZERO, at(1, 2), at(1, 3), at(2, 1), at(4, 1)] {
+            let members = Arc::new(Membership::new(Default::default(), BTreeMap::new()));
+            let start = Position { txid: base, chain: Default::default() };
+            let mut log = Log::new(Base { at: start, membership: members.clone() });
+            let all =
+                [(1, 1), (1, 2), (1, 3), (2, 1), (4, 1), (4, 2), (4, 3)].map(|(e, c)| at(e, c));
+            for txid in all.into_iter().filter(|txid| *txid > base) {
+                let body = Body::Membership(members.clone());
+                let entry = Entry::new(log.last(), txid, WallTime::default(), None, body);
+                log.append(entry).unwrap();
+            }
+            for txid in (1..6).flat_map(|epoch| (1..5).map(move |counter| at(epoch, counter))) {
+                let expected = log.iter().filter(|entry| entry.txid <= txid).count();
+                assert_eq!(log.rank(txid), expected, "{txid} in a log after {base}");
+            }
+            log.check_ends();
+        }
     }
 }

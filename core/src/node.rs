@@ -2,7 +2,7 @@
 
 use crate::config::Config;
 use crate::election::Looking;
-use crate::entry::{Entry, Position};
+use crate::entry::Entry;
 use crate::error::{CloseReason, HaltReason, PeerFault, RestoreError};
 use crate::event::{Action, Actions, Event, Submission, Upcall};
 use crate::follower::{Following, VERSIONS};
@@ -598,11 +598,7 @@ impl Node {
             assert!(s.checkpointed() <= s.applied, "a checkpoint ahead of what is applied");
             assert!(s.log.base().at.txid <= s.checkpointed(), "pruned beyond the checkpoint");
         }
-        let mut end: Position = s.log.base().at;
-        for entry in s.log.iter() {
-            assert_eq!(entry.follows(end), Ok(()), "the log has a hole");
-            end = entry.position();
-        }
+        s.log.check_ends();
         if self.is_established() {
             assert!(s.serving, "an established leader serves");
         }
