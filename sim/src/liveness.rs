@@ -19,6 +19,10 @@ pub struct Quiet {
     since: u64,
     /// When everything was as it should be for the first time, and in which epoch.
     settled: Option<(u64, Epoch)>,
+    /// How often a leader gave way to let in a voter from outside the core that had promised a
+    /// later epoch. A leader that has done so proposes a later one, but another may be elected
+    /// and not know: each may do so once.
+    given_way: usize,
     probes: BTreeMap<(NodeId, bool), usize>,
 }
 
@@ -45,6 +49,7 @@ impl World {
             core: core.clone(),
             since: self.now,
             settled: None,
+            given_way: 0,
             probes: BTreeMap::new(),
         });
         for node in nodes {
@@ -147,18 +152,22 @@ impl World {
                     quiet.settled = Some((self.now, epoch));
                 }
             }
-            // L2: no further change of epoch.
-            (pending, Some((at, settled_epoch))) => {
+            // L2: no further change of epoch, but for a voter that had promised a later one.
+            (_, Some((at, settled_epoch))) => {
                 let leader = self.checks.epochs.newest().map(|(_, leader)| leader);
                 if leader.is_some_and(|leader| !quiet.core.contains(&leader)) {
                     // It may fail for good, and then another takes over.
                     self.end();
                     return Ok(());
                 }
-                if epoch != settled_epoch || pending.is_some() {
+                let unled = self.unled();
+                if epoch != settled_epoch || unled.is_some() {
+                    if self.locked_out(settled_epoch) {
+                        return self.settle_again();
+                    }
                     let what = format!(
                         "the core had recovered in {settled_epoch}, now it is {epoch}: {}",
-                        pending.unwrap_or_default()
+                        unled.unwrap_or_default()
                     );
                     return Err(Violation::new("liveness (L2): stays settled", what));
                 }
@@ -187,29 +196,61 @@ impl World {
         election + 2 * t.disk + 5_000_000 + 20 * self.plan.options.net.latency_max
     }
 
-    /// What the core still lacks, if anything.
-    pub(crate) fn pending(&self) -> Option<String> {
+    /// True if a running voter outside the core holds a later promise, and one more leader may
+    /// not have known.
+    fn locked_out(&self, settled: Epoch) -> bool {
+        let may = |quiet: &&Quiet| quiet.given_way < quiet.core.len();
+        let Some(quiet) = self.quiet.as_ref().filter(may) else { return false };
+        let outside = self.hosts.iter().filter(|host| !quiet.core.contains(&host.id));
+        let mut promises = outside.filter_map(|host| Some(host.process.as_ref()?.status.accepted));
+        promises.any(|promised| promised > settled)
+    }
+
+    /// Gives the core the time of one more recovery.
+    fn settle_again(&mut self) -> Check {
+        let now = self.now;
+        self.tell(0, || "a locked-out voter takes an election".to_string());
+        self.mark("recovered again for a locked-out voter");
+        if let Some(quiet) = &mut self.quiet {
+            (quiet.settled, quiet.since) = (None, now);
+            quiet.given_way += 1;
+            quiet.probes.clear();
+        }
+        self.queue.push(now + LOOK, Occur::Look);
+        Ok(())
+    }
+
+    /// Why the core does not stand behind one leader, if it does not.
+    fn unled(&self) -> Option<String> {
         let quiet = self.quiet.as_ref()?;
         let mut leaders = BTreeSet::new();
-        let mut positions = BTreeSet::new();
         for node in &quiet.core {
             let Some(process) = &self.host(*node).process else {
                 return Some(format!("{node} is not running"));
             };
-            let status = &process.status;
-            match &status.role {
+            match &process.status.role {
                 RoleStatus::Leading { established: true } => leaders.insert(*node),
                 // A node outside the core may lead: not every fault keeps it from that.
                 RoleStatus::Following { serving: true, leader } => leaders.insert(*leader),
                 role => return Some(format!("{node} is {role:?}")),
             };
+        }
+        (leaders.len() != 1).then(|| format!("the leaders are {leaders:?}"))
+    }
+
+    /// What the core still lacks, if anything.
+    pub(crate) fn pending(&self) -> Option<String> {
+        let quiet = self.quiet.as_ref()?;
+        if let Some(unled) = self.unled() {
+            return Some(unled);
+        }
+        let mut positions = BTreeSet::new();
+        for process in quiet.core.iter().filter_map(|node| self.host(*node).process.as_ref()) {
+            let status = &process.status;
             positions.insert((status.committed, status.applied, status.digest));
             if let Some(call) = process.tickets.values().next() {
-                return Some(format!("{node} has not answered call #{call}"));
+                return Some(format!("{} has not answered call #{call}", status.node));
             }
-        }
-        if leaders.len() != 1 {
-            return Some(format!("the leaders are {leaders:?}"));
         }
         if positions.len() != 1 {
             return Some(format!("the nodes stand at {positions:?}"));
