@@ -35,6 +35,7 @@ impl Tree {
         if key.is_empty() && !node.value.is_empty() {
             return Err(LoadError::Inconsistent("the root has a value"));
         }
+        self.loaded(node.stat().touched());
         self.digest = self.digest.plus(node.digest(&key));
         match self.nodes.insert(key, node) {
             // The root is there from the start.

@@ -48,6 +48,17 @@ impl Node {
         }
     }
 
+    /// Gives the node another stat.
+    pub(super) fn set_stat(&mut self, stat: Stat) {
+        self.created = stat.created;
+        self.created_at = stat.created_at;
+        match &mut self.whole {
+            // Mostly there is room for it already.
+            Some(whole) if stat != Stat::created(stat.created, stat.created_at) => **whole = stat,
+            _ => self.whole = Self::new(self.value.clone(), stat).whole,
+        }
+    }
+
     /// What the node adds to the digest of the tree.
     pub(super) fn digest(&self, key: &str) -> Digest {
         self.value_digest(key).plus(stat_digest(key, &self.stat()))
@@ -142,6 +153,11 @@ impl Stat {
             modified_at: time,
             ..Self::default()
         }
+    }
+
+    /// The last entry that changed anything about the node.
+    pub(super) fn touched(&self) -> Txid {
+        self.modified.max(self.children_changed)
     }
 
     /// The stat after this entry set the value.

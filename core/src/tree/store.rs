@@ -18,13 +18,17 @@ use core::ops::Bound;
 pub(super) type Nodes = BTreeMap<Key, Node>;
 
 /// The metadata tree. The root always exists.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Debug)]
 pub struct Tree {
     pub(super) nodes: Nodes,
     /// The sum over all nodes.
     pub(super) digest: Digest,
-    /// The nodes touched since the last [`App::take_changes`].
-    changed: BTreeSet<Key>,
+    /// The nodes touched since the last [`App::take_changes`], some of them more than once.
+    changed: Vec<Key>,
+    /// Nodes touched by a later entry than this are in `changed`.
+    taken: Txid,
+    /// The last entry applied, as far as is known.
+    newest: Txid,
     /// The states held for reading in parts.
     held: BTreeMap<ConnId, Held>,
 }
@@ -47,6 +51,12 @@ impl Tree {
         self.len() == 1
     }
 
+    /// Takes note that a node last touched by this entry is stored already.
+    pub(super) fn loaded(&mut self, touched: Txid) {
+        self.newest = self.newest.max(touched);
+        self.taken = self.newest;
+    }
+
     fn execute(&mut self, at: At, command: Command) -> Outcome {
         if command.path().is_root() {
             return Err(CommandError::Root);
@@ -61,12 +71,10 @@ impl Tree {
             }
             Command::Set { path, value } => {
                 let key = path.key();
-                let Some(node) = self.nodes.get(&*key) else {
-                    return Ok(self.create(at, &key, value));
-                };
-                let stat = node.stat().set(at.txid, at.time);
-                self.put(&key, Some(Node::new(value, stat)));
-                Ok(stat)
+                Ok(match self.set(at, &key, &value) {
+                    Some(stat) => stat,
+                    None => self.create(at, &key, value),
+                })
             }
             Command::Delete { path, recursive } => self.delete(at, &path.key(), recursive),
         }
@@ -75,14 +83,14 @@ impl Tree {
     /// Makes a node that does not exist, and what is missing above it.
     fn create(&mut self, at: At, key: &str, value: Payload) -> Stat {
         let stat = Stat::created(at.txid, at.time);
-        self.put(key, Some(Node::new(value, stat)));
+        self.insert(key, Node::new(value, stat));
         let mut child = key;
         while let Some(parent) = parent_key(child) {
             if self.count_child(at, parent, |children| children.saturating_add(1)) {
                 break;
             }
             let stat = stat.with_children(at.txid, 1);
-            self.put(parent, Some(Node::new(Payload::from(Vec::new()), stat)));
+            self.insert(parent, Node::new(Payload::from(Vec::new()), stat));
             child = parent;
         }
         stat
@@ -104,10 +112,10 @@ impl Tree {
                 .take_while(|below| is_below(below, key))
                 .collect();
             for key in below {
-                self.put(&key, None);
+                self.remove(&key);
             }
         }
-        self.put(key, None);
+        self.remove(key);
         if let Some(parent) = parent_key(key) {
             let counted = self.count_child(at, parent, |children| children.saturating_sub(1));
             assert!(counted, "a node had no parent");
@@ -115,48 +123,63 @@ impl Tree {
         Ok(stat)
     }
 
+    // All that depends on the nodes is kept up by what follows, and nowhere else.
+
+    // All that depends on the nodes is kept up by what follows, and nowhere else.
+
+    /// Sets the value of a node, if there is one.
+    fn set(&mut self, at: At, key: &str, value: &Payload) -> Option<Stat> {
+        let node = self.nodes.get_mut(key)?;
+        let (before, held) = (node.stat(), (!self.held.is_empty()).then(|| node.clone()));
+        let after = before.set(at.txid, at.time);
+        self.digest = self.digest.minus(node.digest(key));
+        node.value = value.clone();
+        node.set_stat(after);
+        self.digest = self.digest.plus(node.digest(key));
+        self.changed(key, Some(&before), held);
+        Some(after)
+    }
+
     /// Changes the number of children of a node; false if there is none.
     fn count_child(&mut self, at: At, key: &str, count: impl FnOnce(u64) -> u64) -> bool {
-        let bounds = (Bound::Included(key), Bound::Included(key));
-        let Some((key, node)) = self.nodes.range_mut::<str, _>(bounds).next() else {
-            return false;
-        };
-        let before = node.stat();
+        let Some(node) = self.nodes.get_mut(key) else { return false };
+        let (before, held) = (node.stat(), (!self.held.is_empty()).then(|| node.clone()));
         let after = before.with_children(at.txid, count(before.children));
-        let changed = Node::new(node.value.clone(), after);
-        let old = core::mem::replace(node, changed);
+        node.set_stat(after);
         // The value is the same: only the stat's share of the digest changes.
         self.digest = self.digest.minus(stat_digest(key, &before)).plus(stat_digest(key, &after));
-        let key = key.clone();
-        self.changed(key, Some(old));
+        self.changed(key, Some(&before), held);
         true
     }
 
-    /// Sets or removes a node. All that depends on the nodes is kept up here and in
-    /// [`Tree::count_child`], nowhere else.
-    fn put(&mut self, key: &str, node: Option<Node>) {
-        let key = match self.nodes.get_key_value(key) {
-            Some((known, _)) => known.clone(),
-            None => Key::from(key),
-        };
-        if let Some(node) = &node {
-            self.digest = self.digest.plus(node.digest(&key));
-        }
-        let old = match node {
-            Some(node) => self.nodes.insert(key.clone(), node),
-            None => self.nodes.remove(&key),
-        };
-        if let Some(old) = &old {
-            self.digest = self.digest.minus(old.digest(&key));
-        }
-        self.changed(key, old);
+    fn insert(&mut self, key: &str, node: Node) {
+        self.digest = self.digest.plus(node.digest(key));
+        let old = self.nodes.insert(key.into(), node);
+        assert!(old.is_none(), "a node was made that existed");
+        self.changed(key, None, None);
     }
 
-    fn changed(&mut self, key: Key, old: Option<Node>) {
+    fn remove(&mut self, key: &str) {
+        let Some(old) = self.nodes.remove(key) else { return };
+        self.digest = self.digest.minus(old.digest(key));
+        self.changed(key, Some(&old.stat()), Some(old));
+    }
+
+    /// Remembers that a node was changed: for the next checkpoint, unless it is listed already,
+    /// and what it was before for the states that are held.
+    fn changed(&mut self, key: &str, before: Option<&Stat>, old: Option<Node>) {
+        let listed = before.is_some_and(|before| before.touched() > self.taken);
+        if listed && self.held.is_empty() {
+            return;
+        }
+        let shared = self.nodes.get_key_value(key).map(|(key, _)| key.clone());
+        let key = shared.unwrap_or_else(|| key.into());
         for held in self.held.values_mut() {
             held.keep(&key, old.as_ref());
         }
-        self.changed.insert(key);
+        if !listed {
+            self.changed.push(key);
+        }
     }
 
     fn get(&self, path: &Path) -> Option<Found> {
@@ -167,6 +190,19 @@ impl Tree {
         })
     }
 }
+
+/// Equal states, with the same changes still to be taken and the same states held.
+impl PartialEq for Tree {
+    fn eq(&self, other: &Self) -> bool {
+        let pending = |tree: &Self| -> BTreeSet<Key> { tree.changed.iter().cloned().collect() };
+        self.nodes == other.nodes
+            && self.digest == other.digest
+            && self.held == other.held
+            && pending(self) == pending(other)
+    }
+}
+
+impl Eq for Tree {}
 
 impl Default for Tree {
     fn default() -> Self {
@@ -184,12 +220,16 @@ impl App for Tree {
         Self {
             nodes: BTreeMap::from([(Key::from(""), root)]),
             digest: Digest::ZERO,
-            changed: BTreeSet::new(),
+            changed: Vec::new(),
+            taken: Txid::ZERO,
+            newest: Txid::ZERO,
             held: BTreeMap::new(),
         }
     }
 
     fn apply(&mut self, txid: Txid, time: WallTime, command: &[u8]) -> Outcome {
+        debug_assert!(txid > self.newest, "entries are applied in their order");
+        self.newest = txid;
         let command = Command::decode(command).map_err(|_| CommandError::Malformed)?;
         self.execute(At { txid, time }, command)
     }
@@ -208,7 +248,11 @@ impl App for Tree {
     }
 
     fn take_changes(&mut self) -> Vec<Change> {
-        core::mem::take(&mut self.changed)
+        let mut changed = core::mem::take(&mut self.changed);
+        changed.sort_unstable();
+        changed.dedup();
+        self.taken = self.newest;
+        changed
             .into_iter()
             .map(|key| Change {
                 key: key.as_bytes().into(),
