@@ -31,8 +31,9 @@ fn check(document: &str, folders: &[&str]) -> usize {
     let mut checked = 0;
     for word in quoted(&text) {
         let (file, name) = word.split_once(": ").unwrap_or((word, ""));
-        let is_file =
-            [".rs", ".txt"].iter().any(|end| file.len() > end.len() && file.ends_with(end));
+        let is_file = [".rs", ".txt", ".json"]
+            .iter()
+            .any(|end| file.len() > end.len() && file.ends_with(end));
         if !is_file || file.contains('*') {
             continue;
         }
@@ -52,6 +53,26 @@ fn the_protocol_document_names_what_exists() {
     let folders = ["core/src", "core/tests", "core/tests/testdata"];
     let checked = check("docs/protocol.md", &folders);
     assert!(checked > 80, "only {checked} references were found");
+}
+
+#[test]
+fn every_pitfall_is_watched_by_something_that_exists() {
+    let checked = check("docs/pitfalls.md", &[".", "core/tests/testdata"]);
+    assert!(checked > 50, "only {checked} references were found");
+    let text = read(&root().join("docs/pitfalls.md"));
+    let mutants = read(&root().join("core/src/mutants.rs"));
+    for name in quoted(&text).into_iter().filter_map(|word| word.strip_prefix("mutant ")) {
+        // The first mention is the format itself.
+        let exists = mutants.contains(&format!("    {name},\n"));
+        assert!(exists || name == "Name", "there is no planted bug {name}");
+    }
+    let rows = text.lines().filter_map(|line| line.strip_prefix("| ")?.split_once(" | "));
+    let numbers: Vec<u32> = rows.filter_map(|(number, _)| number.parse().ok()).collect();
+    assert_eq!(numbers, (1..=53).collect::<Vec<_>>());
+    for row in text.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| | ")) {
+        let shown = row.rsplit(" | ").next().unwrap_or_default();
+        assert!(shown.contains('`') || shown.contains("---"), "nothing watches: {row}");
+    }
 }
 
 #[test]
