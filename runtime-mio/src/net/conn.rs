@@ -11,8 +11,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 use zabkeeper_core::time::Instant;
 
-/// Room offered to one read.
-const READ_SIZE: usize = 64 << 10;
+/// Room offered to the first read of a connection; doubled whenever a read fills it.
+const READ_MIN: usize = 4 << 10;
+/// Most room offered to one read.
+const READ_MAX: usize = 64 << 10;
 /// A buffer that grew beyond this for a large message is given back once it is empty.
 const KEEP: usize = 1 << 20;
 /// After this silence the kernel begins to ask whether the other side still exists.
@@ -38,12 +40,16 @@ pub(crate) enum Drained {
     Ended,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Input {
     bytes: Vec<u8>,
     /// Where the unread part starts and ends in `bytes`.
     start: usize,
     end: usize,
+    /// Room offered to the next read.
+    offer: usize,
+    /// True once the other side has said that it will say no more.
+    ending: bool,
 }
 
 #[derive(Debug)]
@@ -66,7 +72,7 @@ impl Conn {
         Ok(Self {
             stream,
             peer,
-            input: Input::default(),
+            input: Input { bytes: Vec::new(), start: 0, end: 0, offer: READ_MIN, ending: false },
             output: Output { bytes: Vec::new(), start: 0, stuck_since: None },
         })
     }
@@ -95,6 +101,12 @@ impl Conn {
         }
     }
 
+    /// Takes note that the other side has closed its direction, or the connection broke: reading
+    /// then goes on to the end.
+    pub(crate) fn ending(&mut self) {
+        self.input.ending = true;
+    }
+
     /// Reads until the socket is dry, or about `share` bytes were read.
     pub(crate) fn read(&mut self, share: usize) -> io::Result<Drained> {
         let mut taken = 0;
@@ -106,12 +118,14 @@ impl Conn {
                 Ok(count) => {
                     self.input.end += count;
                     taken += count;
-                    // A short read means that the socket is dry, except that edges may be lost
-                    // at the end of a stream; one more read costs little and settles it.
-                    if taken >= share && count == offered {
-                        return Ok(Drained::More);
+                    if count == offered {
+                        self.input.offer = (self.input.offer * 2).min(READ_MAX);
+                    } else if !self.input.ending {
+                        // Less than there was room for: the socket is dry, and what comes later,
+                        // an end included, is reported anew (epoll(7), on edges and streams).
+                        return Ok(Drained::Dry);
                     }
-                    if taken >= share.saturating_mul(2) {
+                    if taken >= share {
                         return Ok(Drained::More);
                     }
                 }
@@ -192,12 +206,12 @@ impl Conn {
 impl Input {
     /// Free room for one read.
     fn room(&mut self) -> &mut [u8] {
-        if self.bytes.len() - self.end < READ_SIZE {
+        if self.bytes.len() - self.end < self.offer {
             self.bytes.copy_within(self.start..self.end, 0);
             self.end -= self.start;
             self.start = 0;
-            if self.bytes.len() - self.end < READ_SIZE {
-                let wanted = (self.end + READ_SIZE).next_power_of_two();
+            if self.bytes.len() - self.end < self.offer {
+                let wanted = (self.end + self.offer).next_power_of_two();
                 self.bytes.resize(wanted, 0);
             }
         }
