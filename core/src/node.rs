@@ -502,6 +502,26 @@ fn check_recovered(cfg: &Config, disk: &Recovered) -> Result<Log, RestoreError> 
     }
 }
 
+#[cfg(feature = "explore")]
+impl Node {
+    pub(crate) fn latest(&self) -> Instant {
+        self.latest
+    }
+
+    pub(crate) fn rebase_by(&mut self, rebase: crate::rebase::Rebase) {
+        self.latest = rebase.present();
+        self.state.rebase(rebase);
+        match &mut self.role {
+            Role::Looking(looking) => {
+                looking.rebase(rebase, self.state.cfg.timeouts.resend_min);
+            }
+            Role::Following(following) => following.rebase(rebase),
+            Role::Leading(leading) => leading.rebase(rebase),
+            Role::Halted => {}
+        }
+    }
+}
+
 // For people, checkers and tests.
 
 impl Node {
