@@ -1,0 +1,385 @@
+//! What can happen next in a state, and what it leads to.
+
+use super::check::Before;
+use super::world::{Fate, Flow, LONG, Link, Machine, PRESENT, World, config};
+use crate::check::{Check, Violation};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use zabkeeper_core::entry::Position;
+use zabkeeper_core::event::{Action, Actions, Event, Submission, Upcall};
+use zabkeeper_core::ids::{ConnId, NodeId, Ticket, Txid, WriteId};
+use zabkeeper_core::mutants::Mutant;
+use zabkeeper_core::node::Node;
+use zabkeeper_core::time::{Instant, Now, WallTime};
+
+/// One thing that happens. Nodes are counted from 0.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Step {
+    /// A timer fires that is due at once.
+    Tick(u8),
+    /// The disk completes so many writes.
+    Flush(u8, u8),
+    /// The first message on this way of a connection arrives.
+    Deliver(u16, u8),
+    /// The end of this way of a connection arrives.
+    End(u16, u8),
+    /// The first datagram from one node to another arrives.
+    Vote(u8, u8),
+    /// A connection from one node to another opens.
+    Dial(u8, u8),
+    /// A machine gets power.
+    Start(u8),
+    /// A client of this leader wants a write.
+    Propose(u8),
+    /// A machine loses power; so many of the writes under way survive.
+    Crash(u8, u8),
+    /// A connection breaks.
+    Cut(u16),
+    /// The first datagram from one node to another is lost.
+    Lose(u8, u8),
+    /// Everything that a node waits for runs out.
+    Expire(u8),
+}
+
+impl World {
+    pub(super) fn machine(&self, id: NodeId) -> &Machine {
+        &self.machines[place(id)]
+    }
+
+    pub(super) fn machine_mut(&mut self, id: NodeId) -> &mut Machine {
+        self.machines[place(id)].open()
+    }
+
+    /// Everything that can happen next, always in the same order.
+    pub(super) fn steps(&self) -> Vec<Step> {
+        let mut steps = Vec::new();
+        let up = |node: u8| self.machines[usize::from(node)].node.is_some();
+        for (i, machine) in (0..).zip(&self.machines) {
+            let Some(node) = &machine.node else {
+                steps.push(Step::Start(i));
+                continue;
+            };
+            if node.deadline().is_some_and(|at| at <= PRESENT) {
+                steps.push(Step::Tick(i));
+            }
+            let pending = machine.pending.len() as u8;
+            steps.extend((1..=pending).map(|writes| Step::Flush(i, writes)));
+        }
+        for (conn, link) in &self.links {
+            for (way, flow) in (0..).zip(&link.ways) {
+                if !flow.queue.is_empty() {
+                    steps.push(Step::Deliver(conn.get() as u16, way));
+                }
+                if flow.can_end() {
+                    steps.push(Step::End(conn.get() as u16, way));
+                }
+            }
+        }
+        steps.extend(self.votes.keys().map(|(from, to)| Step::Vote(*from, *to)));
+        let dials = self.dials.iter().filter(|(_, to)| up(*to));
+        steps.extend(dials.map(|(from, to)| Step::Dial(*from, *to)));
+        self.push_budgeted(&mut steps);
+        steps
+    }
+
+    /// What can happen only so often.
+    fn push_budgeted(&self, steps: &mut Vec<Step>) {
+        let left = self.left;
+        for (i, machine) in (0..).zip(&self.machines) {
+            let Some(node) = &machine.node else { continue };
+            if left.proposals > 0 && node.is_established() {
+                steps.push(Step::Propose(i));
+            }
+            if left.crashes > 0 {
+                steps.extend((0..=machine.pending.len() as u8).map(|keep| Step::Crash(i, keep)));
+            }
+            if left.timeouts > 0 {
+                steps.push(Step::Expire(i));
+            }
+        }
+        if left.losses > 0 {
+            let alive = |link: &Link| {
+                link.ways.iter().any(|way| match way.state {
+                    Flow::Open => true,
+                    Flow::Closed => !way.queue.is_empty(),
+                    Flow::Broken | Flow::Done => false,
+                })
+            };
+            let links = self.links.iter().filter(|(_, link)| alive(link));
+            steps.extend(links.map(|(conn, _)| Step::Cut(conn.get() as u16)));
+            steps.extend(self.votes.keys().map(|(from, to)| Step::Lose(*from, *to)));
+        }
+    }
+
+    /// The state after a step.
+    pub(super) fn after(&self, step: Step, mutant: Option<Mutant>) -> Result<Self, Violation> {
+        let mut next = self.clone();
+        next.take(step, mutant)?;
+        next.seal();
+        Ok(next)
+    }
+
+    fn take(&mut self, step: Step, mutant: Option<Mutant>) -> Check {
+        match step {
+            Step::Tick(i) => self.feed(i, PRESENT, Event::Tick, 0),
+            Step::Expire(i) => {
+                self.left.timeouts -= 1;
+                self.feed(i, PRESENT.after(LONG), Event::Tick, 0)
+            }
+            Step::Flush(i, writes) => {
+                self.write(i, writes)?;
+                let upto = WriteId::new(writes.into());
+                self.feed(i, PRESENT, Event::Persisted(upto), writes.into())
+            }
+            Step::Deliver(conn, way) => self.deliver(ConnId::new(conn.into()), way),
+            Step::End(conn, way) => self.end(ConnId::new(conn.into()), way),
+            Step::Vote(from, to) => match self.pop_vote(from, to) {
+                Some(vote) => self.feed(to, PRESENT, Event::Notified(vote), 0),
+                None => Ok(()),
+            },
+            Step::Lose(from, to) => {
+                self.left.losses -= 1;
+                self.pop_vote(from, to);
+                Ok(())
+            }
+            Step::Dial(from, to) => {
+                self.dials.remove(&(from, to));
+                let conn = self.free_conn(from, to);
+                self.links.insert(conn, super::print::Shared::new(Link::open(from, to)));
+                self.feed(to, PRESENT, Event::Accepted(conn), 0)?;
+                let to = self.machines[usize::from(to)].id;
+                self.feed(from, PRESENT, Event::Connected { conn, to }, 0)
+            }
+            Step::Start(i) => self.start(i, mutant),
+            Step::Propose(i) => self.propose(i),
+            Step::Crash(i, keep) => self.crash(i, keep),
+            Step::Cut(conn) => {
+                self.left.losses -= 1;
+                if let Some(link) = self.links.get_mut(&ConnId::new(conn.into())) {
+                    for way in &mut link.open().ways {
+                        if way.state != Flow::Done {
+                            way.state = Flow::Broken;
+                        }
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn pop_vote(&mut self, from: u8, to: u8) -> Option<zabkeeper_core::message::Vote> {
+        let queue = self.votes.get_mut(&(from, to))?.open();
+        let vote = queue.pop_front();
+        if queue.is_empty() {
+            self.votes.remove(&(from, to));
+        }
+        vote
+    }
+
+    fn deliver(&mut self, conn: ConnId, way: u8) -> Check {
+        let Some(link) = self.links.get_mut(&conn) else { return Ok(()) };
+        let to = link.ends[usize::from(1 - way)];
+        let Some(msg) = link.open().ways[usize::from(way)].queue.pop_front() else { return Ok(()) };
+        self.feed(to, PRESENT, Event::Received { conn, msg: Message::clone(&msg) }, 0)
+    }
+
+    fn end(&mut self, conn: ConnId, way: u8) -> Check {
+        let Some(link) = self.links.get_mut(&conn) else { return Ok(()) };
+        let to = link.ends[usize::from(1 - way)];
+        link.open().ways[usize::from(way)].finish();
+        if link.is_forgotten() {
+            self.links.remove(&conn);
+        }
+        self.feed(to, PRESENT, Event::Closed(conn), 0)
+    }
+
+    fn propose(&mut self, i: u8) -> Check {
+        self.left.proposals -= 1;
+        let writes = &mut self.history.open().writes;
+        let number = writes.len() as u8;
+        writes.push(Fate::Open);
+        let submission = Submission {
+            ticket: Ticket::new(number.into()),
+            body: [number].as_slice().into(),
+            deadline: Instant::from_micros(u64::MAX),
+        };
+        self.feed(i, PRESENT, Event::Submit(vec![submission]), 0)
+    }
+
+    /// Makes the oldest of the writes under way durable.
+    fn write(&mut self, i: u8, writes: u8) -> Check {
+        let machine = self.machines[usize::from(i)].open();
+        let (id, before) = (machine.id, machine.disk.clone());
+        for record in machine.pending.drain(..usize::from(writes)) {
+            machine.disk.apply(&record).map_err(|error| {
+                Violation::new("storage rules", format!("{id} writes {record:?}: {error}"))
+            })?;
+        }
+        self.check_disk(id, &before)
+    }
+
+    fn crash(&mut self, i: u8, keep: u8) -> Check {
+        self.left.crashes -= 1;
+        self.write(i, keep)?;
+        let machine = self.machines[usize::from(i)].open();
+        machine.node = None;
+        machine.pending.clear();
+        machine.issued = machine.disk.clone();
+        self.votes.retain(|(_, to), _| *to != i);
+        self.dials.retain(|(from, _)| *from != i);
+        let conns: Vec<ConnId> =
+            self.links.iter().filter(|(_, l)| l.ends.contains(&i)).map(|(conn, _)| *conn).collect();
+        for conn in conns {
+            self.leave(i, conn, Flow::Broken);
+        }
+        Ok(())
+    }
+
+    fn leave(&mut self, i: u8, conn: ConnId, how: Flow) {
+        let Some(link) = self.links.get_mut(&conn) else { return };
+        link.open().leave(i, how);
+        if link.is_forgotten() {
+            self.links.remove(&conn);
+        }
+    }
+
+    fn start(&mut self, i: u8, mutant: Option<Mutant>) -> Check {
+        let machine = self.machines[usize::from(i)].open();
+        let id = machine.id;
+        machine.lives += 1;
+        let seed = u64::from(i) * 100 + u64::from(machine.lives);
+        let disk = machine.disk.clone();
+        let identity = machine.identity(disk.log.base().membership.cluster_id());
+        let disk = disk.recover(identity, Position::ZERO);
+        let mut out = Actions::new();
+        let node = Node::restore(config(id, mutant), disk, seed, at(PRESENT), &mut out);
+        let node = node.map_err(|error| {
+            Violation::new("storage rules", format!("{id} cannot start from its disk: {error:?}"))
+        })?;
+        machine.node = Some(node);
+        self.perform(i, out, Before::default(), 0)
+    }
+
+    /// Gives an event to a node and does what it says.
+    fn feed(&mut self, i: u8, now: Instant, event: Event, completed: u64) -> Check {
+        let machine = self.machines[usize::from(i)].open();
+        let Some(node) = &mut machine.node else { return Ok(()) };
+        let status = node.status();
+        let before = Before { committed: status.committed, applied: status.applied };
+        let mut out = Actions::new();
+        node.handle(at(now), event, &mut out);
+        self.perform(i, out, before, completed)
+    }
+
+    fn perform(&mut self, i: u8, out: Actions, before: Before, completed: u64) -> Check {
+        let id = self.machines[usize::from(i)].id;
+        for action in &out.actions {
+            match action {
+                Action::Note(note) => self.check_note(id, note)?,
+                Action::Persist { record, .. } => {
+                    self.check_record(self.machine(id), record)?;
+                    let machine = self.machine_mut(id);
+                    machine.issued.apply(record).map_err(|error| {
+                        Violation::new("storage rules", format!("{id} issues {record:?}: {error}"))
+                    })?;
+                    machine.pending.push_back(record.clone());
+                }
+                _ => {}
+            }
+        }
+        self.check_node(id, before)?;
+        self.answer(id, before.applied, out.upcalls)?;
+        for action in out.actions {
+            self.act(i, id, action)?;
+        }
+        if let Some(node) = &mut self.machine_mut(id).node {
+            node.rebase(PRESENT, completed);
+        }
+        Ok(())
+    }
+
+    fn answer(&mut self, id: NodeId, applied: Txid, upcalls: Vec<Upcall>) -> Check {
+        let mut applied = applied;
+        for upcall in upcalls {
+            match upcall {
+                Upcall::Deliver { txid, ticket, .. } => {
+                    self.check_delivery(id, applied, txid)?;
+                    applied = txid;
+                    if let Some(ticket) = ticket {
+                        self.check_answer(id, ticket, Fate::Done(txid))?;
+                    }
+                }
+                Upcall::Refuse { ticket, .. } => self.check_answer(id, ticket, Fate::Refused)?,
+                Upcall::Unknown(ticket) => self.check_answer(id, ticket, Fate::Unknown)?,
+                other => {
+                    let what = format!("{id} asks its application for {other:?}");
+                    return Err(Violation::new("outside of what is explored", what));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn act(&mut self, i: u8, id: NodeId, action: Action) -> Check {
+        match action {
+            Action::Notify { to, vote } => {
+                self.check_vote(&vote)?;
+                let to = place(to) as u8;
+                if self.machines[usize::from(to)].node.is_some() {
+                    let empty = || super::print::Shared::new(VecDeque::new());
+                    let queue = self.votes.entry((i, to)).or_insert_with(empty);
+                    if queue.back() != Some(&vote) {
+                        queue.open().push_back(vote);
+                    }
+                }
+            }
+            Action::Connect(to) => {
+                self.dials.insert((i, place(to) as u8));
+            }
+            Action::Send { to, msg } => {
+                let msg = Arc::new(msg);
+                for conn in to {
+                    self.send(i, id, conn, &msg)?;
+                }
+            }
+            Action::Close { conn, .. } => self.leave(i, conn, Flow::Closed),
+            Action::Halt(why) => {
+                let what = format!("{id} halts without cause: {why}");
+                return Err(Violation::new("no needless halt", what));
+            }
+            Action::Note(_) | Action::Persist { .. } => {}
+            other @ (Action::NotifyRejected { .. }
+            | Action::StageOpen(_)
+            | Action::Stage { .. }
+            | Action::StageDrop(_)
+            | Action::Checkpoint(_)) => {
+                let what = format!("{id} wants {other:?}");
+                return Err(Violation::new("outside of what is explored", what));
+            }
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, i: u8, id: NodeId, conn: ConnId, msg: &Arc<Message>) -> Check {
+        let Some(link) = self.links.get(&conn) else { return Ok(()) };
+        let from = link.way_from(i);
+        let to = self.machines[usize::from(link.ends[1 - from])].id;
+        self.check_message(id, to, msg)?;
+        if let Some(link) = self.links.get_mut(&conn)
+            && link.ways[from].state == Flow::Open
+        {
+            link.open().ways[from].queue.push_back(msg.clone());
+        }
+        Ok(())
+    }
+}
+
+use zabkeeper_core::message::Message;
+
+fn place(id: NodeId) -> usize {
+    id.get() as usize - 1
+}
+
+fn at(at: Instant) -> Now {
+    Now { at, wall: WallTime::default() }
+}
