@@ -504,6 +504,12 @@ fn check_recovered(cfg: &Config, disk: &Recovered) -> Result<Log, RestoreError> 
 
 #[cfg(feature = "explore")]
 impl Node {
+    #[cfg(feature = "mutants")]
+    pub(crate) fn plant_in_state(&mut self, mutant: Mutant) {
+        self.state.cfg.mutant = Some(mutant);
+        self.state.ensemble.half = mutant == Mutant::HalfIsQuorum;
+    }
+
     pub(crate) fn latest(&self) -> Instant {
         self.latest
     }

@@ -47,4 +47,10 @@ impl Node {
         let by = self.latest().since(to);
         self.rebase_by(Rebase { by, to, completed });
     }
+
+    /// Plants a bug in a node that runs already.
+    #[cfg(feature = "mutants")]
+    pub fn plant(&mut self, mutant: crate::mutants::Mutant) {
+        self.plant_in_state(mutant);
+    }
 }

@@ -7,7 +7,7 @@ use crate::check::{Check, Violation, ensure};
 use zabkeeper_core::entry::{Body, Entry, Position};
 use zabkeeper_core::ids::{Epoch, NodeId, Ticket, Txid};
 use zabkeeper_core::image::Image;
-use zabkeeper_core::message::{EpochAck, Message, Stance, Vote};
+use zabkeeper_core::message::{EpochAck, Message};
 use zabkeeper_core::note::Note;
 use zabkeeper_core::storage::Record;
 
@@ -35,13 +35,6 @@ impl History {
     }
 }
 
-/// How far a node was before a step.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Before {
-    pub(super) committed: Txid,
-    pub(super) applied: Txid,
-}
-
 impl World {
     fn is_formed(&self) -> bool {
         !self.history.order.is_empty()
@@ -55,9 +48,9 @@ impl World {
         self.machines.iter().filter(|machine| has(machine)).count() >= needed
     }
 
-    /// A node issues a record; `machine.issued` does not contain it yet.
-    pub(super) fn check_record(&self, machine: &Machine, record: &Record) -> Check {
-        let (id, log) = (machine.id, &machine.issued.log);
+    /// A node issues a record; `before` is the machine before it did.
+    pub(super) fn check_record(&self, before: &Machine, record: &Record) -> Check {
+        let (id, log) = (before.id, &before.issued.log);
         if let Record::Truncate(to) = record {
             let mut cut = log.after(to.txid);
             let lost = cut.find(|e| self.history.committed_at(e.txid) == Some(e.position()));
@@ -83,7 +76,7 @@ impl World {
             "{id} logs {txid} but nobody was established in {}",
             txid.epoch()
         );
-        for other in &self.machines {
+        for other in self.machines.iter().filter(|other| other.id != id) {
             let theirs = other.issued.log.position_at(txid);
             ensure!(
                 theirs.is_none_or(|at| at == entry.position()),
@@ -146,54 +139,24 @@ impl World {
         Ok(())
     }
 
-    /// A node ended a step.
-    pub(super) fn check_node(&mut self, id: NodeId, before: Before) -> Check {
-        let machine = self.machine(id);
-        let Some(node) = &machine.node else { return Ok(()) };
-        node.check();
-        let status = node.status();
-        for other in self.machines.iter().filter(|other| other.id != id) {
+    /// A node ended a step: it leads no epoch that another leads.
+    pub(super) fn check_reign(&self, id: NodeId, reigns: Option<Epoch>) -> Check {
+        let others = self.machines.iter().filter(|other| other.id != id && reigns.is_some());
+        for other in others {
             let theirs = other.node.as_ref().and_then(|node| node.reigns());
             ensure!(
-                theirs.is_none() || theirs != node.reigns(),
+                theirs != reigns,
                 "LeaderUnique (7)",
                 "{id} and {} lead the same epoch, {:?}",
                 other.id,
                 theirs
             );
         }
-        ensure!(
-            status.committed >= before.committed,
-            "CommitMonotone (18)",
-            "{id}'s commit goes back from {} to {}",
-            before.committed,
-            status.committed
-        );
-        ensure!(
-            status.applied >= before.applied,
-            "AppliedMonotone (18)",
-            "{id}'s state goes back from {} to {}",
-            before.applied,
-            status.applied
-        );
-        let end = machine.disk.log.last().txid;
-        ensure!(
-            status.applied <= end,
-            "AppliedMonotone (18)",
-            "{id} has applied {} but its disk ends at {end}",
-            status.applied
-        );
-        ensure!(
-            status.durable <= end,
-            "DurableBeforeAck (14)",
-            "{id} takes {} for durable but its disk ends at {end}",
-            status.durable
-        );
-        self.extend(id, status.committed)
+        Ok(())
     }
 
     /// A node's commit mark lies on the one committed sequence, or extends it.
-    fn extend(&mut self, id: NodeId, upto: Txid) -> Check {
+    pub(super) fn extend(&mut self, id: NodeId, upto: Txid) -> Check {
         let machine = self.machine(id);
         let log = &machine.issued.log;
         let end = self.history.end();
@@ -281,32 +244,14 @@ impl World {
         Ok(())
     }
 
-    /// A disk changed from `before` to what it is now.
-    pub(super) fn check_disk(&mut self, id: NodeId, before: &Image) -> Check {
-        let machine = self.machine(id);
-        let disk = &machine.disk;
-        let accepted = |disk: &Image| disk.promise.map_or(Epoch::ZERO, |promise| promise.epoch);
-        let (was, now) = ((accepted(before), before.current), (accepted(disk), disk.current));
-        let last = disk.log.last().txid;
-        ensure!(
-            now.0 >= was.0 && now.1 >= was.1 && now.1 <= now.0 && last.epoch() <= now.0,
-            "EpochMonotone (13)",
-            "{id}'s disk goes from accepted and current {was:?} to {now:?}, its log to {last}"
-        );
-        self.history_before_epoch(id, disk)?;
-        if let Some((epoch, at)) = machine.acked {
-            ensure!(
-                now.0 > epoch || holds(disk, at),
-                "AckStaysTrue (15)",
-                "{id} acknowledged {} in {epoch}, but its disk ends at {last} now",
-                at.txid
-            );
-        }
+    /// A disk changed.
+    pub(super) fn check_disk(&self, machine: &Machine) -> Check {
+        self.history_before_epoch(machine.id, &machine.disk)?;
         self.committed_never_lost()
     }
 
     /// A node hands a committed entry to its application.
-    pub(super) fn check_delivery(&mut self, id: NodeId, after: Txid, txid: Txid) -> Check {
+    pub(super) fn check_delivery(&self, id: NodeId, after: Txid, txid: Txid) -> Check {
         let order = &self.history.order;
         let next = order.iter().find(|committed| committed.at.txid > after);
         ensure!(
@@ -344,12 +289,8 @@ impl World {
     }
 
     /// A node sends a message: what it claims is on its disk.
-    pub(super) fn check_message(&mut self, id: NodeId, to: NodeId, msg: &Message) -> Check {
+    pub(super) fn check_message(&self, id: NodeId, to: NodeId, msg: &Message) -> Check {
         match msg {
-            Message::Ack { epoch, upto } => self.check_ack(id, *epoch, *upto, "ACK"),
-            Message::NewLeaderAck { epoch, end } => {
-                self.check_ack(id, *epoch, *end, "NEW-LEADER-ACK")
-            }
             Message::EpochAck(ack) => self.check_epoch_ack(id, to, ack),
             Message::LeaderInfo { epoch, .. } => {
                 let durable = self.machine(id).disk.promise;
@@ -374,33 +315,6 @@ impl World {
         }
     }
 
-    fn check_ack(&mut self, id: NodeId, epoch: Epoch, upto: Txid, what: &str) -> Check {
-        let machine = self.machine(id);
-        let promised = machine.issued.promise.map_or(Epoch::ZERO, |promise| promise.epoch);
-        ensure!(
-            epoch >= promised,
-            "NoOldAck (16)",
-            "{id} sends {what} for {epoch} after it promised {promised}"
-        );
-        let disk = &machine.disk;
-        ensure!(
-            disk.current == epoch,
-            "DurableBeforeAck (14)",
-            "{id} sends {what} for {epoch} but its disk is in {}",
-            disk.current
-        );
-        let at = machine.issued.log.position_at(upto).filter(|at| holds(disk, *at));
-        let Some(at) = at else {
-            let end = disk.log.last().txid;
-            let what = format!("{id} sends {what} up to {upto} but its disk ends at {end}");
-            return Err(Violation::new("DurableBeforeAck (14)", what));
-        };
-        if machine.acked.is_none_or(|(told, last)| (epoch, at.txid) > (told, last.txid)) {
-            self.machine_mut(id).acked = Some((epoch, at));
-        }
-        Ok(())
-    }
-
     fn check_epoch_ack(&self, id: NodeId, to: NodeId, ack: &EpochAck) -> Check {
         let disk = &self.machine(id).disk;
         let promise = disk.promise;
@@ -416,23 +330,6 @@ impl World {
             "{id} reports its history as {} in {} but its disk ends at {} in {}",
             ack.last.txid,
             ack.current,
-            disk.log.last().txid,
-            disk.current
-        );
-        Ok(())
-    }
-
-    /// A node that stands for election stands with what its disk holds.
-    pub(super) fn check_vote(&self, vote: &Vote) -> Check {
-        let (id, candidate) = (vote.from, &vote.candidate);
-        let disk = &self.machine(id).disk;
-        let own = vote.stance == Stance::Looking && candidate.node == id;
-        ensure!(
-            !own || (candidate.epoch, candidate.txid) == (disk.current, disk.log.last().txid),
-            "DurableBeforeAck (14)",
-            "{id} stands for election with {} in {} but its disk ends at {} in {}",
-            candidate.txid,
-            candidate.epoch,
             disk.log.last().txid,
             disk.current
         );

@@ -76,7 +76,8 @@ pub fn run(args: &Args) -> Result<bool, String> {
             let rate = progress.states as f64 / start.elapsed().as_secs_f64();
             println!("{progress}, {} to expand, {rate:.0} states/s", progress.frontier);
         }
-    });
+    })
+    .map_err(|violation| format!("there is no state to begin in: {violation}"))?;
     let wall = start.elapsed().as_secs_f64();
     let rate = verdict.progress.states as f64 / wall;
     println!("{}, {wall:.1} s, {rate:.0} states/s", verdict.progress);

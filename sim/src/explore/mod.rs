@@ -6,13 +6,17 @@ mod print;
 mod search;
 mod step;
 mod trace;
+mod turn;
 mod world;
 
 pub use search::{Ending, Limits, Progress};
 pub use world::Budget;
 
+use crate::check::Violation;
+use crate::run::guarded;
 use search::Search;
 use step::Step;
+use turn::Turns;
 use world::World;
 use zabkeeper_core::mutants::Mutant;
 
@@ -49,34 +53,36 @@ pub struct Verdict {
     pub trace: Vec<String>,
 }
 
-/// Searches; `tell` hears now and then how far it is.
-pub fn explore(scenario: &Scenario, limits: Limits, tell: impl FnMut(&Progress)) -> Verdict {
-    let root = match root(scenario) {
-        Ok(root) => root,
-        Err((ending, steps)) => {
-            let trace = trace::trace(World::empty(scenario.nodes), &steps, scenario.mutant);
-            let progress = Progress { depth: steps.len(), ..Progress::default() };
-            return Verdict { ending, progress, trace };
-        }
-    };
-    let mut search = Search::new(scenario.mutant, limits);
-    let (ending, progress, steps) = search.run(&root, tell);
-    let trace = trace::trace(root, &steps, scenario.mutant);
-    Verdict { ending, progress, trace }
+/// Searches; `tell` hears now and then how far it is. The error says why there is no state to begin
+/// in.
+pub fn explore(
+    scenario: &Scenario,
+    limits: Limits,
+    tell: impl FnMut(&Progress),
+) -> Result<Verdict, Violation> {
+    let root = root(scenario)?;
+    let turns = Turns::new(scenario.mutant);
+    let (ending, progress, steps) = Search::new(&turns, limits).run(&root, tell);
+    let trace = trace::trace(root, &steps, &turns);
+    Ok(Verdict { ending, progress, trace })
 }
 
-/// The state in which the search begins, or what goes wrong on the way there.
-fn root(scenario: &Scenario) -> Result<World, (Ending, Vec<Step>)> {
+/// The state in which the search begins. A bug is planted only there.
+fn root(scenario: &Scenario) -> Result<World, Violation> {
     let mut world = World::empty(scenario.nodes);
-    let mut steps = Vec::new();
+    let turns = Turns::new(None);
     loop {
         let step = match (world.steps().first(), scenario.from) {
             (Some(step @ Step::Start(_)), _) | (Some(step), From::Established) => *step,
             _ => break,
         };
-        steps.push(step);
-        let next = crate::run::guarded(|| world.after(step, scenario.mutant));
-        world = next.map_err(|violation| (Ending::Violated(violation), steps.clone()))?;
+        world = guarded(|| world.after(step, &turns))?;
+    }
+    for machine in &mut world.machines {
+        if let (Some(node), Some(mutant)) = (&mut machine.open().node, scenario.mutant) {
+            node.plant(mutant);
+        }
+        machine.seal();
     }
     world.left = scenario.budget;
     Ok(world)

@@ -4,13 +4,13 @@
 
 use super::print::print;
 use super::step::Step;
+use super::turn::Turns;
 use super::world::World;
 use crate::check::Violation;
 use crate::run::guarded;
 use std::collections::HashSet;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::thread;
-use zabkeeper_core::mutants::Mutant;
 
 /// States that the threads expand before what they found is added.
 const BATCH: usize = 1 << 14;
@@ -51,8 +51,8 @@ pub struct Progress {
 }
 
 /// A search under way.
-pub(super) struct Search {
-    mutant: Option<Mutant>,
+pub(super) struct Search<'a> {
+    turns: &'a Turns,
     limits: Limits,
     known: HashSet<u128, BuildHasherDefault<Plain>>,
     /// From which state, by which step, each state was reached first.
@@ -66,10 +66,10 @@ struct Found {
     next: Result<(u128, World), Violation>,
 }
 
-impl Search {
-    pub(super) fn new(mutant: Option<Mutant>, limits: Limits) -> Self {
+impl<'a> Search<'a> {
+    pub(super) fn new(turns: &'a Turns, limits: Limits) -> Self {
         let (known, parents) = (HashSet::default(), Vec::new());
-        Self { mutant, limits, known, parents, progress: Progress::default() }
+        Self { turns, limits, known, parents, progress: Progress::default() }
     }
 
     /// Visits every state that can be reached from `root`, telling how far it is now and then.
@@ -130,7 +130,7 @@ impl Search {
         let steps = world.steps();
         let count = steps.len();
         let found = steps.into_iter().filter_map(|step| {
-            let next = guarded(|| world.after(step, self.mutant));
+            let next = guarded(|| world.after(step, self.turns));
             let next = next.map(|next| (print(&next), next));
             let known = next.as_ref().is_ok_and(|(print, _)| self.known.contains(print));
             (!known).then_some(Found { step, next })

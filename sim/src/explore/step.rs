@@ -1,16 +1,15 @@
 //! What can happen next in a state, and what it leads to.
 
-use super::check::Before;
-use super::world::{Fate, Flow, LONG, Link, Machine, PRESENT, World, config};
+use super::print::Shared;
+use super::turn::{Input, Turns};
+use super::world::{Fate, Flow, Link, Machine, PRESENT, World};
 use crate::check::{Check, Violation};
 use std::collections::VecDeque;
 use std::sync::Arc;
-use zabkeeper_core::entry::Position;
-use zabkeeper_core::event::{Action, Actions, Event, Submission, Upcall};
-use zabkeeper_core::ids::{ConnId, NodeId, Ticket, Txid, WriteId};
-use zabkeeper_core::mutants::Mutant;
-use zabkeeper_core::node::Node;
-use zabkeeper_core::time::{Instant, Now, WallTime};
+use zabkeeper_core::event::{Action, Event, Submission, Upcall};
+use zabkeeper_core::ids::{ConnId, NodeId, Ticket, Txid};
+use zabkeeper_core::message::{Message, Vote};
+use zabkeeper_core::time::Instant;
 
 /// One thing that happens. Nodes are counted from 0.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -44,10 +43,6 @@ pub(super) enum Step {
 impl World {
     pub(super) fn machine(&self, id: NodeId) -> &Machine {
         &self.machines[place(id)]
-    }
-
-    pub(super) fn machine_mut(&mut self, id: NodeId) -> &mut Machine {
-        self.machines[place(id)].open()
     }
 
     /// Everything that can happen next, always in the same order.
@@ -112,29 +107,25 @@ impl World {
     }
 
     /// The state after a step.
-    pub(super) fn after(&self, step: Step, mutant: Option<Mutant>) -> Result<Self, Violation> {
+    pub(super) fn after(&self, step: Step, turns: &Turns) -> Result<Self, Violation> {
         let mut next = self.clone();
-        next.take(step, mutant)?;
+        next.take(step, turns)?;
         next.seal();
         Ok(next)
     }
 
-    fn take(&mut self, step: Step, mutant: Option<Mutant>) -> Check {
+    fn take(&mut self, step: Step, turns: &Turns) -> Check {
         match step {
-            Step::Tick(i) => self.feed(i, PRESENT, Event::Tick, 0),
+            Step::Tick(i) => self.event(i, Event::Tick, turns),
             Step::Expire(i) => {
                 self.left.timeouts -= 1;
-                self.feed(i, PRESENT.after(LONG), Event::Tick, 0)
+                self.turn(i, &Input::Expire, turns)
             }
-            Step::Flush(i, writes) => {
-                self.write(i, writes)?;
-                let upto = WriteId::new(writes.into());
-                self.feed(i, PRESENT, Event::Persisted(upto), writes.into())
-            }
-            Step::Deliver(conn, way) => self.deliver(ConnId::new(conn.into()), way),
-            Step::End(conn, way) => self.end(ConnId::new(conn.into()), way),
+            Step::Flush(i, writes) => self.turn(i, &Input::Flush(writes), turns),
+            Step::Deliver(conn, way) => self.deliver(ConnId::new(conn.into()), way, turns),
+            Step::End(conn, way) => self.end(ConnId::new(conn.into()), way, turns),
             Step::Vote(from, to) => match self.pop_vote(from, to) {
-                Some(vote) => self.feed(to, PRESENT, Event::Notified(vote), 0),
+                Some(vote) => self.event(to, Event::Notified(vote), turns),
                 None => Ok(()),
             },
             Step::Lose(from, to) => {
@@ -142,32 +133,35 @@ impl World {
                 self.pop_vote(from, to);
                 Ok(())
             }
-            Step::Dial(from, to) => {
-                self.dials.remove(&(from, to));
-                let conn = self.free_conn(from, to);
-                self.links.insert(conn, super::print::Shared::new(Link::open(from, to)));
-                self.feed(to, PRESENT, Event::Accepted(conn), 0)?;
-                let to = self.machines[usize::from(to)].id;
-                self.feed(from, PRESENT, Event::Connected { conn, to }, 0)
-            }
-            Step::Start(i) => self.start(i, mutant),
-            Step::Propose(i) => self.propose(i),
-            Step::Crash(i, keep) => self.crash(i, keep),
+            Step::Dial(from, to) => self.dial(from, to, turns),
+            Step::Start(i) => self.turn(i, &Input::Start, turns),
+            Step::Propose(i) => self.propose(i, turns),
+            Step::Crash(i, keep) => self.crash(i, keep, turns),
             Step::Cut(conn) => {
                 self.left.losses -= 1;
-                if let Some(link) = self.links.get_mut(&ConnId::new(conn.into())) {
-                    for way in &mut link.open().ways {
-                        if way.state != Flow::Done {
-                            way.state = Flow::Broken;
-                        }
-                    }
-                }
+                self.cut(ConnId::new(conn.into()));
                 Ok(())
             }
         }
     }
 
-    fn pop_vote(&mut self, from: u8, to: u8) -> Option<zabkeeper_core::message::Vote> {
+    fn dial(&mut self, from: u8, to: u8, turns: &Turns) -> Check {
+        self.dials.remove(&(from, to));
+        let conn = self.free_conn(from, to);
+        self.links.insert(conn, Shared::new(Link::open(from, to)));
+        self.event(to, Event::Accepted(conn), turns)?;
+        let to = self.machines[usize::from(to)].id;
+        self.event(from, Event::Connected { conn, to }, turns)
+    }
+
+    fn cut(&mut self, conn: ConnId) {
+        let Some(link) = self.links.get_mut(&conn) else { return };
+        for way in link.open().ways.iter_mut().filter(|way| way.state != Flow::Done) {
+            way.state = Flow::Broken;
+        }
+    }
+
+    fn pop_vote(&mut self, from: u8, to: u8) -> Option<Vote> {
         let queue = self.votes.get_mut(&(from, to))?.open();
         let vote = queue.pop_front();
         if queue.is_empty() {
@@ -176,24 +170,24 @@ impl World {
         vote
     }
 
-    fn deliver(&mut self, conn: ConnId, way: u8) -> Check {
+    fn deliver(&mut self, conn: ConnId, way: u8, turns: &Turns) -> Check {
         let Some(link) = self.links.get_mut(&conn) else { return Ok(()) };
         let to = link.ends[usize::from(1 - way)];
         let Some(msg) = link.open().ways[usize::from(way)].queue.pop_front() else { return Ok(()) };
-        self.feed(to, PRESENT, Event::Received { conn, msg: Message::clone(&msg) }, 0)
+        self.event(to, Event::Received { conn, msg: Message::clone(&msg) }, turns)
     }
 
-    fn end(&mut self, conn: ConnId, way: u8) -> Check {
+    fn end(&mut self, conn: ConnId, way: u8, turns: &Turns) -> Check {
         let Some(link) = self.links.get_mut(&conn) else { return Ok(()) };
         let to = link.ends[usize::from(1 - way)];
         link.open().ways[usize::from(way)].finish();
         if link.is_forgotten() {
             self.links.remove(&conn);
         }
-        self.feed(to, PRESENT, Event::Closed(conn), 0)
+        self.event(to, Event::Closed(conn), turns)
     }
 
-    fn propose(&mut self, i: u8) -> Check {
+    fn propose(&mut self, i: u8, turns: &Turns) -> Check {
         self.left.proposals -= 1;
         let writes = &mut self.history.open().writes;
         let number = writes.len() as u8;
@@ -203,28 +197,12 @@ impl World {
             body: [number].as_slice().into(),
             deadline: Instant::from_micros(u64::MAX),
         };
-        self.feed(i, PRESENT, Event::Submit(vec![submission]), 0)
+        self.event(i, Event::Submit(vec![submission]), turns)
     }
 
-    /// Makes the oldest of the writes under way durable.
-    fn write(&mut self, i: u8, writes: u8) -> Check {
-        let machine = self.machines[usize::from(i)].open();
-        let (id, before) = (machine.id, machine.disk.clone());
-        for record in machine.pending.drain(..usize::from(writes)) {
-            machine.disk.apply(&record).map_err(|error| {
-                Violation::new("storage rules", format!("{id} writes {record:?}: {error}"))
-            })?;
-        }
-        self.check_disk(id, &before)
-    }
-
-    fn crash(&mut self, i: u8, keep: u8) -> Check {
+    fn crash(&mut self, i: u8, keep: u8, turns: &Turns) -> Check {
         self.left.crashes -= 1;
-        self.write(i, keep)?;
-        let machine = self.machines[usize::from(i)].open();
-        machine.node = None;
-        machine.pending.clear();
-        machine.issued = machine.disk.clone();
+        self.turn(i, &Input::Crash(keep), turns)?;
         self.votes.retain(|(_, to), _| *to != i);
         self.dials.retain(|(from, _)| *from != i);
         let conns: Vec<ConnId> =
@@ -243,74 +221,45 @@ impl World {
         }
     }
 
-    fn start(&mut self, i: u8, mutant: Option<Mutant>) -> Check {
-        let machine = self.machines[usize::from(i)].open();
-        let id = machine.id;
-        machine.lives += 1;
-        let seed = u64::from(i) * 100 + u64::from(machine.lives);
-        let disk = machine.disk.clone();
-        let identity = machine.identity(disk.log.base().membership.cluster_id());
-        let disk = disk.recover(identity, Position::ZERO);
-        let mut out = Actions::new();
-        let node = Node::restore(config(id, mutant), disk, seed, at(PRESENT), &mut out);
-        let node = node.map_err(|error| {
-            Violation::new("storage rules", format!("{id} cannot start from its disk: {error:?}"))
-        })?;
-        machine.node = Some(node);
-        self.perform(i, out, Before::default(), 0)
+    fn event(&mut self, i: u8, event: Event, turns: &Turns) -> Check {
+        self.turn(i, &Input::Event(event), turns)
     }
 
-    /// Gives an event to a node and does what it says.
-    fn feed(&mut self, i: u8, now: Instant, event: Event, completed: u64) -> Check {
-        let machine = self.machines[usize::from(i)].open();
-        let Some(node) = &mut machine.node else { return Ok(()) };
-        let status = node.status();
-        let before = Before { committed: status.committed, applied: status.applied };
-        let mut out = Actions::new();
-        node.handle(at(now), event, &mut out);
-        self.perform(i, out, before, completed)
-    }
-
-    fn perform(&mut self, i: u8, out: Actions, before: Before, completed: u64) -> Check {
-        let id = self.machines[usize::from(i)].id;
-        for action in &out.actions {
+    /// Lets a machine take its turn, checks what comes of it, and does it.
+    fn turn(&mut self, i: u8, input: &Input, turns: &Turns) -> Check {
+        let before = self.machines[usize::from(i)].clone();
+        let id = before.id;
+        let turn = turns.take(&before, input)?;
+        self.machines[usize::from(i)] = turn.machine.clone();
+        if let Input::Flush(_) | Input::Crash(_) = input {
+            self.check_disk(&turn.machine)?;
+        }
+        for action in &turn.out.actions {
             match action {
                 Action::Note(note) => self.check_note(id, note)?,
-                Action::Persist { record, .. } => {
-                    self.check_record(self.machine(id), record)?;
-                    let machine = self.machine_mut(id);
-                    machine.issued.apply(record).map_err(|error| {
-                        Violation::new("storage rules", format!("{id} issues {record:?}: {error}"))
-                    })?;
-                    machine.pending.push_back(record.clone());
-                }
+                Action::Persist { record, .. } => self.check_record(&before, record)?,
                 _ => {}
             }
         }
-        self.check_node(id, before)?;
-        self.answer(id, before.applied, out.upcalls)?;
-        for action in out.actions {
-            self.act(i, id, action)?;
-        }
-        if let Some(node) = &mut self.machine_mut(id).node {
-            node.rebase(PRESENT, completed);
-        }
-        Ok(())
+        self.check_reign(id, turn.reigns)?;
+        self.extend(id, turn.committed)?;
+        self.answer(id, turn.applied, &turn.out.upcalls)?;
+        turn.out.actions.iter().try_for_each(|action| self.act(i, id, action))
     }
 
-    fn answer(&mut self, id: NodeId, applied: Txid, upcalls: Vec<Upcall>) -> Check {
+    fn answer(&mut self, id: NodeId, applied: Txid, upcalls: &[Upcall]) -> Check {
         let mut applied = applied;
         for upcall in upcalls {
             match upcall {
                 Upcall::Deliver { txid, ticket, .. } => {
-                    self.check_delivery(id, applied, txid)?;
-                    applied = txid;
+                    self.check_delivery(id, applied, *txid)?;
+                    applied = *txid;
                     if let Some(ticket) = ticket {
-                        self.check_answer(id, ticket, Fate::Done(txid))?;
+                        self.check_answer(id, *ticket, Fate::Done(*txid))?;
                     }
                 }
-                Upcall::Refuse { ticket, .. } => self.check_answer(id, ticket, Fate::Refused)?,
-                Upcall::Unknown(ticket) => self.check_answer(id, ticket, Fate::Unknown)?,
+                Upcall::Refuse { ticket, .. } => self.check_answer(id, *ticket, Fate::Refused)?,
+                Upcall::Unknown(ticket) => self.check_answer(id, *ticket, Fate::Unknown)?,
                 other => {
                     let what = format!("{id} asks its application for {other:?}");
                     return Err(Violation::new("outside of what is explored", what));
@@ -320,29 +269,26 @@ impl World {
         Ok(())
     }
 
-    fn act(&mut self, i: u8, id: NodeId, action: Action) -> Check {
+    fn act(&mut self, i: u8, id: NodeId, action: &Action) -> Check {
         match action {
             Action::Notify { to, vote } => {
-                self.check_vote(&vote)?;
-                let to = place(to) as u8;
+                let to = place(*to) as u8;
                 if self.machines[usize::from(to)].node.is_some() {
-                    let empty = || super::print::Shared::new(VecDeque::new());
+                    let empty = || Shared::new(VecDeque::new());
                     let queue = self.votes.entry((i, to)).or_insert_with(empty);
-                    if queue.back() != Some(&vote) {
-                        queue.open().push_back(vote);
+                    if queue.back() != Some(vote) {
+                        queue.open().push_back(vote.clone());
                     }
                 }
             }
             Action::Connect(to) => {
-                self.dials.insert((i, place(to) as u8));
+                self.dials.insert((i, place(*to) as u8));
             }
             Action::Send { to, msg } => {
-                let msg = Arc::new(msg);
-                for conn in to {
-                    self.send(i, id, conn, &msg)?;
-                }
+                let msg = Arc::new(msg.clone());
+                to.iter().try_for_each(|conn| self.send(i, id, *conn, &msg))?;
             }
-            Action::Close { conn, .. } => self.leave(i, conn, Flow::Closed),
+            Action::Close { conn, .. } => self.leave(i, *conn, Flow::Closed),
             Action::Halt(why) => {
                 let what = format!("{id} halts without cause: {why}");
                 return Err(Violation::new("no needless halt", what));
@@ -374,12 +320,6 @@ impl World {
     }
 }
 
-use zabkeeper_core::message::Message;
-
 fn place(id: NodeId) -> usize {
     id.get() as usize - 1
-}
-
-fn at(at: Instant) -> Now {
-    Now { at, wall: WallTime::default() }
 }

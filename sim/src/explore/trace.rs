@@ -1,18 +1,18 @@
 //! A way through the states, in words.
 
 use super::step::Step;
+use super::turn::Turns;
 use super::world::{Flow, World};
 use crate::show;
 use zabkeeper_core::ids::ConnId;
-use zabkeeper_core::mutants::Mutant;
 
 /// One line for each step from `world` on; the last one may break an invariant.
-pub(super) fn trace(world: World, steps: &[Step], mutant: Option<Mutant>) -> Vec<String> {
+pub(super) fn trace(world: World, steps: &[Step], turns: &Turns) -> Vec<String> {
     let mut world = world;
     let mut lines = Vec::new();
     for step in steps {
         lines.push(world.tell(*step));
-        match crate::run::guarded(|| world.after(*step, mutant)) {
+        match crate::run::guarded(|| world.after(*step, turns)) {
             Ok(next) => world = next,
             Err(_) => break,
         }

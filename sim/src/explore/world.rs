@@ -131,18 +131,8 @@ impl World {
         };
         let members = (1..=nodes).map(|id| (NodeId::new(id.into()), member(id)));
         let membership = Arc::new(Membership::new(Txid::ZERO, members.collect()));
-        let machines = (1..=nodes).map(|id| {
-            let disk = Image::new(Base { at: Position::ZERO, membership: membership.clone() });
-            Shared::new(Machine {
-                id: NodeId::new(id.into()),
-                node: None,
-                issued: disk.clone(),
-                disk,
-                pending: VecDeque::new(),
-                lives: 0,
-                acked: None,
-            })
-        });
+        let ids = (1..=nodes).map(|id| NodeId::new(id.into()));
+        let machines = ids.map(|id| Shared::new(Machine::blank(id, membership.clone())));
         Self {
             machines: machines.collect(),
             links: BTreeMap::new(),
@@ -155,7 +145,6 @@ impl World {
 
     /// Takes the fingerprints of what has changed.
     pub(super) fn seal(&mut self) {
-        self.machines.iter_mut().for_each(Shared::seal);
         self.links.values_mut().for_each(Shared::seal);
         self.votes.values_mut().for_each(Shared::seal);
         self.history.seal();
@@ -177,6 +166,20 @@ impl Hash for Machine {
 }
 
 impl Machine {
+    /// A machine with an empty disk, without power.
+    fn blank(id: NodeId, membership: Arc<Membership>) -> Self {
+        let disk = Image::new(Base { at: Position::ZERO, membership });
+        Self {
+            id,
+            node: None,
+            issued: disk.clone(),
+            disk,
+            pending: VecDeque::new(),
+            lives: 0,
+            acked: None,
+        }
+    }
+
     /// Who the machine is to the others.
     pub(super) fn identity(&self, cluster: zabkeeper_core::ids::ClusterId) -> Identity {
         let incarnation = Incarnation::new(self.id.get().into());
