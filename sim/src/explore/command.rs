@@ -1,6 +1,6 @@
 //! The command line of the search.
 
-use super::{Budget, Ending, From, Limits, Progress, Scenario, explore};
+use super::{Budget, Ending, From, Limits, Orders, Progress, Scenario, explore};
 use crate::mutants;
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -41,6 +41,12 @@ pub struct Args {
     /// How often everything that a node waits for runs out
     #[arg(long, default_value_t = 0)]
     pub timeouts: u8,
+    /// Let every datagram arrive unless it is lost, instead of the newest from each node to each
+    #[arg(long)]
+    pub all_votes: bool,
+    /// Search also what cannot matter: how long it takes to open a connection
+    #[arg(long)]
+    pub all_dials: bool,
     /// Plant this bug in the core
     #[arg(long)]
     pub mutant: Option<String>,
@@ -65,7 +71,8 @@ pub fn run(args: &Args) -> Result<bool, String> {
         losses: args.losses,
         timeouts: args.timeouts,
     };
-    let scenario = Scenario { nodes: args.nodes, from: args.from, budget, mutant };
+    let orders = Orders { all_votes: args.all_votes, all_dials: args.all_dials };
+    let scenario = Scenario { nodes: args.nodes, from: args.from, budget, orders, mutant };
     println!("{scenario}, at most {} states, {} threads", args.max_states, args.jobs);
     let limits = Limits { states: args.max_states, jobs: args.jobs };
     let start = Instant::now();

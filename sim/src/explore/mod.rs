@@ -10,7 +10,7 @@ mod turn;
 mod world;
 
 pub use search::{Ending, Limits, Progress};
-pub use world::Budget;
+pub use world::{Budget, Orders};
 
 use crate::check::Violation;
 use crate::run::guarded;
@@ -38,6 +38,8 @@ pub struct Scenario {
     pub from: From,
     /// What may happen how often.
     pub budget: Budget,
+    /// What is left out.
+    pub orders: Orders,
     /// A bug to be found.
     pub mutant: Option<Mutant>,
 }
@@ -61,7 +63,7 @@ pub fn explore(
     tell: impl FnMut(&Progress),
 ) -> Result<Verdict, Violation> {
     let root = root(scenario)?;
-    let turns = Turns::new(scenario.mutant);
+    let turns = Turns::new(scenario.mutant, scenario.orders);
     let (ending, progress, steps) = Search::new(&turns, limits).run(&root, tell);
     let trace = trace::trace(root, &steps, &turns);
     Ok(Verdict { ending, progress, trace })
@@ -70,7 +72,7 @@ pub fn explore(
 /// The state in which the search begins. A bug is planted only there.
 fn root(scenario: &Scenario) -> Result<World, Violation> {
     let mut world = World::empty(scenario.nodes);
-    let turns = Turns::new(None);
+    let turns = Turns::new(None, scenario.orders);
     loop {
         let step = match (world.steps().first(), scenario.from) {
             (Some(step @ Step::Start(_)), _) | (Some(step), From::Established) => *step,

@@ -2,13 +2,15 @@
 
 use super::print::Shared;
 use super::turn::{Input, Turns};
-use super::world::{Fate, Flow, Link, Machine, PRESENT, World};
+use super::world::{Fate, Flow, Link, Machine, Orders, PRESENT, World};
 use crate::check::{Check, Violation};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use zabkeeper_core::event::{Action, Event, Submission, Upcall};
 use zabkeeper_core::ids::{ConnId, NodeId, Ticket, Txid};
 use zabkeeper_core::message::{Message, Vote};
+use zabkeeper_core::node::Node;
+use zabkeeper_core::replica::RoleStatus;
 use zabkeeper_core::time::Instant;
 
 /// One thing that happens. Nodes are counted from 0.
@@ -110,8 +112,28 @@ impl World {
     pub(super) fn after(&self, step: Step, turns: &Turns) -> Result<Self, Violation> {
         let mut next = self.clone();
         next.take(step, turns)?;
+        while let Some(step) = next.prompt(turns) {
+            next.take(step, turns)?;
+        }
         next.seal();
         Ok(next)
+    }
+
+    /// A step that need not wait for others, since it does not matter when it happens: a
+    /// connection opens as soon as both ends are up, and is asked for again as soon as it may be.
+    pub(super) fn prompt(&self, turns: &Turns) -> Option<Step> {
+        if turns.orders.all_dials {
+            return None;
+        }
+        let up = |node: u8| self.machines[usize::from(node)].node.as_ref();
+        let dial = self.dials.iter().find(|(_, to)| up(*to).is_some());
+        let redials = |node: &Node| {
+            let follows = matches!(node.status().role, RoleStatus::Following { .. });
+            follows && node.deadline().is_some_and(|at| at <= PRESENT)
+        };
+        let nodes = (0..).zip(&self.machines);
+        let mut due = nodes.filter(|(_, m)| m.node.as_ref().is_some_and(redials));
+        dial.map(|(from, to)| Step::Dial(*from, *to)).or_else(|| Some(Step::Tick(due.next()?.0)))
     }
 
     fn take(&mut self, step: Step, turns: &Turns) -> Check {
@@ -244,7 +266,7 @@ impl World {
         self.check_reign(id, turn.reigns)?;
         self.extend(id, turn.committed)?;
         self.answer(id, turn.applied, &turn.out.upcalls)?;
-        turn.out.actions.iter().try_for_each(|action| self.act(i, id, action))
+        turn.out.actions.iter().try_for_each(|action| self.act(i, id, action, turns.orders))
     }
 
     fn answer(&mut self, id: NodeId, applied: Txid, upcalls: &[Upcall]) -> Check {
@@ -269,7 +291,7 @@ impl World {
         Ok(())
     }
 
-    fn act(&mut self, i: u8, id: NodeId, action: &Action) -> Check {
+    fn act(&mut self, i: u8, id: NodeId, action: &Action, orders: Orders) -> Check {
         match action {
             Action::Notify { to, vote } => {
                 let to = place(*to) as u8;
@@ -277,7 +299,11 @@ impl World {
                     let empty = || Shared::new(VecDeque::new());
                     let queue = self.votes.entry((i, to)).or_insert_with(empty);
                     if queue.back() != Some(vote) {
-                        queue.open().push_back(vote.clone());
+                        let queue = queue.open();
+                        if !orders.all_votes {
+                            queue.clear();
+                        }
+                        queue.push_back(vote.clone());
                     }
                 }
             }

@@ -2,7 +2,7 @@
 //! remembered. There are far fewer machines in different states than worlds of them.
 
 use super::print::{Shared, print};
-use super::world::{LONG, Machine, PRESENT, config};
+use super::world::{LONG, Machine, Orders, PRESENT, config};
 use crate::check::quorum::holds;
 use crate::check::{Check, Violation, ensure};
 use std::collections::BTreeMap;
@@ -50,6 +50,7 @@ type Known = BTreeMap<u128, Arc<Turn>>;
 
 /// The turns that were worked out.
 pub(super) struct Turns {
+    pub(super) orders: Orders,
     mutant: Option<Mutant>,
     shards: Vec<Mutex<Known>>,
 }
@@ -59,8 +60,8 @@ impl Turns {
     /// A shard that holds more begins anew: memory is bounded, and what is known changes nothing.
     const MOST: usize = 8000;
 
-    pub(super) fn new(mutant: Option<Mutant>) -> Self {
-        Self { mutant, shards: (0..Self::SHARDS).map(|_| Mutex::default()).collect() }
+    pub(super) fn new(mutant: Option<Mutant>, orders: Orders) -> Self {
+        Self { orders, mutant, shards: (0..Self::SHARDS).map(|_| Mutex::default()).collect() }
     }
 
     /// What `machine` makes of `input`.

@@ -34,6 +34,15 @@ pub struct Budget {
     pub timeouts: u8,
 }
 
+/// What is searched of the orders in which things can happen.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Orders {
+    /// Every datagram arrives unless it is lost, instead of the newest from each to each only.
+    pub all_votes: bool,
+    /// Also what cannot matter: how long it takes to open a connection.
+    pub all_dials: bool,
+}
+
 /// Everything that decides what can happen next, and what of it would be wrong.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) struct World {
