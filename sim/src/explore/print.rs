@@ -4,6 +4,7 @@
 //! a fault of the machine that searches.
 
 use siphasher::sip128::{Hasher128, SipHasher13};
+use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
 use std::ops::Deref;
 use std::sync::Arc;
@@ -43,6 +44,30 @@ impl<T: Clone> Shared<T> {
     pub(super) fn open(&mut self) -> &mut T {
         self.print = UNSEALED;
         Arc::make_mut(&mut self.value)
+    }
+}
+
+/// Keeps one copy of each value, for all the states that it is part of.
+#[derive(Debug)]
+pub(super) struct Copies<T> {
+    known: BTreeMap<u128, Shared<T>>,
+}
+
+impl<T> Copies<T> {
+    /// With more than so many values it begins anew.
+    const MOST: usize = 100_000;
+
+    pub(super) fn share(&mut self, value: &mut Shared<T>) {
+        if self.known.len() >= Self::MOST {
+            self.known.clear();
+        }
+        *value = self.known.entry(value.print).or_insert_with(|| value.clone()).clone();
+    }
+}
+
+impl<T> Default for Copies<T> {
+    fn default() -> Self {
+        Self { known: BTreeMap::new() }
     }
 }
 

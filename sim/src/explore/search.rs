@@ -5,7 +5,7 @@
 use super::print::print;
 use super::step::Step;
 use super::turn::Turns;
-use super::world::World;
+use super::world::{Parts, World};
 use crate::check::Violation;
 use crate::run::guarded;
 use std::collections::HashSet;
@@ -58,6 +58,7 @@ pub(super) struct Search<'a> {
     /// From which state, by which step, each state was reached first.
     parents: Vec<(u32, Step)>,
     progress: Progress,
+    parts: Parts,
 }
 
 /// What a state leads to.
@@ -69,7 +70,8 @@ struct Found {
 impl<'a> Search<'a> {
     pub(super) fn new(turns: &'a Turns, limits: Limits) -> Self {
         let (known, parents) = (HashSet::default(), Vec::new());
-        Self { turns, limits, known, parents, progress: Progress::default() }
+        let (progress, parts) = (Progress::default(), Parts::default());
+        Self { turns, limits, known, parents, progress, parts }
     }
 
     /// Visits every state that can be reached from `root`, telling how far it is now and then.
@@ -148,7 +150,7 @@ impl<'a> Search<'a> {
         self.progress.transitions += steps;
         self.progress.dead_ends += usize::from(steps == 0);
         for Found { step, next: state } in found {
-            let (print, world) = match state {
+            let (print, mut world) = match state {
                 Ok(state) => state,
                 Err(violation) => {
                     self.parents.push((parent, step));
@@ -159,6 +161,7 @@ impl<'a> Search<'a> {
                 continue;
             }
             self.parents.push((parent, step));
+            world.share(&mut self.parts);
             next.push(world);
             if self.known.len() >= self.limits.states {
                 return Some(Ending::Full);

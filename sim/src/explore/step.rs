@@ -128,8 +128,8 @@ impl World {
         let up = |node: u8| self.machines[usize::from(node)].node.as_ref();
         let dial = self.dials.iter().find(|(_, to)| up(*to).is_some());
         let redials = |node: &Node| {
-            let follows = matches!(node.status().role, RoleStatus::Following { .. });
-            follows && node.deadline().is_some_and(|at| at <= PRESENT)
+            node.deadline().is_some_and(|at| at <= PRESENT)
+                && matches!(node.status().role, RoleStatus::Following { .. })
         };
         let nodes = (0..).zip(&self.machines);
         let mut due = nodes.filter(|(_, m)| m.node.as_ref().is_some_and(redials));

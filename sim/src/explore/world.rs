@@ -1,6 +1,6 @@
 //! The state of a small world: machines, what is on its way, and what the checkers remember.
 
-use super::print::Shared;
+use super::print::{Copies, Shared};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -55,6 +55,14 @@ pub(super) struct World {
     pub(super) dials: BTreeSet<(u8, u8)>,
     pub(super) left: Budget,
     pub(super) history: Shared<History>,
+}
+
+/// One copy of each part that states share. Machines are shared by their turns.
+#[derive(Debug, Default)]
+pub(super) struct Parts {
+    links: Copies<Link>,
+    votes: Copies<VecDeque<Vote>>,
+    histories: Copies<History>,
 }
 
 /// A machine: its disk, and the node that runs on it, if it has power.
@@ -157,6 +165,13 @@ impl World {
         self.links.values_mut().for_each(Shared::seal);
         self.votes.values_mut().for_each(Shared::seal);
         self.history.seal();
+    }
+
+    /// Lets go of what other states have as well.
+    pub(super) fn share(&mut self, parts: &mut Parts) {
+        self.links.values_mut().for_each(|link| parts.links.share(link));
+        self.votes.values_mut().for_each(|queue| parts.votes.share(queue));
+        parts.histories.share(&mut self.history);
     }
 
     /// The first number that no connection between these two has.
