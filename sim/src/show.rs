@@ -74,6 +74,14 @@ pub fn message(message: &Message) -> String {
             let seqs: Vec<u64> = requests.iter().map(|request| request.origin.seq).collect();
             format!("Forward {seqs:?}")
         }
+        Message::FollowerInfo(info) => format!("FollowerInfo accepted {}", info.accepted),
+        Message::LeaderInfo { epoch, .. } => format!("LeaderInfo {epoch}"),
+        Message::EpochAck(ack) => {
+            let counted = if ack.counted { "" } else { ", not counted" };
+            format!("EpochAck {}: up to {} in {}{counted}", ack.epoch, ack.last.txid, ack.current)
+        }
+        Message::Truncate { to } => format!("Truncate {}", to.txid),
+        Message::NewLeader { epoch, end } => format!("NewLeader {epoch} after {}", end.txid),
         Message::Snapshot(head) => format!("Snapshot at {}", head.at.txid),
         message => format!("{message:?}"),
     }

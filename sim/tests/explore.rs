@@ -3,7 +3,7 @@
 
 use zabkeeper_core::mutants::Mutant;
 use zabkeeper_sim::explore::{
-    Budget, Ending, From, Limits, Orders, Progress, Scenario, Verdict, explore,
+    Begin, Budget, Ending, Limits, Orders, Progress, Scenario, Verdict, explore,
 };
 use zabkeeper_sim::run::catch_panics;
 
@@ -11,7 +11,7 @@ const NEWEST: Orders = Orders { all_votes: false, all_dials: false };
 
 fn scenario(proposals: u8, crashes: u8, losses: u8, timeouts: u8) -> Scenario {
     let budget = Budget { proposals, crashes, losses, timeouts };
-    Scenario { nodes: 3, from: From::Established, budget, orders: NEWEST, mutant: None }
+    Scenario { nodes: 3, from: Begin::Established, budget, orders: NEWEST, mutant: None }
 }
 
 fn search(scenario: &Scenario, jobs: usize) -> Verdict {
@@ -41,7 +41,7 @@ fn searches_of_small_bounds_end_and_find_nothing_wrong() {
     assert_eq!(counts(&scenario(1, 0, 1, 0)), (4701, 13432, 23));
     assert_eq!(counts(&scenario(0, 1, 0, 0)), (32239, 132873, 32));
     assert_eq!(counts(&scenario(0, 0, 0, 1)), (28316, 117366, 30));
-    let boot = Scenario { from: From::Boot, ..scenario(1, 0, 0, 0) };
+    let boot = Scenario { from: Begin::Boot, ..scenario(1, 0, 0, 0) };
     assert_eq!(counts(&boot), (1323, 4442, 43));
 }
 

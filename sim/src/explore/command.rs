@@ -1,6 +1,6 @@
 //! The command line of the search.
 
-use super::{Budget, Ending, From, Limits, Orders, Progress, Scenario, explore};
+use super::{Begin, Budget, Ending, Limits, Orders, Progress, Scenario, explore};
 use crate::mutants;
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -27,8 +27,8 @@ pub struct Args {
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=5))]
     pub nodes: u8,
     /// Where to begin
-    #[arg(long, value_enum, default_value_t = From::Established)]
-    pub from: From,
+    #[arg(long, value_enum, default_value_t = Begin::Established)]
+    pub from: Begin,
     /// How many writes clients ask of a leader
     #[arg(long, default_value_t = 2)]
     pub proposals: u8,
@@ -114,8 +114,8 @@ impl fmt::Display for Scenario {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Budget { proposals, crashes, losses, timeouts } = self.budget;
         let from = match self.from {
-            From::Boot => "empty disks",
-            From::Established => "an established leader",
+            Begin::Boot => "empty disks",
+            Begin::Established => "an established leader",
         };
         write!(
             f,

@@ -1,4 +1,13 @@
-//! Exhaustive search: every order in which a few things can happen.
+//! Exhaustive search: every state that a small cluster of production nodes can reach.
+//!
+//! A seed tries one order of events; a search tries them all, within a budget of writes, power cuts,
+//! losses and timeouts. The nodes are those of production: [`zabkeeper_core::node::Node`], not a
+//! model of it. Everything that decides what can happen next is one value, a world: the nodes, their
+//! disks, what is on its way, and what the checkers remember. Worlds are told apart by a fingerprint
+//! and visited breadth first, so that what breaks an invariant is found by a shortest way.
+//!
+//! What keeps the number of worlds finite and small, and why that hides no violation, is told in
+//! `docs/simulation.md`.
 
 mod check;
 pub mod command;
@@ -22,7 +31,7 @@ use zabkeeper_core::mutants::Mutant;
 
 /// Where a search begins.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
-pub enum From {
+pub enum Begin {
     /// Nodes with empty disks that have just started.
     Boot,
     /// A leader that is established, and followed by all others.
@@ -35,7 +44,7 @@ pub struct Scenario {
     /// How many nodes.
     pub nodes: u8,
     /// Where it begins.
-    pub from: From,
+    pub from: Begin,
     /// What may happen how often.
     pub budget: Budget,
     /// What is left out.
@@ -73,11 +82,10 @@ pub fn explore(
 fn root(scenario: &Scenario) -> Result<World, Violation> {
     let mut world = World::empty(scenario.nodes);
     let turns = Turns::new(None, scenario.orders);
-    loop {
-        let step = match (world.steps().first(), scenario.from) {
-            (Some(step @ Step::Start(_)), _) | (Some(step), From::Established) => *step,
-            _ => break,
-        };
+    while let Some(step) = world.steps().first().copied() {
+        if scenario.from == Begin::Boot && !matches!(step, Step::Start(_)) {
+            break;
+        }
         world = guarded(|| world.after(step, &turns))?;
     }
     for machine in &mut world.machines {
