@@ -131,7 +131,6 @@ enum Command {
         #[arg(long)]
         only: Option<String>,
     },
-    /// Visit every state of a small cluster
     Explore(explore::command::Args),
     /// Run real daemons on this machine under real faults, and judge what clients are told
     Real(faults_real::Args),

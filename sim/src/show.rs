@@ -93,6 +93,7 @@ pub fn record(record: &Record) -> String {
         Record::Append(list) => format!("Append {}", entries(list)),
         Record::Install { base, stage, .. } => format!("Install {} (stage {stage})", base.at.txid),
         Record::Prune(base) => format!("Prune {}", base.at.txid),
+        Record::Promise(promise) => format!("Promise {} to {}", promise.epoch, promise.leader),
         Record::Truncate(to) => format!("Truncate {}", to.txid),
         record => format!("{record:?}"),
     }

@@ -89,7 +89,7 @@ fn a_trace_tells_each_step_in_words() {
     let trace = [
         "n3 is asked for write 0",
         "n1 <- n3 Propose e1 [1.2]",
-        "n3 CRASHES and loses Append [1.2]",
+        "n3 CRASHES without Append [1.2]",
         "n1 <- n3 the connection has ended",
     ];
     assert_eq!(verdict.trace, trace);

@@ -5,21 +5,20 @@ use crate::mutants;
 use std::fmt;
 use std::time::{Duration, Instant};
 
-/// Visits every state of a small cluster of production nodes: every order of deliveries, disk
-/// completions, crashes and losses, within a budget of each.
+/// Visit every state of a small cluster: every order of a few events, on the production core
 ///
-/// Time stands still, except when the budget lets everything that a node waits for run out. A
-/// connection keeps its order, and so do the datagrams from one node to another; everything else
-/// comes in any order. All invariants are checked in every state. The search is breadth first: what
-/// it prints of a violation is a shortest way there.
+/// Every order of deliveries, disk completions, power cuts and losses is tried, within a budget of
+/// each; all invariants are checked in every state. Breadth first: what is printed of a violation
+/// is a shortest way there. Time stands still, but for the budget of timeouts. A connection keeps
+/// its order; of datagrams from one node to another the newest arrives; all else comes as it may.
 ///
 /// Examples:
 ///
-///   explore --proposals 1 --crashes 0 --losses 0       all states of one write: seconds
+///   explore --crashes 0                               two writes and a loss, to the last state
 ///
-///   explore --mutant SkipTruncation --losses 0         a planted bug, by a shortest trace
+///   explore --losses 0 --mutant AckHistoryUnflushed   a planted bug, by a shortest trace
 ///
-///   explore --max-states 10000000                      minutes, and some gigabytes
+///   explore --max-states 10000000                     minutes, and some gigabytes
 #[derive(Clone, Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Args {

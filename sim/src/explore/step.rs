@@ -136,7 +136,8 @@ impl World {
         dial.map(|(from, to)| Step::Dial(*from, *to)).or_else(|| Some(Step::Tick(due.next()?.0)))
     }
 
-    fn take(&mut self, step: Step, turns: &Turns) -> Check {
+    /// Does a step.
+    pub(super) fn take(&mut self, step: Step, turns: &Turns) -> Check {
         match step {
             Step::Tick(i) => self.event(i, Event::Tick, turns),
             Step::Expire(i) => {

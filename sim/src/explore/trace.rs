@@ -2,7 +2,8 @@
 
 use super::step::Step;
 use super::turn::Turns;
-use super::world::{Flow, World};
+use super::world::World;
+use crate::run::guarded;
 use crate::show;
 use zabkeeper_core::ids::ConnId;
 
@@ -11,11 +12,20 @@ pub(super) fn trace(world: World, steps: &[Step], turns: &Turns) -> Vec<String> 
     let mut world = world;
     let mut lines = Vec::new();
     for step in steps {
-        lines.push(world.tell(*step));
-        match crate::run::guarded(|| world.after(*step, turns)) {
-            Ok(next) => world = next,
-            Err(_) => break,
+        let mut line = world.tell(*step);
+        let done = guarded(|| {
+            world.take(*step, turns)?;
+            while let Some(step) = world.prompt(turns) {
+                line = format!("{line}; {}", world.tell(step));
+                world.take(step, turns)?;
+            }
+            Ok(())
+        });
+        lines.push(line);
+        if done.is_err() {
+            break;
         }
+        world.seal();
     }
     lines
 }
@@ -43,10 +53,10 @@ impl World {
                     return String::new();
                 };
                 let [from, to] = [way, 1 - way].map(|end| id(link.ends[usize::from(end)]));
-                let flow = &link.ways[usize::from(way)];
-                let lost = match (flow.queue.len(), flow.state) {
-                    (0, Flow::Open | Flow::Closed | Flow::Broken | Flow::Done) => String::new(),
-                    (lost, _) => format!(", {lost} messages are lost"),
+                let lost = match link.ways[usize::from(way)].queue.len() {
+                    0 => String::new(),
+                    1 => ", a message is lost".to_string(),
+                    lost => format!(", {lost} messages are lost"),
                 };
                 format!("{to} <- {from} the connection has ended{lost}")
             }
@@ -64,10 +74,11 @@ impl World {
             }
             Step::Crash(i, keep) => {
                 let (keep, all) = (usize::from(keep), self.machines[usize::from(i)].pending.len());
-                match (keep, all - keep) {
-                    (_, 0) => format!("{} CRASHES", id(i)),
-                    (_, _) => format!("{} CRASHES and loses {}", id(i), self.records(i, keep, all)),
-                }
+                let say = |what, from, to| match self.records(i, from, to) {
+                    records if records.is_empty() => records,
+                    records => format!(" {what} {records}"),
+                };
+                format!("{} CRASHES{}{}", id(i), say("with", 0, keep), say("without", keep, all))
             }
             Step::Cut(conn) => {
                 let link = self.links.get(&ConnId::new(conn.into()));
