@@ -54,3 +54,63 @@ impl Node {
         self.plant_in_state(mutant);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::event::{Actions, Event};
+    use crate::ids::{Incarnation, NodeId, Txid};
+    use crate::quorum::{Member, Membership};
+    use crate::storage::{Identity, Recovered};
+    use crate::time::{Now, WallTime};
+    use alloc::collections::BTreeMap;
+    use alloc::string::String;
+    use alloc::sync::Arc;
+
+    fn at(seconds: u64) -> Now {
+        Now { at: Instant::from_micros(seconds * 1_000_000), wall: WallTime::default() }
+    }
+
+    /// One of three nodes with empty disks, which starts and looks for a leader for a second.
+    fn looking_since(start: u64) -> Node {
+        let node = NodeId::new(1);
+        let member = Member {
+            voter: true,
+            incarnation: None,
+            election_addr: String::new(),
+            message_addr: String::new(),
+        };
+        let members = (1..=3).map(|id| (NodeId::new(id), member.clone()));
+        let membership = Membership::new(Txid::ZERO, BTreeMap::from_iter(members));
+        let cluster = membership.cluster_id();
+        let identity = Identity { cluster, node, incarnation: Incarnation::new(7) };
+        let disk = Recovered::fresh(identity, Arc::new(membership));
+        let mut out = Actions::new();
+        let node = Node::restore(Config::new(node), disk, 1, at(start), &mut out);
+        let mut node = node.expect("an empty disk is good");
+        node.handle(at(start + 1), Event::Tick, &mut out);
+        node
+    }
+
+    #[test]
+    fn nodes_that_differ_by_when_they_started_become_equal() {
+        let (mut early, mut late) = (looking_since(5), looking_since(50));
+        assert_ne!(early, late);
+        early.rebase(at(3).at, 0);
+        late.rebase(at(3).at, 0);
+        assert_eq!(early, late);
+    }
+
+    #[test]
+    fn a_node_goes_on_as_if_its_clock_had_not_been_put_back() {
+        let mut node = looking_since(5);
+        let mut back = node.clone();
+        back.rebase(at(3).at, 0);
+        let (mut out, mut out_back) = (Actions::new(), Actions::new());
+        node.handle(at(16), Event::Tick, &mut out);
+        back.handle(at(13), Event::Tick, &mut out_back);
+        assert!(!out.actions.is_empty(), "it says again for whom it votes");
+        assert_eq!(out, out_back);
+    }
+}
