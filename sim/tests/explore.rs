@@ -25,6 +25,8 @@ fn exhausted(scenario: &Scenario) -> Progress {
     let (one, two) = (search(scenario, 1), search(scenario, 2));
     assert_eq!(one, two, "{scenario}: two searches differ");
     assert_eq!(one.ending, Ending::Exhausted, "{scenario}: {:#?}", one.trace);
+    assert!(one.progress.dead_ends > 0, "{scenario}: it never comes to rest");
+    assert_eq!(one.progress.stuck, 0, "{scenario}: it comes to rest without a leader");
     one.progress
 }
 

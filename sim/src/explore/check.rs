@@ -9,6 +9,7 @@ use zabkeeper_core::ids::{Epoch, NodeId, Ticket, Txid};
 use zabkeeper_core::image::Image;
 use zabkeeper_core::message::{EpochAck, Message};
 use zabkeeper_core::note::Note;
+use zabkeeper_core::replica::RoleStatus;
 use zabkeeper_core::storage::Record;
 
 impl History {
@@ -261,6 +262,18 @@ impl World {
             next.map(|next| next.at.txid)
         );
         Ok(())
+    }
+
+    /// True if a leader is established and serves a quorum.
+    pub(super) fn serves(&self) -> bool {
+        let nodes = || self.machines.iter().filter_map(|machine| machine.node.as_ref());
+        nodes().filter(|node| node.is_established()).any(|leader| {
+            let follows = RoleStatus::Following { leader: leader.id(), serving: true };
+            self.is_quorum(true, |machine| {
+                let role = machine.node.as_ref().map(|node| node.status().role);
+                machine.id == leader.id() || role == Some(follows)
+            })
+        })
     }
 
     /// A client is told what became of its write.

@@ -131,7 +131,11 @@ impl fmt::Display for Scenario {
 
 impl fmt::Display for Progress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { states, transitions, dead_ends, depth, .. } = self;
-        write!(f, "{states} states, {transitions} transitions, depth {depth}, {dead_ends} ends")
+        let Self { states, transitions, dead_ends, stuck, depth, .. } = self;
+        write!(
+            f,
+            "{states} states, {transitions} transitions, depth {depth}, {dead_ends} dead ends \
+             ({stuck} without a leader)"
+        )
     }
 }

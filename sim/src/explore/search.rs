@@ -47,6 +47,8 @@ pub struct Progress {
     pub transitions: usize,
     /// States in which nothing can happen any more.
     pub dead_ends: usize,
+    /// Those of them in which no leader serves a quorum: only time could help.
+    pub stuck: usize,
     /// The most steps that a state is away from the first.
     pub depth: usize,
     /// States whose steps are not known yet.
@@ -64,7 +66,14 @@ pub(super) struct Search<'a> {
     parts: Parts,
 }
 
-/// What a state leads to.
+/// What a state leads to: in how many steps, and to which states that are not known yet.
+struct Successors {
+    steps: usize,
+    stuck: bool,
+    found: Vec<Found>,
+}
+
+/// A step and where it leads.
 struct Found {
     step: Step,
     next: Result<(u128, World), Violation>,
@@ -117,41 +126,42 @@ impl<'a> Search<'a> {
     }
 
     /// What each state of a batch leads to, in order. Known states are left out.
-    fn expand(&self, batch: &[World]) -> Vec<(usize, Vec<Found>)> {
+    fn expand(&self, batch: &[World]) -> Vec<Successors> {
         let share = batch.len().div_ceil(self.limits.jobs.max(1)).max(64);
         let expand = |share: &[World]| share.iter().map(|world| self.successors(world)).collect();
         thread::scope(|scope| {
             let shares = batch.chunks(share);
             let threads: Vec<_> = shares.map(|share| scope.spawn(move || expand(share))).collect();
             let lists = threads.into_iter().map(|thread| {
-                let list: Vec<(usize, Vec<Found>)> = thread.join().expect("panics are caught");
+                let list: Vec<Successors> = thread.join().expect("panics are caught");
                 list
             });
             lists.flatten().collect()
         })
     }
 
-    fn successors(&self, world: &World) -> (usize, Vec<Found>) {
+    fn successors(&self, world: &World) -> Successors {
         let steps = world.steps();
-        let count = steps.len();
+        let (count, stuck) = (steps.len(), steps.is_empty() && !world.serves());
         let found = steps.into_iter().filter_map(|step| {
             let next = guarded(|| world.after(step, self.turns));
             let next = next.map(|next| (print(&next), next));
             let known = next.as_ref().is_ok_and(|(print, _)| self.known.contains(print));
             (!known).then_some(Found { step, next })
         });
-        (count, found.collect())
+        Successors { steps: count, stuck, found: found.collect() }
     }
 
     /// Adds what a state leads to. The reason to end, if there is one.
     fn add(
         &mut self,
         parent: u32,
-        (steps, found): (usize, Vec<Found>),
+        Successors { steps, stuck, found }: Successors,
         next: &mut Vec<World>,
     ) -> Option<Ending> {
         self.progress.transitions += steps;
         self.progress.dead_ends += usize::from(steps == 0);
+        self.progress.stuck += usize::from(stuck);
         for Found { step, next: state } in found {
             let (print, mut world) = match state {
                 Ok(state) => state,
