@@ -54,6 +54,13 @@ impl Looking {
         looking
     }
 
+    #[cfg(feature = "explore")]
+    pub(crate) fn rebase(&mut self, rebase: crate::rebase::Rebase, resend: Micros) {
+        self.finalize_at.iter_mut().for_each(|at| rebase.instant(at));
+        self.resend_at = rebase.present().after(resend);
+        self.backoff = resend;
+    }
+
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let resend = self.ready.then_some(self.resend_at);
         resend.into_iter().chain(self.finalize_at).min()

@@ -74,6 +74,12 @@ impl Following {
         }
     }
 
+    #[cfg(feature = "explore")]
+    pub(crate) fn rebase(&mut self, rebase: crate::rebase::Rebase) {
+        rebase.instant(&mut self.heard);
+        self.redial_at.iter_mut().for_each(|at| rebase.instant(at));
+    }
+
     pub(crate) fn deadline(&self, cx_timeouts: &crate::config::Timeouts) -> Option<Instant> {
         let silence = match self.phase {
             Phase::Entered { serving: true, .. } => cx_timeouts.sync,

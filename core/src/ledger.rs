@@ -31,6 +31,17 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
+    #[cfg(feature = "explore")]
+    pub(crate) fn rebase(&mut self, rebase: crate::rebase::Rebase) {
+        rebase.write(&mut self.issued);
+        rebase.write(&mut self.durable);
+        for (id, at) in &mut self.in_flight {
+            rebase.write(id);
+            rebase.instant(at);
+        }
+        self.duties.iter_mut().for_each(|(id, _)| rebase.write(id));
+    }
+
     /// Numbers a new write.
     pub(crate) fn issue(&mut self, now: Instant) -> WriteId {
         self.issued = self.issued.next();

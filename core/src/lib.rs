@@ -121,6 +121,8 @@ pub mod node;
 pub mod note;
 pub mod plan;
 pub mod quorum;
+#[cfg(feature = "explore")]
+mod rebase;
 pub mod replica;
 mod requests;
 pub mod rng;

@@ -502,6 +502,32 @@ fn check_recovered(cfg: &Config, disk: &Recovered) -> Result<Log, RestoreError> 
     }
 }
 
+#[cfg(feature = "explore")]
+impl Node {
+    #[cfg(feature = "mutants")]
+    pub(crate) fn plant_in_state(&mut self, mutant: Mutant) {
+        self.state.cfg.mutant = Some(mutant);
+        self.state.ensemble.half = mutant == Mutant::HalfIsQuorum;
+    }
+
+    pub(crate) fn latest(&self) -> Instant {
+        self.latest
+    }
+
+    pub(crate) fn rebase_by(&mut self, rebase: crate::rebase::Rebase) {
+        self.latest = rebase.present();
+        self.state.rebase(rebase);
+        match &mut self.role {
+            Role::Looking(looking) => {
+                looking.rebase(rebase, self.state.cfg.timeouts.resend_min);
+            }
+            Role::Following(following) => following.rebase(rebase),
+            Role::Leading(leading) => leading.rebase(rebase),
+            Role::Halted => {}
+        }
+    }
+}
+
 // For people, checkers and tests.
 
 impl Node {

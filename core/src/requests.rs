@@ -74,6 +74,21 @@ impl Requests {
         }
     }
 
+    #[cfg(feature = "explore")]
+    pub(crate) fn rebase(&mut self, rebase: crate::rebase::Rebase) {
+        for write in self.writes.values_mut() {
+            rebase.instant(&mut write.deadline);
+            rebase.instant(&mut write.expiry);
+        }
+        self.reads.values_mut().for_each(|(_, deadline)| rebase.instant(deadline));
+        let deadlines = core::mem::take(&mut self.deadlines).into_iter();
+        let moved = deadlines.map(|(mut at, waiting)| {
+            rebase.instant(&mut at);
+            (at, waiting)
+        });
+        self.deadlines = moved.collect();
+    }
+
     /// How many requests wait.
     pub(crate) fn len(&self) -> usize {
         self.writes.len() + self.reads.len()

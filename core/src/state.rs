@@ -142,6 +142,18 @@ impl State {
         self.identity.node
     }
 
+    #[cfg(feature = "explore")]
+    pub(crate) fn rebase(&mut self, rebase: crate::rebase::Rebase) {
+        self.rng = Rng::new(0);
+        self.ledger.rebase(rebase);
+        self.requests.rebase(rebase);
+        if let Some((id, _)) = &mut self.installing {
+            rebase.write(id);
+        }
+        let kept = self.readmitted.iter_mut().chain(&mut self.checkpoint.running);
+        kept.chain(self.strangers.values_mut()).for_each(|at| rebase.instant(at));
+    }
+
     /// `accepted_epoch`.
     pub(crate) fn accepted(&self) -> Epoch {
         self.promise.map_or(Epoch::ZERO, |promise| promise.epoch)

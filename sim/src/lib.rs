@@ -30,6 +30,7 @@ pub mod cluster;
 pub mod codec;
 pub mod dice;
 pub mod disk;
+pub mod explore;
 pub mod faults;
 pub mod faults_real;
 pub mod host;

@@ -5,6 +5,7 @@ use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
+use zabkeeper_sim::explore;
 use zabkeeper_sim::faults_real;
 use zabkeeper_sim::plan::Plan;
 use zabkeeper_sim::run::{Report, catch_panics, run};
@@ -130,6 +131,7 @@ enum Command {
         #[arg(long)]
         only: Option<String>,
     },
+    Explore(explore::command::Args),
     /// Run real daemons on this machine under real faults, and judge what clients are told
     Real(faults_real::Args),
 }
@@ -178,6 +180,10 @@ fn main() -> ExitCode {
                 println!("{report}");
                 report.verdict.is_ok()
             }
+            Err(why) => complain(&why),
+        },
+        Command::Explore(args) => match explore::command::run(&args) {
+            Ok(clean) => clean,
             Err(why) => complain(&why),
         },
         Command::Bench { seeds, seconds } => {

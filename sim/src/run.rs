@@ -58,18 +58,19 @@ fn words(payload: &(dyn Any + Send)) -> String {
         .map_or_else(|| "no words".to_string(), |text| (*text).to_string())
 }
 
+/// Does something that may break an assertion of the core, which is a violation like any other.
+pub(crate) fn guarded<T>(action: impl FnOnce() -> Result<T, Violation>) -> Result<T, Violation> {
+    panic::catch_unwind(AssertUnwindSafe(action)).unwrap_or_else(|payload| {
+        let text = PANIC.with(|last| last.borrow_mut().take());
+        let text = text.unwrap_or_else(|| words(&*payload));
+        Err(Violation::new("the core's own assertions", text))
+    })
+}
+
 /// Runs a plan. With `keep` the report holds the text of what happened.
 pub fn run(plan: &Plan, keep: bool) -> Report {
     let mut world = World::new(plan.clone(), keep);
-    let outcome = panic::catch_unwind(AssertUnwindSafe(|| world.run()));
-    let violation = match outcome {
-        Ok(checked) => checked.err(),
-        Err(payload) => {
-            let text = PANIC.with(|last| last.borrow_mut().take());
-            let text = text.unwrap_or_else(|| words(&*payload));
-            Some(Violation::new("the core's own assertions", text))
-        }
-    };
+    let violation = guarded(|| world.run()).err();
     let mut marks = std::mem::take(&mut world.marks);
     for (what, count) in &world.net.counts {
         marks.insert(format!("net: {what}"), *count);

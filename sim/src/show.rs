@@ -74,6 +74,14 @@ pub fn message(message: &Message) -> String {
             let seqs: Vec<u64> = requests.iter().map(|request| request.origin.seq).collect();
             format!("Forward {seqs:?}")
         }
+        Message::FollowerInfo(info) => format!("FollowerInfo accepted {}", info.accepted),
+        Message::LeaderInfo { epoch, .. } => format!("LeaderInfo {epoch}"),
+        Message::EpochAck(ack) => {
+            let counted = if ack.counted { "" } else { ", not counted" };
+            format!("EpochAck {}: up to {} in {}{counted}", ack.epoch, ack.last.txid, ack.current)
+        }
+        Message::Truncate { to } => format!("Truncate {}", to.txid),
+        Message::NewLeader { epoch, end } => format!("NewLeader {epoch} after {}", end.txid),
         Message::Snapshot(head) => format!("Snapshot at {}", head.at.txid),
         message => format!("{message:?}"),
     }
@@ -85,6 +93,7 @@ pub fn record(record: &Record) -> String {
         Record::Append(list) => format!("Append {}", entries(list)),
         Record::Install { base, stage, .. } => format!("Install {} (stage {stage})", base.at.txid),
         Record::Prune(base) => format!("Prune {}", base.at.txid),
+        Record::Promise(promise) => format!("Promise {} to {}", promise.epoch, promise.leader),
         Record::Truncate(to) => format!("Truncate {}", to.txid),
         record => format!("{record:?}"),
     }

@@ -89,6 +89,15 @@ impl Leading {
         Err(next)
     }
 
+    #[cfg(feature = "explore")]
+    pub(crate) fn rebase(&mut self, rebase: crate::rebase::Rebase) {
+        rebase.instant(&mut self.progress);
+        self.peers.values_mut().for_each(|peer| rebase.instant(&mut peer.heard));
+        if let Stage::Reigning(reign) = &mut self.stage {
+            reign.rebase(rebase);
+        }
+    }
+
     pub(crate) fn deadline(&self, s: &State) -> Option<Instant> {
         match &self.stage {
             Stage::Reigning(reign) => Some(reign.next_ping()),

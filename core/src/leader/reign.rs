@@ -41,6 +41,12 @@ impl Reign {
     pub(super) fn next_ping(&self) -> Instant {
         self.next_ping
     }
+
+    #[cfg(feature = "explore")]
+    pub(super) fn rebase(&mut self, rebase: crate::rebase::Rebase) {
+        rebase.instant(&mut self.next_ping);
+        self.heard.values_mut().for_each(|at| rebase.instant(at));
+    }
 }
 
 type Handled = Result<Next, PeerFault>;
