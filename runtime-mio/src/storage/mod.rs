@@ -34,6 +34,7 @@ pub use disk::{Bootstrap, Contents, DiskStorage, Opened, Options, open, open_on}
 pub use error::{Damage, OpenError};
 pub use items::Items;
 pub use journal::{Journal, JournalOptions};
+pub use recover::inspect;
 pub use staging::States;
 pub use thread::{Completion, StorageCommand, StorageHandle, StorageThread};
 

@@ -34,6 +34,14 @@ pub(crate) struct Found {
     end: usize,
 }
 
+/// Reads the journal in a directory and changes nothing there: what recovery would find.
+///
+/// # Errors
+/// As those of [`open`](super::open) about the journal. `dir` only serves their texts.
+pub fn inspect<F: Fs>(fs: &F, dir: &Path) -> Result<Image, OpenError> {
+    Ok(read(fs, dir)?.image)
+}
+
 /// True if there is a journal among these files.
 pub(crate) fn exists(names: &[String]) -> bool {
     names.iter().any(|name| segment_number(name).is_some())
