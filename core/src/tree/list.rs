@@ -1,6 +1,7 @@
 //! Listings, page by page. A page costs what it holds, not what lies below the nodes in it.
 
-use super::node::{Key, Node};
+use super::key::Key;
+use super::node::Node;
 use super::path::{Path, end_of_subtree, is_below};
 use super::store::Tree;
 use super::types::{Found, Page};
@@ -23,7 +24,7 @@ impl Tree {
         values: bool,
     ) -> Option<Page> {
         let top = path.key();
-        if !self.nodes.contains_key(&*top) {
+        if !self.nodes.contains_key(top.as_bytes()) {
             return None;
         }
         let after = after.map(Path::key).filter(|after| *after > top);
@@ -53,8 +54,8 @@ impl Tree {
         start: &str,
         recursive: bool,
     ) -> impl Iterator<Item = (&'a Key, &'a Node)> {
-        let from = |start: Bound<&str>| self.nodes.range::<str, _>((start, Bound::Unbounded));
-        let mut nodes = from(Bound::Excluded(start));
+        let from = |start: Bound<&[u8]>| self.nodes.range::<[u8], _>((start, Bound::Unbounded));
+        let mut nodes = from(Bound::Excluded(start.as_bytes()));
         core::iter::from_fn(move || {
             loop {
                 let (key, node) = nodes.next().filter(|(key, _)| is_below(key, top))?;
@@ -64,7 +65,7 @@ impl Tree {
                 let child = child_of(top, key);
                 if child.len() < key.len() || node.stat().children > 0 {
                     let end = end_of_subtree(child);
-                    nodes = from(Bound::Included(&end));
+                    nodes = from(Bound::Included(end.as_bytes()));
                 }
                 if child.len() == key.len() {
                     return Some((key, node));

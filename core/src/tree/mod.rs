@@ -7,6 +7,7 @@
 //! checkpoint, and the states held for snapshots.
 
 mod command;
+mod key;
 mod list;
 mod load;
 mod node;

@@ -2,6 +2,7 @@
 //! or checkpoint.
 
 use super::command::MAX_VALUE_BYTES;
+use super::key::Key;
 use super::path::Path;
 use super::types::Stat;
 use super::wire::{DecodeError, Reader, put_number, put_txid};
@@ -11,11 +12,7 @@ use crate::ids::Txid;
 use crate::message::Item;
 use crate::time::WallTime;
 use alloc::boxed::Box;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
-
-/// A path by which the map is sorted; see [`Path::key`].
-pub(super) type Key = Arc<str>;
 
 /// The first byte of every element. A new form gets a new byte.
 const FORMAT: u8 = 1;

@@ -1,7 +1,8 @@
 //! A past state that is read in parts while the present one changes: the present nodes, corrected
 //! by what those that changed were before. Opening costs nothing; what is read is not kept.
 
-use super::node::{Key, Node, to_item};
+use super::key::Key;
+use super::node::{Node, to_item};
 use super::store::Nodes;
 use crate::message::Item;
 use alloc::collections::BTreeMap;
@@ -64,10 +65,10 @@ fn elements<'a>(
     kept: &'a BTreeMap<Key, Option<Node>>,
     cursor: Option<&Key>,
 ) -> impl Iterator<Item = (&'a Key, &'a Node)> {
-    let start = cursor.map_or(Bound::Unbounded, |cursor| Bound::Excluded(&**cursor));
+    let start = cursor.map_or(Bound::Unbounded, |cursor| Bound::Excluded(cursor.as_bytes()));
     let bounds = (start, Bound::Unbounded);
-    let mut present = nodes.range::<str, _>(bounds).peekable();
-    let mut kept = kept.range::<str, _>(bounds).peekable();
+    let mut present = nodes.range::<[u8], _>(bounds).peekable();
+    let mut kept = kept.range::<[u8], _>(bounds).peekable();
     core::iter::from_fn(move || {
         loop {
             let order = match (present.peek(), kept.peek()) {

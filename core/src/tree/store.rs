@@ -1,6 +1,7 @@
 //! The tree itself: what commands do to it.
 
-use super::node::{Key, Node, stat_digest};
+use super::key::Key;
+use super::node::{Node, stat_digest};
 use super::path::{Path, is_below, parent_key};
 use super::snapshot::Held;
 use super::types::{Answer, Command, CommandError, Found, Outcome, Query, Stat};
@@ -64,7 +65,7 @@ impl Tree {
         match command {
             Command::Add { path, value } => {
                 let key = path.key();
-                match self.nodes.contains_key(&*key) {
+                match self.nodes.contains_key(key.as_bytes()) {
                     true => Err(CommandError::Exists),
                     false => Ok(self.create(at, &key, value)),
                 }
@@ -97,7 +98,7 @@ impl Tree {
     }
 
     fn delete(&mut self, at: At, key: &str, recursive: bool) -> Outcome {
-        let stat = match self.nodes.get(key) {
+        let stat = match self.nodes.get(key.as_bytes()) {
             Some(node) => node.stat(),
             None => return Err(CommandError::NotFound),
         };
@@ -107,7 +108,7 @@ impl Tree {
             }
             let below: Vec<Key> = self
                 .nodes
-                .range::<str, _>((Bound::Excluded(key), Bound::Unbounded))
+                .range::<[u8], _>((Bound::Excluded(key.as_bytes()), Bound::Unbounded))
                 .map(|(below, _)| below.clone())
                 .take_while(|below| is_below(below, key))
                 .collect();
@@ -129,7 +130,7 @@ impl Tree {
 
     /// Sets the value of a node, if there is one.
     fn set(&mut self, at: At, key: &str, value: &Payload) -> Option<Stat> {
-        let node = self.nodes.get_mut(key)?;
+        let node = self.nodes.get_mut(key.as_bytes())?;
         let (before, held) = (node.stat(), (!self.held.is_empty()).then(|| node.clone()));
         let after = before.set(at.txid, at.time);
         self.digest = self.digest.minus(node.digest(key));
@@ -142,7 +143,7 @@ impl Tree {
 
     /// Changes the number of children of a node; false if there is none.
     fn count_child(&mut self, at: At, key: &str, count: impl FnOnce(u64) -> u64) -> bool {
-        let Some(node) = self.nodes.get_mut(key) else { return false };
+        let Some(node) = self.nodes.get_mut(key.as_bytes()) else { return false };
         let (before, held) = (node.stat(), (!self.held.is_empty()).then(|| node.clone()));
         let after = before.with_children(at.txid, count(before.children));
         node.set_stat(after);
@@ -160,7 +161,7 @@ impl Tree {
     }
 
     fn remove(&mut self, key: &str) {
-        let Some(old) = self.nodes.remove(key) else { return };
+        let Some(old) = self.nodes.remove(key.as_bytes()) else { return };
         self.digest = self.digest.minus(old.digest(key));
         self.changed(key, Some(&old.stat()), Some(old));
     }
@@ -172,7 +173,7 @@ impl Tree {
         if listed && self.held.is_empty() {
             return;
         }
-        let shared = self.nodes.get_key_value(key).map(|(key, _)| key.clone());
+        let shared = self.nodes.get_key_value(key.as_bytes()).map(|(key, _)| key.clone());
         let key = shared.unwrap_or_else(|| key.into());
         for held in self.held.values_mut() {
             held.keep(&key, old.as_ref());
@@ -183,7 +184,7 @@ impl Tree {
     }
 
     fn get(&self, path: &Path) -> Option<Found> {
-        self.nodes.get(&*path.key()).map(|node| Found {
+        self.nodes.get(path.key().as_bytes()).map(|node| Found {
             path: path.clone(),
             value: Some(node.value.clone()),
             stat: node.stat(),
@@ -256,7 +257,7 @@ impl App for Tree {
             .into_iter()
             .map(|key| Change {
                 key: key.as_bytes().into(),
-                value: self.nodes.get(&key).map(Node::encode),
+                value: self.nodes.get(key.as_bytes()).map(Node::encode),
             })
             .collect()
     }

@@ -1,0 +1,107 @@
+//! The texts by which the map is sorted, in memory: short ones in place, so that a search down the
+//! map stays in its nodes. Most keys of a metadata store are short.
+
+use alloc::sync::Arc;
+use core::borrow::Borrow;
+use core::cmp::Ordering;
+use core::fmt;
+use core::ops::Deref;
+
+/// Bytes of a key that is kept in place: with its length and the mark of its kind, three words.
+const ROOM: usize = 22;
+
+/// A path by which the map is sorted; see [`Path::key`](super::Path). Ordered by its bytes.
+#[derive(Clone)]
+pub(super) enum Key {
+    Short { len: u8, bytes: [u8; ROOM] },
+    Long(Arc<str>),
+}
+
+impl Key {
+    /// The bytes of its text.
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Short { len, bytes } => bytes.get(..usize::from(*len)).unwrap_or_default(),
+            Self::Long(text) => text.as_bytes(),
+        }
+    }
+}
+
+impl From<&str> for Key {
+    fn from(text: &str) -> Self {
+        let mut bytes = [0; ROOM];
+        match bytes.get_mut(..text.len()) {
+            Some(room) => {
+                room.copy_from_slice(text.as_bytes());
+                Self::Short { len: text.len() as u8, bytes }
+            }
+            None => Self::Long(text.into()),
+        }
+    }
+}
+
+impl Deref for Key {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        match self {
+            Self::Short { .. } => {
+                core::str::from_utf8(self.as_bytes()).expect("a key is made of a text")
+            }
+            Self::Long(text) => text,
+        }
+    }
+}
+
+impl Borrow<[u8]> for Key {
+    fn borrow(&self) -> &[u8] {
+        self.as_bytes()
+    }
+}
+
+impl PartialEq for Key {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_bytes() == other.as_bytes()
+    }
+}
+
+impl Eq for Key {}
+
+impl Ord for Key {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.as_bytes().cmp(other.as_bytes())
+    }
+}
+
+impl PartialOrd for Key {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&**self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn keys_are_lean() {
+        assert_eq!(size_of::<Key>(), 24);
+    }
+
+    proptest! {
+        #[test]
+        fn keys_are_their_texts_in_their_order(a in "[a\0é]{0,30}", b in "[a\0é]{0,30}") {
+            let (x, y) = (Key::from(&*a), Key::from(&*b));
+            prop_assert_eq!(&*x, &*a);
+            prop_assert_eq!(x.cmp(&y), a.cmp(&b));
+            prop_assert_eq!(x == y, a == b);
+        }
+    }
+}
