@@ -8,6 +8,7 @@ use zabkeeper_core::ids::Txid;
 use zabkeeper_core::message::RefuseReason;
 use zabkeeper_core::replica::{ReadLevel, Reply, Request};
 use zabkeeper_core::tree::{Answer, Command, Outcome, Path, Query, Tree};
+use zabkeeper_proto::client as wire;
 
 /// How a call ended for the client.
 #[derive(Clone, PartialEq, Debug)]
@@ -28,6 +29,8 @@ pub enum Ending {
     },
     /// It was certainly not done.
     Refused(RefuseReason),
+    /// Its time was up before a node took it, or answered the read: certainly not done.
+    TimedOut,
     /// Nobody knows.
     Unknown,
 }
@@ -115,6 +118,24 @@ impl Clients {
         }
     }
 
+    /// What a client says to a node, on a connection, when it has seen `seen`.
+    pub fn op(&self, id: usize, seen: Txid) -> wire::Op {
+        let call = &self.calls[id];
+        match self.request(id) {
+            Request::Write(_) => match call.command.as_ref().map(|bytes| Command::decode(bytes)) {
+                Some(Ok(command)) => wire::Op::Write(command),
+                other => panic!("{:?} has the command {other:?}", call.op),
+            },
+            Request::Read { query, level } => wire::Op::Read {
+                query,
+                level: match level {
+                    ReadLevel::Local(_) => ReadLevel::Local(seen),
+                    ReadLevel::Linearizable => level,
+                },
+            },
+        }
+    }
+
     /// A client is told how its call ended. False if it had ended already.
     pub fn end(&mut self, id: usize, now: u64, ending: Ending) -> bool {
         let call = &mut self.calls[id];
@@ -124,7 +145,7 @@ impl Clients {
         let seen = match &ending {
             Ending::Written { txid, .. } => *txid,
             Ending::Read { applied, .. } => *applied,
-            Ending::Refused(_) | Ending::Unknown => Txid::ZERO,
+            Ending::Refused(_) | Ending::TimedOut | Ending::Unknown => Txid::ZERO,
         };
         let own = self.seen.entry(call.op.client).or_default();
         *own = seen.max(*own);

@@ -51,6 +51,8 @@ pub struct CallId(usize);
 pub enum Failure {
     /// It was certainly not done.
     Refused(RefuseReason),
+    /// It was certainly not done: no node took it, or answered the read, in time.
+    TimedOut,
     /// Nobody knows whether it was done.
     Unknown,
     /// It was done, and the tree said no.
@@ -61,6 +63,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Refused(why) => write!(f, "refused, certainly not done: {why:?}"),
+            Self::TimedOut => write!(f, "no node answered in time, certainly not done"),
             Self::Unknown => write!(f, "no answer: perhaps done, perhaps not"),
             Self::Rejected(error) => write!(f, "{error}"),
         }
@@ -197,6 +200,7 @@ impl Cluster {
             Ending::Written { outcome: Err(error), .. } => Err(Failure::Rejected(*error)),
             Ending::Read { applied, .. } => Ok(*applied),
             Ending::Refused(why) => Err(Failure::Refused(*why)),
+            Ending::TimedOut => Err(Failure::TimedOut),
             Ending::Unknown => Err(Failure::Unknown),
         })
     }

@@ -19,7 +19,14 @@ fn no_seed_breaks_an_invariant() {
         panic!("seed {}: {}", report.seed, report.violation.as_ref().expect("it failed"));
     }
     assert_eq!(sum.seeds, 150);
-    for mark in ["Established", "SyncPlanned Diff", "SyncPlanned Snap", "SyncPlanned Trunc"] {
+    for mark in [
+        "Established",
+        "SyncPlanned Diff",
+        "SyncPlanned Snap",
+        "SyncPlanned Trunc",
+        "client: calls a node",
+        "client: timed out",
+    ] {
         assert!(sum.marks.contains_key(mark), "{mark} never happened: the world is too tame");
     }
 }
@@ -72,6 +79,10 @@ fn planted_bugs_are_found_within_a_few_seeds() {
         "TruncateTooFar",
         "ReadWithoutRound",
         "FailOnStepDown",
+        "ResendUnanswered",
+        "ForgetSeen",
+        "ForgetExpired",
+        "CallSentTimedOut",
     ] {
         let fate = mutants::hunt(name, 1, 200, JOBS);
         assert!(fate.death.is_some(), "{name} survives {} seeds", fate.seeds);
