@@ -36,6 +36,17 @@ fn the_tree_says_no_and_the_client_hears_it() {
 }
 
 #[test]
+fn keys_above_and_below_a_changed_key_are_read_as_they_are() {
+    let mut cluster = Cluster::new(1, 2);
+    cluster.wait_for_leader(SOON).expect("alone is enough");
+    cluster.add(1, "a/b/c", b"x").expect("new");
+    assert_eq!(cluster.get(1, "a/b"), Ok(Some(Vec::new())), "made for its child");
+    cluster.set(1, "a", b"y").expect("there");
+    cluster.add(1, "a/d", b"z").expect("new");
+    assert_eq!(cluster.get(1, "a"), Ok(Some(b"y".to_vec())));
+}
+
+#[test]
 fn a_woken_leader_serves_no_stale_read() {
     let mut cluster = Cluster::new(3, 5);
     let old = cluster.wait_for_leader(SOON).expect("an election");
