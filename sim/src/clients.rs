@@ -7,7 +7,7 @@ use zabkeeper_core::entry::Payload;
 use zabkeeper_core::ids::Txid;
 use zabkeeper_core::message::RefuseReason;
 use zabkeeper_core::replica::{ReadLevel, Reply, Request};
-use zabkeeper_core::tree::{Answer, Command, Outcome, Path, Query, Tree};
+use zabkeeper_core::tree::{Answer, Command, Outcome, Query, Tree};
 use zabkeeper_proto::client as wire;
 
 /// How a call ended for the client.
@@ -40,8 +40,8 @@ pub enum Ending {
 pub struct Call {
     /// What was asked.
     pub op: Op,
-    /// The key asked for.
-    pub path: Path,
+    /// What is asked, for reads; for writes, a read of their key.
+    pub query: Query,
     /// The command's bytes, for writes.
     pub command: Option<Payload>,
     /// When it was asked; `None` until then.
@@ -76,16 +76,16 @@ impl Clients {
     /// One more call; returns its number.
     pub fn add(&mut self, op: Op) -> usize {
         let command = app::command(self.calls.len(), &op);
-        let path = app::path(op.key);
-        self.push(op, path, command)
+        let query = Query::Get { path: app::path(op.key) };
+        self.push(op, query, command)
     }
 
     /// One more call, with a command of its own: the operation says only who asks whom and how.
-    pub fn push(&mut self, op: Op, path: Path, command: Option<Command>) -> usize {
+    pub fn push(&mut self, op: Op, query: Query, command: Option<Command>) -> usize {
         let id = self.calls.len();
         self.calls.push(Call {
             command: command.map(|command| command.encode()),
-            path,
+            query,
             op,
             asked: None,
             floor: Txid::ZERO,
@@ -109,7 +109,7 @@ impl Clients {
         match &call.command {
             Some(command) => Request::Write(command.clone()),
             None => Request::Read {
-                query: Query::Get { path: call.path.clone() },
+                query: call.query.clone(),
                 level: match call.op.kind {
                     crate::plan::OpKind::Peek => ReadLevel::Local(call.seen),
                     _ => ReadLevel::Linearizable,

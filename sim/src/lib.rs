@@ -51,4 +51,4 @@ pub mod trace;
 pub mod view;
 pub mod world;
 
-pub use cluster::{CallId, Cluster, Failure};
+pub use cluster::{CallId, Cluster, Failure, Level, Via};

@@ -38,11 +38,11 @@ pub fn answered(call: &Call, ending: &Ending, order: &Order) -> Check {
                 "{:?} is answered from a state at {applied}, which is not committed",
                 call.op
             );
-            let right = order.answer(&call.path, *applied);
             ensure!(
-                right == *answer,
+                order.explains(&call.query, *applied, answer),
                 "NoUncommittedRead (22)",
-                "{:?} at {applied} is {right:?}, the client is told {answer:?}",
+                "{:?} at {applied} is not what the client of {:?} is told: {answer:?}",
+                call.query,
                 call.op
             );
         }

@@ -11,7 +11,7 @@ use zabkeeper_core::digest::Digest;
 use zabkeeper_core::entry::{Body, Entry, Origin, Payload, Position};
 use zabkeeper_core::ids::{NodeId, Txid};
 use zabkeeper_core::replica::Status;
-use zabkeeper_core::tree::{Answer, Command, Outcome, Path, Query, Tree};
+use zabkeeper_core::tree::{Answer, Command, Found, Outcome, Path, Query, Tree};
 
 /// What was proposed and what was committed, ever, by anyone.
 #[derive(Debug)]
@@ -103,13 +103,39 @@ impl Order {
         self.outcomes.get(&txid)
     }
 
-    /// What a Get of this key answers after the entry `at`.
-    pub fn answer(&self, path: &Path, at: Txid) -> Answer {
-        let Some(changes) = self.keys.get(path) else { return Answer::Node(None) };
+    /// True if this is the right answer after the entry `at`. A page of a listing may end early if
+    /// it says so.
+    pub fn explains(&self, query: &Query, at: Txid, answer: &Answer) -> bool {
+        match (query, answer) {
+            (Query::Get { path }, Answer::Node(found)) => self.found(path, at) == found.as_ref(),
+            (Query::List { path, .. }, Answer::List(None)) => self.found(path, at).is_none(),
+            (Query::List { path, recursive, after, limit, values }, Answer::List(Some(page))) => {
+                let below = self.keys.range(path..).take_while(|(key, _)| key.starts_with(path));
+                let asked = |key: &Path| {
+                    let listed = *recursive || key.parent().as_ref() == Some(path);
+                    key != path && listed && after.as_ref().is_none_or(|after| key > after)
+                };
+                let there = below
+                    .filter(|(key, _)| asked(key))
+                    .filter_map(|(key, _)| self.found(key, at).cloned())
+                    .map(|found| Found { value: found.value.filter(|_| *values), ..found });
+                let there: Vec<Found> = there.collect();
+                there.starts_with(&page.nodes)
+                    && page.more == (page.nodes.len() < there.len())
+                    && page.nodes.len() <= *limit as usize
+                    && self.found(path, at).is_some()
+            }
+            _ => false,
+        }
+    }
+
+    /// What a key was after the entry `at`.
+    fn found(&self, path: &Path, at: Txid) -> Option<&Found> {
+        let changes = self.keys.get(path)?;
         let end = changes.partition_point(|(txid, _)| *txid <= at);
-        match end.checked_sub(1).and_then(|index| changes.get(index)) {
-            Some((_, answer)) => answer.clone(),
-            None => Answer::Node(None),
+        match changes.get(end.checked_sub(1)?)? {
+            (_, Answer::Node(found)) => found.as_ref(),
+            (_, Answer::List(_)) => None,
         }
     }
 
