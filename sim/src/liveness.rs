@@ -281,11 +281,7 @@ impl World {
         if !self.probe_succeeded(ANYWHERE) {
             return Some("no new write of a client that knows all nodes succeeded".to_string());
         }
-        if let Some(client) = self.sessions.waiting() {
-            return Some(format!("client {client} still waits"));
-        }
-        let quiet = self.quiet.as_ref()?;
-        self.net.asks_any(&quiet.core).then(|| "a late request is on its way".to_string())
+        self.sessions.waiting().map(|client| format!("client {client} still waits"))
     }
 
     fn probe_succeeded(&self, probe: (NodeId, bool)) -> bool {

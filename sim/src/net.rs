@@ -6,7 +6,7 @@ use crate::dice::{Dice, Stream, stream};
 use crate::options::NetOptions;
 use crate::queue::Queue;
 use crate::world::Occur;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use zabkeeper_core::ids::{ConnId, Epoch, NodeId, Round};
 use zabkeeper_core::message::{Message, Stance, Vote};
 use zabkeeper_core::rng::Rng;
@@ -313,19 +313,6 @@ impl Net {
         let delay = self.delay(&mut fate, false);
         self.put(pipe, 0, now + delay, Packet::Open, now, queue);
         conns
-    }
-
-    /// True if a request is on its way to one of these nodes and will get there.
-    pub fn asks_any(&self, nodes: &BTreeSet<NodeId>) -> bool {
-        let way = |pipe: &Pipe| {
-            let [client, node] = [&pipe.ends[0], &pipe.ends[1]];
-            let asks = |(_, packet): &(u64, Packet)| matches!(packet, Packet::Request(_));
-            node.open
-                && nodes.contains(&node.node)
-                && !self.is_cut(client.node, node.node)
-                && node.inbox.iter().any(asks)
-        };
-        self.pipes.values().any(way)
     }
 
     /// The machine at the other end of a connection.

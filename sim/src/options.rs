@@ -180,17 +180,19 @@ impl Swarm {
         let nodes = *rng.pick(&[1, 2, 3, 3, 3, 3, 3, 4, 5, 5, 5]);
         let duration = rng.magnitude(2_000_000, 40_000_000);
         let timeouts = draw_timeouts(rng);
+        let net = draw_net(rng, &timeouts);
+        let clients = draw_clients(&mut stream(seed, Stream::Clients), &net);
         let options = Options {
             nodes,
             duration,
-            net: draw_net(rng, &timeouts),
+            net,
             disk: draw_disk(rng, &timeouts),
             drift_ppm: if rng.chance(500_000) { 50_000 } else { 0 },
             tick_late: if rng.chance(500_000) { rng.magnitude(10, 20_000) } else { 0 },
             timeouts,
             limits: draw_limits(rng),
             codec: rng.chance(250_000),
-            clients: draw_clients(&mut stream(seed, Stream::Clients)),
+            clients,
         };
         let mut gap = |on: u32, low: u64, high: u64| {
             if rng.chance(on) { rng.magnitude(low, high) } else { 0 }
@@ -352,7 +354,7 @@ fn draw_disk(rng: &mut Rng, timeouts: &TimeoutOptions) -> DiskOptions {
     }
 }
 
-fn draw_clients(rng: &mut Rng) -> Option<ClientOptions> {
+fn draw_clients(rng: &mut Rng, net: &NetOptions) -> Option<ClientOptions> {
     let default = ClientOptions::default();
     rng.chance(500_000).then(|| {
         let backoff_min = rng.magnitude(1_000, 50_000);
@@ -361,7 +363,8 @@ fn draw_clients(rng: &mut Rng) -> Option<ClientOptions> {
             0 => ClientOptions { seated, ..default },
             // More impatient, so that a request sees more nodes before its deadline.
             _ => ClientOptions {
-                connect_timeout: rng.magnitude(5_000, 500_000),
+                // Less than a round trip would mean: never.
+                connect_timeout: rng.magnitude(5_000, 500_000).max(3 * net.latency_max),
                 attempt_timeout: rng.magnitude(20_000, 2_000_000),
                 backoff_min,
                 backoff_max: rng.magnitude(backoff_min, 500_000),
