@@ -48,7 +48,7 @@ impl World {
     }
 
     /// A fault strikes now; node 0 stands for `leader`.
-    pub(crate) fn inflict(&mut self, fault: Fault, leader: NodeId) -> Check {
+    pub fn inflict(&mut self, fault: Fault, leader: NodeId) -> Check {
         let now = self.now;
         self.mark(&format!("fault: {}", fault.class()));
         self.tell(0, || format!("{fault:?}"));

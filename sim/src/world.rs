@@ -214,6 +214,16 @@ impl World {
         Ok(true)
     }
 
+    /// Lets the `n`-th of all things to come happen now, or the last if there are not so many. What
+    /// is skipped comes late. The quiet period waits for its turn. False if there is nothing.
+    pub fn advance_out_of_turn(&mut self, n: usize) -> Result<bool, Violation> {
+        let may = |what: &Occur| !matches!(what, Occur::Quiet);
+        let Some((at, what)) = self.queue.take(n, may) else { return Ok(false) };
+        self.now = self.now.max(at);
+        self.occur(what)?;
+        Ok(true)
+    }
+
     /// When the next thing happens.
     pub fn next_at(&self) -> Option<u64> {
         self.queue.next_at()
