@@ -33,6 +33,7 @@ pub mod disk;
 pub mod doors;
 pub mod faults;
 pub mod faults_real;
+pub mod hashes;
 pub mod host;
 pub mod liveness;
 pub mod mutants;
