@@ -13,6 +13,7 @@
 
 use crate::ids::{ConnId, Ticket, Txid};
 use crate::message::RefuseReason;
+use crate::mutants::Mutant;
 use crate::rng::Rng;
 use crate::time::{Instant, Micros};
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -169,7 +170,9 @@ impl<O: Operation> Client<O> {
             return;
         };
         if let Answer::Done { txid, .. } = &answer {
-            self.seen = self.seen.max(*txid);
+            if !self.config.mutant(Mutant::ForgetSeen) {
+                self.seen = self.seen.max(*txid);
+            }
             self.failures = 0;
             self.backoff = self.config.backoff_min;
         }
@@ -231,8 +234,9 @@ impl<O: Operation> Client<O> {
 
     /// Puts the reads of a connection back in front of the queue, in their order.
     fn take_reads(&mut self, conn: &mut Conn<O>) {
+        let any = self.config.mutant(Mutant::ResendUnanswered);
         for sent in conn.sent.iter_mut().rev() {
-            if let Some(read) = sent.live.take_if(|pending| !pending.op.is_write()) {
+            if let Some(read) = sent.live.take_if(|pending| any || !pending.op.is_write()) {
                 self.queue.push_front(read);
             }
         }
@@ -305,6 +309,10 @@ impl<O: Operation> Client<O> {
             }
         };
         let Some(pending) = pending else { return };
+        if self.config.mutant(Mutant::ForgetExpired) {
+            self.conns.values_mut().for_each(|conn| conn.sent.retain(|sent| sent.live.is_some()));
+        }
+        let sent = sent && !self.config.mutant(Mutant::CallSentTimedOut);
         let outcome = match pending.refused {
             _ if sent && pending.op.is_write() => Outcome::Unknown,
             Some(why) => Outcome::Refused(why),

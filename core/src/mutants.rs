@@ -87,4 +87,12 @@ pub enum Mutant {
     NoHeartbeat,
     /// M56: a committed membership is not journaled as active.
     ForgetActivation,
+    /// M58: a client sends an unanswered write again when its connection breaks or falls silent.
+    ResendUnanswered,
+    /// M59: a client does not remember the newest state that it has seen.
+    ForgetSeen,
+    /// M60: a request that expired gives up its place in the row of answers.
+    ForgetExpired,
+    /// M61: a write that was sent and expires is called certainly not done.
+    CallSentTimedOut,
 }

@@ -34,11 +34,6 @@ pub fn command(id: usize, op: &Op) -> Option<Command> {
     }
 }
 
-/// The key that a committed command changes.
-pub fn path_of(command: &Payload) -> Option<Path> {
-    Some(Command::decode(command).ok()?.path().clone())
-}
-
 /// The request whose value a Get found; `None` if it found nothing.
 pub fn found(answer: &Answer) -> Option<usize> {
     match answer {

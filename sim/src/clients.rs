@@ -7,7 +7,8 @@ use zabkeeper_core::entry::Payload;
 use zabkeeper_core::ids::Txid;
 use zabkeeper_core::message::RefuseReason;
 use zabkeeper_core::replica::{ReadLevel, Reply, Request};
-use zabkeeper_core::tree::{Answer, Command, Outcome, Path, Query, Tree};
+use zabkeeper_core::tree::{Answer, Command, Outcome, Query, Tree};
+use zabkeeper_proto::client as wire;
 
 /// How a call ended for the client.
 #[derive(Clone, PartialEq, Debug)]
@@ -28,6 +29,8 @@ pub enum Ending {
     },
     /// It was certainly not done.
     Refused(RefuseReason),
+    /// Its time was up before a node took it, or answered the read: certainly not done.
+    TimedOut,
     /// Nobody knows.
     Unknown,
 }
@@ -37,8 +40,8 @@ pub enum Ending {
 pub struct Call {
     /// What was asked.
     pub op: Op,
-    /// The key asked for.
-    pub path: Path,
+    /// What is asked, for reads; for writes, a read of their key.
+    pub query: Query,
     /// The command's bytes, for writes.
     pub command: Option<Payload>,
     /// When it was asked; `None` until then.
@@ -73,16 +76,16 @@ impl Clients {
     /// One more call; returns its number.
     pub fn add(&mut self, op: Op) -> usize {
         let command = app::command(self.calls.len(), &op);
-        let path = app::path(op.key);
-        self.push(op, path, command)
+        let query = Query::Get { path: app::path(op.key) };
+        self.push(op, query, command)
     }
 
     /// One more call, with a command of its own: the operation says only who asks whom and how.
-    pub fn push(&mut self, op: Op, path: Path, command: Option<Command>) -> usize {
+    pub fn push(&mut self, op: Op, query: Query, command: Option<Command>) -> usize {
         let id = self.calls.len();
         self.calls.push(Call {
             command: command.map(|command| command.encode()),
-            path,
+            query,
             op,
             asked: None,
             floor: Txid::ZERO,
@@ -106,10 +109,28 @@ impl Clients {
         match &call.command {
             Some(command) => Request::Write(command.clone()),
             None => Request::Read {
-                query: Query::Get { path: call.path.clone() },
+                query: call.query.clone(),
                 level: match call.op.kind {
                     crate::plan::OpKind::Peek => ReadLevel::Local(call.seen),
                     _ => ReadLevel::Linearizable,
+                },
+            },
+        }
+    }
+
+    /// What a client says to a node, on a connection, when it has seen `seen`.
+    pub fn op(&self, id: usize, seen: Txid) -> wire::Op {
+        let call = &self.calls[id];
+        match self.request(id) {
+            Request::Write(_) => match call.command.as_ref().map(|bytes| Command::decode(bytes)) {
+                Some(Ok(command)) => wire::Op::Write(command),
+                other => panic!("{:?} has the command {other:?}", call.op),
+            },
+            Request::Read { query, level } => wire::Op::Read {
+                query,
+                level: match level {
+                    ReadLevel::Local(_) => ReadLevel::Local(seen),
+                    ReadLevel::Linearizable => level,
                 },
             },
         }
@@ -124,7 +145,7 @@ impl Clients {
         let seen = match &ending {
             Ending::Written { txid, .. } => *txid,
             Ending::Read { applied, .. } => *applied,
-            Ending::Refused(_) | Ending::Unknown => Txid::ZERO,
+            Ending::Refused(_) | Ending::TimedOut | Ending::Unknown => Txid::ZERO,
         };
         let own = self.seen.entry(call.op.client).or_default();
         *own = seen.max(*own);

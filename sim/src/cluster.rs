@@ -10,11 +10,11 @@ use std::time::Duration;
 use zabkeeper_core::ids::{NodeId, Txid};
 use zabkeeper_core::message::RefuseReason;
 use zabkeeper_core::replica::{RoleStatus, Status};
-use zabkeeper_core::tree::{Answer, Command, CommandError, Path};
+use zabkeeper_core::tree::{Answer, Command, CommandError, Found, Path, Query, Stat};
 
-/// An ensemble of nodes in virtual time, and a client of it. Nodes are numbered from 1.
+/// An ensemble of nodes in virtual time, and clients of it. Nodes are numbered from 1.
 ///
-/// Everything is the production core; disks, network and clocks are modelled. Nothing happens
+/// Nodes and clients are the production core; disks, network and clocks are modelled. Nothing happens
 /// unless the test lets time pass: by [`Cluster::advance`], or by a call that waits for its answer.
 /// The simulator's invariants are checked all the while; a broken one panics.
 ///
@@ -35,11 +35,77 @@ use zabkeeper_core::tree::{Answer, Command, CommandError, Path};
 /// assert_eq!(cluster.get(1, "a").expect("it is back"), Some(b"kept".to_vec()));
 /// assert_eq!(cluster.status(1).unwrap().digest, cluster.status(2).unwrap().digest);
 /// ```
+///
+/// A call through a number asks that node alone. [`Via::Any`] is a client that fails over:
+///
+/// ```
+/// use std::time::Duration;
+/// use zabkeeper_sim::{Cluster, Via};
+///
+/// let mut cluster = Cluster::new(3, 1);
+/// cluster.set(Via::Any, "jobs/1", b"sweep").expect("it waits for the election");
+/// cluster.set(Via::Any, "jobs/2", b"mop").expect("there is a leader");
+///
+/// // The leader goes down while it is asked; the client finds the next.
+/// let leader = cluster.leader().expect("it has just written");
+/// cluster.crash(leader);
+/// assert_eq!(cluster.get(Via::Any, "jobs/2").expect("served"), Some(b"mop".to_vec()));
+///
+/// let jobs = cluster.list(Via::Any, "jobs").expect("served").expect("it was made");
+/// assert_eq!(jobs, ["jobs/1", "jobs/2"]);
+/// let stat = cluster.stat(Via::Any, "jobs").expect("served").expect("it was made");
+/// assert_eq!((stat.children, stat.version), (2, 0));
+/// ```
+///
+/// The whole language of the tree is there in [`Cluster::write`] and [`Cluster::read`]:
+///
+/// ```
+/// use zabkeeper_core::tree::{Answer, Command, Path, Query};
+/// use zabkeeper_sim::{Cluster, Level, Via};
+///
+/// let mut cluster = Cluster::new(3, 1);
+/// for key in ["a/b", "a/b/c", "a/d"] {
+///     cluster.add(Via::Any, key, b"x").expect("new");
+/// }
+/// let path = Path::parse("a").expect("a key");
+/// let query = Query::List { path: path.clone(), recursive: true, after: None, limit: 2, values: true };
+/// let Ok(Answer::List(Some(page))) = cluster.read(Via::Any, query, Level::Linearizable) else {
+///     panic!("the key exists");
+/// };
+/// assert!(page.nodes.len() == 2 && page.more);
+/// cluster.write(Via::Any, Command::Delete { path, recursive: true }).expect("it exists");
+/// assert_eq!(cluster.list(Via::Any, "a"), Ok(None));
+/// ```
 #[derive(Debug)]
 pub struct Cluster {
     world: World,
     patience: u64,
     cuts: BTreeSet<(NodeId, NodeId)>,
+}
+
+/// Whose client makes a call. Each is one client: what it has seen, its local reads never fall
+/// behind. Partitions are between nodes; clients reach every node that runs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Via {
+    /// A client that knows this node only. A plain number means this.
+    Node(u32),
+    /// A client that knows all nodes and turns to another when one fails it.
+    Any,
+}
+
+impl From<u32> for Via {
+    fn from(node: u32) -> Self {
+        Self::Node(node)
+    }
+}
+
+/// How fresh a read must be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Level {
+    /// It sees every write acknowledged before it was asked, whoever wrote.
+    Linearizable,
+    /// The state of the node asked; perhaps old, but never older than what the client has seen.
+    Local,
 }
 
 /// Names a call that was begun and not waited for.
@@ -51,6 +117,8 @@ pub struct CallId(usize);
 pub enum Failure {
     /// It was certainly not done.
     Refused(RefuseReason),
+    /// It was certainly not done: no node took it, or answered the read, in time.
+    TimedOut,
     /// Nobody knows whether it was done.
     Unknown,
     /// It was done, and the tree said no.
@@ -61,6 +129,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Refused(why) => write!(f, "refused, certainly not done: {why:?}"),
+            Self::TimedOut => write!(f, "no node answered in time, certainly not done"),
             Self::Unknown => write!(f, "no answer: perhaps done, perhaps not"),
             Self::Rejected(error) => write!(f, "{error}"),
         }
@@ -68,6 +137,9 @@ impl fmt::Display for Failure {
 }
 
 impl std::error::Error for Failure {}
+
+/// The number of the client that knows all nodes; those that know one have its number.
+const ANY: u32 = 0;
 
 /// Far enough away for any test.
 const NEVER: u64 = u64::MAX / 4;
@@ -79,11 +151,19 @@ impl Cluster {
         Self::with_options(Options::calm(nodes), seed)
     }
 
-    /// An ensemble under circumstances of your own.
+    /// An ensemble under circumstances of your own. Clients drive the production machine, with the
+    /// defaults if the options name none.
     pub fn with_options(mut options: Options, seed: u64) -> Self {
         options.duration = NEVER;
+        options.clients.get_or_insert_default();
         let plan = Plan { seed, mutant: None, options, faults: Vec::new(), ops: Vec::new() };
-        Self { world: World::new(plan, false), patience: 5_000_000, cuts: BTreeSet::new() }
+        let mut world = World::new(plan, false);
+        let nodes: Vec<NodeId> = world.hosts.iter().map(|host| host.id).collect();
+        for node in &nodes {
+            world.sessions.open(node.get(), vec![*node]);
+        }
+        world.sessions.open(ANY, nodes);
+        Self { world, patience: 5_000_000, cuts: BTreeSet::new() }
     }
 
     /// How long a call waits for its answer from now on; 5 s at first.
@@ -140,53 +220,116 @@ impl Cluster {
         self.world.host(NodeId::new(node)).process.as_ref().map(|process| &process.status)
     }
 
-    /// Creates a key through a node.
-    pub fn add(&mut self, node: u32, key: &str, value: &[u8]) -> Result<Txid, Failure> {
-        let call = self.begin_add(node, key, value);
+    /// Creates a key.
+    pub fn add(&mut self, via: impl Into<Via>, key: &str, value: &[u8]) -> Result<Txid, Failure> {
+        let call = self.begin_add(via, key, value);
         self.written(call)
     }
 
-    /// Sets a key through a node.
-    pub fn set(&mut self, node: u32, key: &str, value: &[u8]) -> Result<Txid, Failure> {
-        let call = self.begin_set(node, key, value);
+    /// Sets a key.
+    pub fn set(&mut self, via: impl Into<Via>, key: &str, value: &[u8]) -> Result<Txid, Failure> {
+        let call = self.begin_set(via, key, value);
         self.written(call)
     }
 
-    /// Deletes a key through a node.
-    pub fn delete(&mut self, node: u32, key: &str) -> Result<Txid, Failure> {
-        let call = self.begin_delete(node, key);
+    /// Deletes a key that has no children.
+    pub fn delete(&mut self, via: impl Into<Via>, key: &str) -> Result<Txid, Failure> {
+        let call = self.begin_delete(via, key);
         self.written(call)
     }
 
-    /// Reads a key through a node, linearizably.
-    pub fn get(&mut self, node: u32, key: &str) -> Result<Option<Vec<u8>>, Failure> {
-        self.read(node, key, OpKind::Get)
+    /// Does any command and waits for its outcome.
+    pub fn write(&mut self, via: impl Into<Via>, command: Command) -> Result<Txid, Failure> {
+        let call = self.begin_write(via, command);
+        self.written(call)
     }
 
-    /// Reads a key from a node's own state, perhaps an old one.
-    pub fn get_local(&mut self, node: u32, key: &str) -> Result<Option<Vec<u8>>, Failure> {
-        self.read(node, key, OpKind::Peek)
+    /// Reads a key, linearizably.
+    pub fn get(&mut self, via: impl Into<Via>, key: &str) -> Result<Option<Vec<u8>>, Failure> {
+        self.value(via.into(), key, Level::Linearizable)
+    }
+
+    /// Reads a key from the state of the node asked, perhaps an old one, but never older than what
+    /// this client has seen.
+    pub fn get_local(
+        &mut self,
+        via: impl Into<Via>,
+        key: &str,
+    ) -> Result<Option<Vec<u8>>, Failure> {
+        self.value(via.into(), key, Level::Local)
+    }
+
+    /// What the tree knows about a key besides its value, linearizably.
+    pub fn stat(&mut self, via: impl Into<Via>, key: &str) -> Result<Option<Stat>, Failure> {
+        Ok(self.node(via.into(), key, Level::Linearizable)?.map(|found| found.stat))
+    }
+
+    /// The children of a key in order, linearizably; `None` if there is no such key. They are
+    /// whole keys. For pages, values or everything below, see [`Cluster::read`].
+    pub fn list(&mut self, via: impl Into<Via>, key: &str) -> Result<Option<Vec<String>>, Failure> {
+        let (via, mut names, mut after) = (via.into(), Vec::new(), None);
+        loop {
+            let (limit, path) = (u32::MAX, path(key));
+            let query = Query::List { path, recursive: false, after, limit, values: false };
+            let Answer::List(Some(page)) = self.read(via, query, Level::Linearizable)? else {
+                return Ok(None);
+            };
+            names.extend(page.nodes.iter().map(|found| found.path.as_str().to_string()));
+            after = page.nodes.last().map(|found| found.path.clone());
+            if !page.more || after.is_none() {
+                return Ok(Some(names));
+            }
+        }
+    }
+
+    /// Asks any question and waits for the answer.
+    pub fn read(
+        &mut self,
+        via: impl Into<Via>,
+        query: Query,
+        level: Level,
+    ) -> Result<Answer, Failure> {
+        let call = self.begin_read(via, query, level);
+        self.written(call)?;
+        match &self.world.clients.calls[call.0].ended {
+            Some((_, Ending::Read { answer, .. })) => Ok(answer.clone()),
+            _ => Err(Failure::Unknown),
+        }
     }
 
     /// Begins to create a key, without waiting.
-    pub fn begin_add(&mut self, node: u32, key: &str, value: &[u8]) -> CallId {
-        let path = path(key);
-        let command = Command::Add { path: path.clone(), value: value.into() };
-        self.begin(node, path, OpKind::Add, Some(command))
+    pub fn begin_add(&mut self, via: impl Into<Via>, key: &str, value: &[u8]) -> CallId {
+        self.begin_write(via, Command::Add { path: path(key), value: value.into() })
     }
 
     /// Begins to set a key, without waiting.
-    pub fn begin_set(&mut self, node: u32, key: &str, value: &[u8]) -> CallId {
-        let path = path(key);
-        let command = Command::Set { path: path.clone(), value: value.into() };
-        self.begin(node, path, OpKind::Set, Some(command))
+    pub fn begin_set(&mut self, via: impl Into<Via>, key: &str, value: &[u8]) -> CallId {
+        self.begin_write(via, Command::Set { path: path(key), value: value.into() })
     }
 
     /// Begins to delete a key, without waiting.
-    pub fn begin_delete(&mut self, node: u32, key: &str) -> CallId {
-        let path = path(key);
-        let command = Command::Delete { path: path.clone(), recursive: false };
-        self.begin(node, path, OpKind::Delete, Some(command))
+    pub fn begin_delete(&mut self, via: impl Into<Via>, key: &str) -> CallId {
+        self.begin_write(via, Command::Delete { path: path(key), recursive: false })
+    }
+
+    /// Begins any command, without waiting.
+    pub fn begin_write(&mut self, via: impl Into<Via>, command: Command) -> CallId {
+        let kind = match &command {
+            Command::Add { .. } => OpKind::Add,
+            Command::Set { .. } => OpKind::Set,
+            Command::Delete { .. } => OpKind::Delete,
+        };
+        let query = Query::Get { path: command.path().clone() };
+        self.begin(via.into(), query, kind, Some(command))
+    }
+
+    /// Begins to ask any question, without waiting.
+    pub fn begin_read(&mut self, via: impl Into<Via>, query: Query, level: Level) -> CallId {
+        let kind = match level {
+            Level::Linearizable => OpKind::Get,
+            Level::Local => OpKind::Peek,
+        };
+        self.begin(via.into(), query, kind, None)
     }
 
     /// How a call ended; `None` if it has not.
@@ -197,6 +340,7 @@ impl Cluster {
             Ending::Written { outcome: Err(error), .. } => Err(Failure::Rejected(*error)),
             Ending::Read { applied, .. } => Ok(*applied),
             Ending::Refused(why) => Err(Failure::Refused(*why)),
+            Ending::TimedOut => Err(Failure::TimedOut),
             Ending::Unknown => Err(Failure::Unknown),
         })
     }
@@ -252,18 +396,16 @@ impl Cluster {
         1..=self.world.plan.options.nodes
     }
 
-    fn begin(&mut self, node: u32, path: Path, kind: OpKind, command: Option<Command>) -> CallId {
-        let op = Op {
-            at: self.world.now,
-            client: 1,
-            node,
-            kind,
-            key: 0,
-            size: 0,
-            patience: self.patience,
+    fn begin(&mut self, via: Via, query: Query, kind: OpKind, command: Option<Command>) -> CallId {
+        let (client, node) = match via {
+            Via::Node(node) if self.nodes().any(|known| known == node) => (node, node),
+            Via::Node(node) => panic!("there is no node {node}"),
+            Via::Any => (ANY, 1),
         };
-        let call = self.world.clients.push(op, path, command);
-        self.world.queue.push(self.world.now, Occur::Ask(vec![call]));
+        let (at, patience) = (self.world.now, self.patience);
+        let op = Op { at, client, node, kind, key: 0, size: 0, patience };
+        let call = self.world.clients.push(op, query, command);
+        self.world.queue.push(at, Occur::Ask(vec![call]));
         CallId(call)
     }
 
@@ -272,16 +414,16 @@ impl Cluster {
         self.outcome(call).unwrap_or(Err(Failure::Unknown))
     }
 
-    fn read(&mut self, node: u32, key: &str, kind: OpKind) -> Result<Option<Vec<u8>>, Failure> {
-        let call = self.begin(node, path(key), kind, None);
-        self.written(call)?;
-        match &self.world.clients.calls[call.0].ended {
-            Some((_, Ending::Read { answer: Answer::Node(found), .. })) => {
-                let value = found.as_ref().and_then(|found| found.value.as_ref());
-                Ok(value.map(|value| value.to_vec()))
-            }
-            _ => Err(Failure::Unknown),
+    fn node(&mut self, via: Via, key: &str, level: Level) -> Result<Option<Found>, Failure> {
+        match self.read(via, Query::Get { path: path(key) }, level)? {
+            Answer::Node(found) => Ok(found),
+            Answer::List(_) => Err(Failure::Unknown),
         }
+    }
+
+    fn value(&mut self, via: Via, key: &str, level: Level) -> Result<Option<Vec<u8>>, Failure> {
+        let found = self.node(via, key, level)?;
+        Ok(found.and_then(|found| found.value).map(|value| value.to_vec()))
     }
 
     fn run_while(&mut self, end: u64, go_on: impl Fn(&Self) -> bool) {

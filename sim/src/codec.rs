@@ -5,6 +5,7 @@ use crate::dice::Dice;
 use zabkeeper_core::message::{Message, Vote};
 use zabkeeper_core::rng::Rng;
 use zabkeeper_core::storage::Record;
+use zabkeeper_proto::client::{self, ClientReply, ClientRequest};
 use zabkeeper_proto::{Datagram, decode_datagram, encode_datagram, frame, peer, record};
 
 /// A vote after its way through the codec. Panics if it is another then.
@@ -43,6 +44,36 @@ pub fn stored(record: Record) -> Record {
     match record::decode(&bytes) {
         Ok(read) if read == record => read,
         other => panic!("{record:?} came out of the codec as {other:?}"),
+    }
+}
+
+/// A client's request after its way through the codec. Panics if it is another then.
+pub fn request(request: ClientRequest) -> ClientRequest {
+    let mut bytes = Vec::new();
+    client::encode_request(&request, &mut bytes);
+    let found = frame::parse(&bytes, frame::Kind::Request, frame::MAX_REQUEST_BODY);
+    let frame = match found {
+        Ok(Some(frame)) if frame.consumed() == bytes.len() => frame,
+        other => panic!("{request:?} was framed as {other:?}"),
+    };
+    match client::decode_request(&frame) {
+        Ok(received) if received == request => received,
+        other => panic!("{request:?} came out of the codec as {other:?}"),
+    }
+}
+
+/// A reply after its way through the codec. Panics if it is another then.
+pub fn reply(reply: ClientReply) -> ClientReply {
+    let mut bytes = Vec::new();
+    client::encode_reply(&reply, &mut bytes);
+    let found = frame::parse(&bytes, frame::Kind::Reply, frame::MAX_REPLY_BODY);
+    let frame = match found {
+        Ok(Some(frame)) if frame.consumed() == bytes.len() => frame,
+        other => panic!("{reply:?} was framed as {other:?}"),
+    };
+    match client::decode_reply(&frame) {
+        Ok(received) if received == reply => received,
+        other => panic!("{reply:?} came out of the codec as {other:?}"),
     }
 }
 

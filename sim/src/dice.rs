@@ -23,6 +23,8 @@ pub enum Stream {
     Clock,
     /// The quiet period at the end.
     Quiet,
+    /// Whether clients drive the production machine, and its pauses.
+    Clients,
 }
 
 /// A generator for one purpose.

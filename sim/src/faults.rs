@@ -48,7 +48,7 @@ impl World {
     }
 
     /// A fault strikes now; node 0 stands for `leader`.
-    pub(crate) fn inflict(&mut self, fault: Fault, leader: NodeId) -> Check {
+    pub fn inflict(&mut self, fault: Fault, leader: NodeId) -> Check {
         let now = self.now;
         self.mark(&format!("fault: {}", fault.class()));
         self.tell(0, || format!("{fault:?}"));
@@ -174,7 +174,10 @@ impl World {
             .map_err(|what| Violation::new("storage rules", format!("{node}: {what}")))?;
         host.issued = host.disk.image.clone();
         self.net.lose_process(node, now, &mut self.queue);
-        for call in process.tickets.into_values() {
+        for (ticket, call) in process.tickets {
+            if process.doors.has(ticket) {
+                continue;
+            }
             // The client's connection breaks with the process; it may take long to notice.
             if rng.chance(500_000) {
                 let ending = Box::new(Ending::Unknown);

@@ -2,6 +2,7 @@
 
 use crate::dice::{Dice, Stream, stream};
 use crate::disk::Disk;
+use crate::doors::Doors;
 use crate::options::Options;
 use std::collections::{BTreeMap, BTreeSet};
 use zabkeeper_core::config::Config;
@@ -69,6 +70,8 @@ pub struct Process {
     pub tickets: BTreeMap<Ticket, usize>,
     /// Those that nobody waits for any more: an answer is needless but does no harm.
     pub forgotten: BTreeSet<Ticket>,
+    /// The connections of clients.
+    pub doors: Doors,
 }
 
 impl Host {

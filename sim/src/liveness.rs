@@ -2,6 +2,7 @@
 //! and every fault outside it becomes permanent. Then the core must recover within a bound.
 //! Healing everything would hide a node that can speak but not hear and keeps the rest from work.
 
+use crate::calls::PROBER;
 use crate::check::{Check, Violation};
 use crate::clients::Ending;
 use crate::dice::{Dice, Stream, stream};
@@ -28,6 +29,13 @@ pub struct Quiet {
 
 /// Between two looks at the cluster.
 const LOOK: u64 = 20_000;
+
+/// The probe of a client that knows all nodes.
+const ANYWHERE: (NodeId, bool) = (NodeId::new(0), true);
+
+/// How much longer than a node's recovery a client may take to find a node that works: two probes
+/// in vain and one that succeeds.
+const FAILOVER: u64 = 20_000_000;
 
 /// How long a probe waits for its answer.
 const PATIENCE: u64 = 5_000_000;
@@ -141,7 +149,11 @@ impl World {
         let Some(quiet) = &self.quiet else { return Ok(()) };
         let (since, settled) = (quiet.since, quiet.settled);
         let timeouts = &self.plan.options.timeouts;
-        let pending = self.pending();
+        let (name, bound) = match self.pending() {
+            Some(_) => ("liveness (L1, L3, L4)", self.bound()),
+            None => ("liveness (L7): clients get through", self.bound() + FAILOVER),
+        };
+        let pending = self.pending().or_else(|| self.clients_pending());
         let epoch = self.checks.epochs.newest().map_or(Epoch::ZERO, |(epoch, _)| epoch);
         match (pending, settled) {
             (None, None) => {
@@ -177,10 +189,10 @@ impl World {
                 }
             }
             (Some(why), None) => {
-                if self.now > since + self.bound() {
+                if self.now > since + bound {
                     let waited = (self.now - since) / 1_000;
                     let what = format!("after {waited} ms of quiet {why}");
-                    return Err(Violation::new("liveness (L1, L3, L4)", what));
+                    return Err(Violation::new(name, what));
                 }
                 self.probe();
             }
@@ -262,6 +274,16 @@ impl World {
         Some(format!("no new {what} through {node} succeeded"))
     }
 
+    /// What clients that drive a machine still lack: their own requests must have ended, and one
+    /// that knows all nodes must get through to the core, whichever of them are broken.
+    fn clients_pending(&self) -> Option<String> {
+        self.plan.options.clients.as_ref()?;
+        if !self.probe_succeeded(ANYWHERE) {
+            return Some("no new write of a client that knows all nodes succeeded".to_string());
+        }
+        self.sessions.waiting().map(|client| format!("client {client} still waits"))
+    }
+
     fn probe_succeeded(&self, probe: (NodeId, bool)) -> bool {
         let quiet = self.quiet.as_ref();
         let call = quiet.and_then(|quiet| quiet.probes.get(&probe));
@@ -273,8 +295,9 @@ impl World {
     /// Asks for a new write and a new read through each node of the core, again and again.
     fn probe(&mut self) {
         let Some(quiet) = &self.quiet else { return };
-        let wanted: Vec<(NodeId, bool)> =
-            quiet.core.iter().flat_map(|node| [(*node, true), (*node, false)]).collect();
+        let core = quiet.core.iter().flat_map(|node| [(*node, true), (*node, false)]);
+        let anywhere = self.plan.options.clients.as_ref().map(|_| ANYWHERE);
+        let wanted: Vec<(NodeId, bool)> = core.chain(anywhere).collect();
         for probe in wanted {
             let last = self.quiet.as_ref().and_then(|quiet| quiet.probes.get(&probe));
             let open = last.is_some_and(|call| self.clients.calls[*call].ended.is_none());
@@ -284,8 +307,8 @@ impl World {
             let (node, write) = probe;
             let call = self.clients.add(Op {
                 at: self.now,
-                client: 1_000 + node.get(),
-                node: node.get(),
+                client: PROBER + node.get(),
+                node: node.get().max(1),
                 kind: if write { OpKind::Set } else { OpKind::Get },
                 key: 1,
                 size: 0,

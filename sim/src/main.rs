@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use zabkeeper_sim::explore;
 use zabkeeper_sim::faults_real;
+use zabkeeper_sim::hashes;
 use zabkeeper_sim::plan::Plan;
 use zabkeeper_sim::run::{Report, catch_panics, run};
 use zabkeeper_sim::shrink::shrink;
@@ -132,6 +133,16 @@ enum Command {
         only: Option<String>,
     },
     Explore(explore::command::Args),
+    /// Run the seeds of a file of trace hashes, and compare: the same seed must give the same run
+    ///
+    /// `UPDATE=1 cargo test -p zabkeeper-sim --test seeds` writes the file anew.
+    Hashes {
+        /// The file
+        file: PathBuf,
+        /// On how many threads
+        #[arg(long, default_value_t = 2)]
+        jobs: usize,
+    },
     /// Run real daemons on this machine under real faults, and judge what clients are told
     Real(faults_real::Args),
 }
@@ -186,6 +197,7 @@ fn main() -> ExitCode {
             Ok(clean) => clean,
             Err(why) => complain(&why),
         },
+        Command::Hashes { file, jobs } => run_hashes(&file, jobs),
         Command::Bench { seeds, seconds } => {
             run_bench(seeds, seconds);
             true
@@ -195,6 +207,18 @@ fn main() -> ExitCode {
         }
     };
     if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Compares the runs of some seeds with those written down. True if they are the same.
+fn run_hashes(file: &Path, jobs: usize) -> bool {
+    let text = std::fs::read_to_string(file).map_err(|why| why.to_string());
+    match text.and_then(|text| hashes::compare(&text, jobs)) {
+        Ok(seeds) => {
+            println!("{seeds} seeds give the runs of {}", file.display());
+            true
+        }
+        Err(why) => complain(&format!("{}: {why}", file.display())),
+    }
 }
 
 /// What to print of a run.

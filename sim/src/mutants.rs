@@ -48,6 +48,10 @@ pub const ALL: &[(Mutant, &str)] = &[
     (Mutant::CounterWraps, "M54"),
     (Mutant::NoHeartbeat, "M55"),
     (Mutant::ForgetActivation, "M56"),
+    (Mutant::ResendUnanswered, "M58"),
+    (Mutant::ForgetSeen, "M59"),
+    (Mutant::ForgetExpired, "M60"),
+    (Mutant::CallSentTimedOut, "M61"),
 ];
 
 /// The planted bug of this name.

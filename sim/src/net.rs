@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, VecDeque};
 use zabkeeper_core::ids::{ConnId, Epoch, NodeId, Round};
 use zabkeeper_core::message::{Message, Stance, Vote};
 use zabkeeper_core::rng::Rng;
+use zabkeeper_proto::client::{ClientReply, ClientRequest};
 
 /// What travels on a connection towards one of its ends.
 #[derive(Clone, Debug)]
@@ -18,6 +19,10 @@ pub enum Packet {
     Open,
     /// A message, and its number among all that were sent.
     Message(u64, Message),
+    /// What a client asks.
+    Request(Box<ClientRequest>),
+    /// What it is told.
+    Reply(Box<ClientReply>),
     /// It is closed or broken: the last thing an end sees.
     Fin,
 }
@@ -27,8 +32,10 @@ pub enum Packet {
 pub struct End {
     /// The machine.
     pub node: NodeId,
-    /// The life of the process that holds it.
+    /// The life of the process that holds it; 0 for a client.
     pub boot: u64,
+    /// The machine at the other end.
+    pub peer: NodeId,
     /// The name by which that process knows it.
     pub conn: ConnId,
     /// False once the process closed it, was told that it is closed, or died.
@@ -53,6 +60,19 @@ enum Kind {
     Client,
 }
 
+/// Clients are machines too, with numbers from here on.
+const CLIENTS: u32 = 1_000_000;
+
+/// A client's machine.
+pub fn machine_of(client: u32) -> NodeId {
+    NodeId::new(CLIENTS + client)
+}
+
+/// The client on a machine, if it is one of a client.
+pub fn client_of(machine: NodeId) -> Option<u32> {
+    machine.get().checked_sub(CLIENTS)
+}
+
 /// How many old votes a link remembers for replay.
 const OLD_VOTES: usize = 32;
 
@@ -73,6 +93,8 @@ pub struct Net {
     lossy: bool,
     nodes: usize,
     cuts: Vec<u32>,
+    /// Clients that are beside a node: what cuts its links cuts theirs.
+    seats: BTreeMap<NodeId, NodeId>,
     counters: BTreeMap<(u64, u32, u32), u64>,
     old: BTreeMap<(NodeId, NodeId), VecDeque<(u64, Vote)>>,
     /// The votes of settled nodes, by the epoch that they name and their sender.
@@ -101,6 +123,7 @@ impl Net {
             lossy: false,
             nodes,
             cuts: vec![0; nodes * nodes],
+            seats: BTreeMap::new(),
             counters: BTreeMap::new(),
             old: BTreeMap::new(),
             settled: BTreeMap::new(),
@@ -123,7 +146,23 @@ impl Net {
 
     /// True if nothing gets from one machine to the other.
     pub fn is_cut(&self, from: NodeId, to: NodeId) -> bool {
-        self.cuts[self.link(from, to)] > 0
+        match (self.seat(from), self.seat(to)) {
+            (Some(from), Some(to)) => self.cuts[self.link(from, to)] > 0,
+            _ => false,
+        }
+    }
+
+    /// Puts a client beside a node: it shares the cuts of that node's links. Others have none.
+    pub fn seat_client(&mut self, client: u32, node: NodeId) {
+        self.seats.insert(machine_of(client), node);
+    }
+
+    /// The node in whose place a machine is, for cuts.
+    fn seat(&self, machine: NodeId) -> Option<NodeId> {
+        match client_of(machine) {
+            None => Some(machine),
+            Some(_) => self.seats.get(&machine).copied(),
+        }
     }
 
     /// Cuts one direction, once more.
@@ -235,27 +274,37 @@ impl Net {
         queue.push(at, Occur::Dial { from, boot, to, refused, patience });
     }
 
-    /// Opens a connection. Returns the name that the accepting process (of life `to_boot`) gets.
+    /// A client asks for a connection: how long the attempt takes to reach the node, and whether
+    /// it is refused there.
+    pub fn client_dial(&mut self, client: u32, to: NodeId) -> (u64, bool) {
+        let mut fate = self.fate(Kind::Dial, machine_of(client), to);
+        let delay = self.delay(&mut fate, false);
+        (delay, self.roll(&mut fate, self.options.refuse))
+    }
+
+    /// Opens a connection. Returns the names that the dialler and the accepting process (of life
+    /// `to_boot`) get.
     pub fn open(
         &mut self,
         (from, from_boot): (NodeId, u64),
         (to, to_boot): (NodeId, u64),
         now: u64,
         queue: &mut Queue<Occur>,
-    ) -> ConnId {
+    ) -> [ConnId; 2] {
         let pipe = self.next;
         let conns = [ConnId::new(2 * pipe), ConnId::new(2 * pipe + 1)];
         self.next += 1;
-        let end = |node, boot, conn| End {
+        let end = |node, boot, peer, conn| End {
             node,
             boot,
+            peer,
             conn,
             open: true,
             inbox: VecDeque::new(),
             scheduled: false,
             last_at: now,
         };
-        let ends = [end(from, from_boot, conns[0]), end(to, to_boot, conns[1])];
+        let ends = [end(from, from_boot, to, conns[0]), end(to, to_boot, from, conns[1])];
         self.pipes.insert(pipe, Pipe { ends, broken: false });
         for (index, conn) in conns.into_iter().enumerate() {
             self.by_conn.insert(conn, (pipe, index));
@@ -263,7 +312,7 @@ impl Net {
         let mut fate = self.fate(Kind::Dial, to, from);
         let delay = self.delay(&mut fate, false);
         self.put(pipe, 0, now + delay, Packet::Open, now, queue);
-        conns[1]
+        conns
     }
 
     /// The machine at the other end of a connection.
@@ -275,6 +324,17 @@ impl Net {
     /// Sends a message on a connection. True if it is on its way, false if it is lost.
     pub fn send(&mut self, conn: ConnId, msg: Message, now: u64, queue: &mut Queue<Occur>) -> bool {
         self.sent += 1;
+        self.push(conn, Packet::Message(self.sent, msg), now, queue)
+    }
+
+    /// Sends any packet on a connection. True if it is on its way, false if it is lost.
+    pub fn push(
+        &mut self,
+        conn: ConnId,
+        packet: Packet,
+        now: u64,
+        queue: &mut Queue<Occur>,
+    ) -> bool {
         let Some((id, end)) = self.by_conn.get(&conn).copied() else { return false };
         let Some(pipe) = self.pipes.get(&id) else { return false };
         if !pipe.ends[end].open {
@@ -297,7 +357,7 @@ impl Net {
             return false;
         }
         let at = now + self.delay(&mut fate, false);
-        self.put(id, 1 - end, at, Packet::Message(self.sent, msg), now, queue);
+        self.put(id, 1 - end, at, packet, now, queue);
         true
     }
 
@@ -359,11 +419,11 @@ impl Net {
         now: u64,
         queue: &mut Queue<Occur>,
     ) -> Option<(End, Packet)> {
-        let pipe = self.pipes.get_mut(&id)?;
-        let (from, to) = (pipe.ends[1 - end].node, pipe.ends[end].node);
-        let at = &mut pipe.ends[end];
+        let pipe = self.pipes.get(&id)?;
+        let cut = self.is_cut(pipe.ends[1 - end].node, pipe.ends[end].node);
+        let at = &mut self.pipes.get_mut(&id)?.ends[end];
         at.scheduled = false;
-        if self.cuts[from.get() as usize * self.nodes + to.get() as usize] > 0 {
+        if cut {
             return None;
         }
         let (_, packet) = at.inbox.pop_front()?;
@@ -388,7 +448,7 @@ impl Net {
     /// The delay of a message between a client and a node, or `None` if it is lost with its
     /// connection.
     pub fn client_delay(&mut self, client: u32, node: NodeId, to_node: bool) -> Option<u64> {
-        let client = NodeId::new(1_000_000 + client);
+        let client = machine_of(client);
         let (from, to) = if to_node { (client, node) } else { (node, client) };
         let mut fate = self.fate(Kind::Client, from, to);
         if self.roll(&mut fate, self.options.cut) {
@@ -473,9 +533,14 @@ impl Net {
     }
 
     fn release(&mut self, from: NodeId, to: NodeId, now: u64, queue: &mut Queue<Occur>) {
+        let seat = |machine: NodeId| match client_of(machine) {
+            None => Some(machine),
+            Some(_) => self.seats.get(&machine).copied(),
+        };
         for (id, pipe) in &mut self.pipes {
             for end in 0..2 {
-                if pipe.ends[end].node != to || pipe.ends[1 - end].node != from {
+                let (sender, taker) = (pipe.ends[1 - end].node, pipe.ends[end].node);
+                if seat(taker) != Some(to) || seat(sender) != Some(from) {
                     continue;
                 }
                 let held = &mut pipe.ends[end];
@@ -525,7 +590,7 @@ fn lose(lost: &mut Option<Vec<u64>>, packets: impl IntoIterator<Item = Packet>) 
     if let Some(lost) = lost {
         lost.extend(packets.into_iter().filter_map(|packet| match packet {
             Packet::Message(sent, _) => Some(sent),
-            Packet::Open | Packet::Fin => None,
+            Packet::Open | Packet::Request(_) | Packet::Reply(_) | Packet::Fin => None,
         }));
     }
 }

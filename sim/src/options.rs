@@ -3,6 +3,7 @@
 
 use crate::dice::{Dice, Stream, stream};
 use serde::{Deserialize, Serialize};
+use zabkeeper_core::client;
 use zabkeeper_core::config::{Config, Limits, Timeouts};
 use zabkeeper_core::ids::NodeId;
 use zabkeeper_core::rng::Rng;
@@ -30,6 +31,27 @@ pub struct Options {
     pub limits: LimitOptions,
     /// Every message goes through the production codec and back.
     pub codec: bool,
+    /// If given, clients drive the production client machine, which knows all nodes; if not, each
+    /// request goes straight to one node, as from an application with a client of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clients: Option<ClientOptions>,
+}
+
+/// How the production client machine is tuned, see [`client::Config`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ClientOptions {
+    /// How long opening a connection may take.
+    pub connect_timeout: u64,
+    /// How long a connection may be silent.
+    pub attempt_timeout: u64,
+    /// First pause.
+    pub backoff_min: u64,
+    /// Longest pause.
+    pub backoff_max: u64,
+    /// By how much nodes are told an earlier deadline.
+    pub margin: u64,
+    /// Each client is beside the node that it asks first, on the same side of every partition.
+    pub seated: bool,
 }
 
 /// Chances on the network.
@@ -158,16 +180,19 @@ impl Swarm {
         let nodes = *rng.pick(&[1, 2, 3, 3, 3, 3, 3, 4, 5, 5, 5]);
         let duration = rng.magnitude(2_000_000, 40_000_000);
         let timeouts = draw_timeouts(rng);
+        let net = draw_net(rng, &timeouts);
+        let clients = draw_clients(&mut stream(seed, Stream::Clients), &net);
         let options = Options {
             nodes,
             duration,
-            net: draw_net(rng, &timeouts),
+            net,
             disk: draw_disk(rng, &timeouts),
             drift_ppm: if rng.chance(500_000) { 50_000 } else { 0 },
             tick_late: if rng.chance(500_000) { rng.magnitude(10, 20_000) } else { 0 },
             timeouts,
             limits: draw_limits(rng),
             codec: rng.chance(250_000),
+            clients,
         };
         let mut gap = |on: u32, low: u64, high: u64| {
             if rng.chance(on) { rng.magnitude(low, high) } else { 0 }
@@ -329,6 +354,27 @@ fn draw_disk(rng: &mut Rng, timeouts: &TimeoutOptions) -> DiskOptions {
     }
 }
 
+fn draw_clients(rng: &mut Rng, net: &NetOptions) -> Option<ClientOptions> {
+    let default = ClientOptions::default();
+    rng.chance(500_000).then(|| {
+        let backoff_min = rng.magnitude(1_000, 50_000);
+        let seated = rng.chance(500_000);
+        match rng.weighted(&[2, 3]) {
+            0 => ClientOptions { seated, ..default },
+            // More impatient, so that a request sees more nodes before its deadline.
+            _ => ClientOptions {
+                // Less than a round trip would mean: never.
+                connect_timeout: rng.magnitude(5_000, 500_000).max(3 * net.latency_max),
+                attempt_timeout: rng.magnitude(20_000, 2_000_000),
+                backoff_min,
+                backoff_max: rng.magnitude(backoff_min, 500_000),
+                margin: rng.magnitude(1_000, 200_000),
+                seated,
+            },
+        }
+    })
+}
+
 fn draw_limits(rng: &mut Rng) -> LimitOptions {
     let default = LimitOptions::from(&Limits::default());
     let tiny = |rng: &mut Rng| rng.chance(400_000);
@@ -428,6 +474,7 @@ impl Options {
             timeouts: TimeoutOptions::from(&Timeouts::default()),
             limits: LimitOptions::from(&Limits::default()),
             codec: false,
+            clients: None,
         }
     }
 
@@ -459,5 +506,33 @@ impl Options {
             counter_max: l.counter_max,
         };
         config
+    }
+}
+
+impl Default for ClientOptions {
+    fn default() -> Self {
+        let default = client::Config::new(1);
+        Self {
+            connect_timeout: default.connect_timeout.get(),
+            attempt_timeout: default.attempt_timeout.get(),
+            backoff_min: default.backoff_min.get(),
+            backoff_max: default.backoff_max.get(),
+            margin: default.margin.get(),
+            seated: false,
+        }
+    }
+}
+
+impl ClientOptions {
+    /// The machine's configuration for so many endpoints.
+    pub fn config(&self, endpoints: usize) -> client::Config {
+        client::Config {
+            connect_timeout: Micros::new(self.connect_timeout),
+            attempt_timeout: Micros::new(self.attempt_timeout),
+            backoff_min: Micros::new(self.backoff_min),
+            backoff_max: Micros::new(self.backoff_max),
+            margin: Micros::new(self.margin),
+            ..client::Config::new(endpoints)
+        }
     }
 }

@@ -57,6 +57,18 @@ impl<T> Queue<T> {
         self.heap.peek().map(|Reverse(due)| due.at)
     }
 
+    /// Takes the `n`-th of the things for which `may` holds, counted from 0 in the order in which
+    /// they are due, or the last of them if there are not so many.
+    pub fn take(&mut self, n: usize, may: impl Fn(&T) -> bool) -> Option<(u64, T)> {
+        let all = std::mem::take(&mut self.heap).into_vec();
+        let (mut some, rest): (Vec<_>, Vec<_>) =
+            all.into_iter().partition(|Reverse(due)| may(&due.what));
+        some.sort_unstable_by(|Reverse(a), Reverse(b)| a.cmp(b));
+        let taken = some.len().checked_sub(1).map(|last| some.remove(n.min(last)));
+        self.heap = some.into_iter().chain(rest).collect();
+        taken.map(|Reverse(due)| (due.at, due.what))
+    }
+
     /// Takes the next thing.
     pub fn pop(&mut self) -> Option<(u64, T)> {
         self.heap.pop().map(|Reverse(due)| (due.at, due.what))
@@ -75,5 +87,18 @@ mod tests {
         }
         let order: String = std::iter::from_fn(|| queue.pop()).map(|(_, what)| what).collect();
         assert_eq!(order, "abcd");
+    }
+
+    #[test]
+    fn what_is_taken_out_of_turn_leaves_the_rest_in_order() {
+        let mut queue = Queue::default();
+        for (at, what) in [(5, 'c'), (3, 'a'), (5, 'd'), (4, 'b')] {
+            queue.push(at, what);
+        }
+        assert_eq!(queue.take(1, |what| *what != 'a'), Some((5, 'c')));
+        assert_eq!(queue.take(9, |what| *what != 'd'), Some((4, 'b')));
+        assert_eq!(queue.take(0, |_| false), None);
+        let order: String = std::iter::from_fn(|| queue.pop()).map(|(_, what)| what).collect();
+        assert_eq!(order, "ad");
     }
 }

@@ -130,7 +130,7 @@ impl Search {
 }
 
 /// Takes away one kind of chance each.
-const CHANCES: [fn(&mut Plan); 12] = [
+const CHANCES: [fn(&mut Plan); 13] = [
     |plan| plan.options.net.slow = 0,
     |plan| plan.options.net.lose = 0,
     |plan| plan.options.net.twice = 0,
@@ -143,4 +143,5 @@ const CHANCES: [fn(&mut Plan); 12] = [
     |plan| plan.options.drift_ppm = 0,
     |plan| plan.options.tick_late = 0,
     |plan| plan.options.codec = false,
+    |plan| plan.options.clients = None,
 ];

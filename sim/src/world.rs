@@ -5,16 +5,18 @@ use crate::clients::{Clients, Ending};
 use crate::codec;
 use crate::dice::{Dice, Stream, stream};
 use crate::disk::Completion;
+use crate::doors::Doors;
 use crate::host::{Host, Process};
 use crate::liveness::Quiet;
-use crate::net::{Net, Packet};
+use crate::net::{Net, Packet, client_of};
 use crate::plan::{Fault, Plan};
 use crate::queue::Queue;
+use crate::sessions::Sessions;
 use crate::trace::{Trace, What};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use zabkeeper_core::event::Event;
-use zabkeeper_core::ids::{Incarnation, NodeId};
+use zabkeeper_core::ids::{ConnId, Incarnation, NodeId};
 use zabkeeper_core::message::Vote;
 use zabkeeper_core::quorum::{Member, Membership};
 use zabkeeper_core::replica::{Input, Replica};
@@ -58,6 +60,14 @@ pub enum Occur {
     Answer { call: usize, ending: Box<Ending> },
     /// A client waits no longer.
     GiveUp { call: usize },
+    /// A timer of a client's machine fires.
+    ClientTick { client: u32, at: u64 },
+    /// A client's connection attempt arrives at a node.
+    Knock { client: u32, conn: ConnId, refused: bool },
+    /// A client's connection attempt has failed.
+    Turned { client: u32, conn: ConnId },
+    /// A client's request must have ended.
+    Overdue { call: usize },
     /// The faults end.
     Quiet,
     /// A look at whether the cluster has recovered.
@@ -75,6 +85,8 @@ pub struct World {
     pub net: Net,
     /// The clients.
     pub clients: Clients,
+    /// The machines of those that drive one.
+    pub sessions: Sessions,
     /// The checkers.
     pub checks: Checks,
     /// What happened.
@@ -120,6 +132,7 @@ impl World {
             hosts: Vec::new(),
             net: Net::new(seed, nodes, plan.options.net.clone()),
             clients: Clients::new(&plan.ops),
+            sessions: Sessions::new(&plan),
             checks: Checks::default(),
             trace: Trace::new(keep),
             marks: BTreeMap::new(),
@@ -196,6 +209,16 @@ impl World {
     /// Lets the next thing happen. False if there is none.
     pub fn advance(&mut self) -> Result<bool, Violation> {
         let Some((at, what)) = self.queue.pop() else { return Ok(false) };
+        self.now = self.now.max(at);
+        self.occur(what)?;
+        Ok(true)
+    }
+
+    /// Lets the `n`-th of all things to come happen now, or the last if there are not so many. What
+    /// is skipped comes late. The quiet period waits for its turn. False if there is nothing.
+    pub fn advance_out_of_turn(&mut self, n: usize) -> Result<bool, Violation> {
+        let may = |what: &Occur| !matches!(what, Occur::Quiet);
+        let Some((at, what)) = self.queue.take(n, may) else { return Ok(false) };
         self.now = self.now.max(at);
         self.occur(what)?;
         Ok(true)
@@ -299,6 +322,10 @@ impl World {
             Occur::Request(calls) => self.request(calls),
             Occur::Answer { call, ending } => self.answer(call, *ending),
             Occur::GiveUp { call } => self.give_up(call),
+            Occur::ClientTick { client, at } => self.client_tick(client, at),
+            Occur::Knock { client, conn, refused } => self.knock(client, conn, refused),
+            Occur::Turned { client, conn } => self.turned(client, conn),
+            Occur::Overdue { call } => client::ended_in_time(&self.clients.calls[call]),
             Occur::Quiet => self.quieten(),
             Occur::Look => self.look(),
         }
@@ -345,6 +372,7 @@ impl World {
             checkpoint: None,
             tickets: BTreeMap::new(),
             forgotten: BTreeSet::new(),
+            doors: Doors::default(),
         });
         self.checks.started(&self.hosts[place(node)], &status)?;
         self.tell(node.get(), || "starts".to_string());
@@ -434,7 +462,7 @@ impl World {
             return Ok(());
         }
         let to_boot = self.host(to).boots;
-        let conn = self.net.open((from, boot), (to, to_boot), self.now, &mut self.queue);
+        let [_, conn] = self.net.open((from, boot), (to, to_boot), self.now, &mut self.queue);
         self.deliver(to, Event::Accepted(conn))
     }
 
@@ -442,11 +470,17 @@ impl World {
         let Some((end, packet)) = self.net.arrive(pipe, end, self.now, &mut self.queue) else {
             return Ok(());
         };
+        if let Some(client) = client_of(end.node) {
+            return self.hear(client, &end, packet);
+        }
         if !self.is_life(end.node, end.boot) {
             if let Packet::Message(sent, _) = packet {
                 self.trace.see(|view| view.lost(sent));
             }
             return Ok(());
+        }
+        if client_of(end.peer).is_some() {
+            return self.at_door(&end, packet);
         }
         let conn = end.conn;
         let event = match packet {
@@ -458,6 +492,7 @@ impl World {
                 self.arrived(end.node, sent);
                 Event::Received { conn, msg }
             }
+            Packet::Request(_) | Packet::Reply(_) => return Ok(()),
             Packet::Fin => Event::Closed(conn),
         };
         self.deliver(end.node, event)
@@ -482,7 +517,7 @@ impl World {
                 self.input(node, input)?;
             }
         }
-        Ok(())
+        self.open_doors(node, boot)
     }
 }
 

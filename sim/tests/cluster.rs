@@ -6,7 +6,7 @@ use std::time::Duration;
 use zabkeeper_core::tree::CommandError;
 use zabkeeper_sim::plan::{Fault, Plan, Planned};
 use zabkeeper_sim::run::run;
-use zabkeeper_sim::{Cluster, Failure};
+use zabkeeper_sim::{Cluster, Failure, Via};
 
 const SOON: Duration = Duration::from_secs(5);
 
@@ -33,6 +33,51 @@ fn the_tree_says_no_and_the_client_hears_it() {
     assert_eq!(cluster.delete(1, "a"), Err(Failure::Rejected(CommandError::HasChildren)));
     cluster.delete(1, "a/b").expect("there");
     assert_eq!(cluster.get_local(1, "a/b"), Ok(None));
+}
+
+#[test]
+fn keys_above_and_below_a_changed_key_are_read_as_they_are() {
+    let mut cluster = Cluster::new(1, 2);
+    cluster.wait_for_leader(SOON).expect("alone is enough");
+    cluster.add(1, "a/b/c", b"x").expect("new");
+    assert_eq!(cluster.get(1, "a/b"), Ok(Some(Vec::new())), "made for its child");
+    cluster.set(1, "a", b"y").expect("there");
+    cluster.add(1, "a/d", b"z").expect("new");
+    assert_eq!(cluster.get(1, "a"), Ok(Some(b"y".to_vec())));
+}
+
+#[test]
+fn a_client_of_all_nodes_survives_each_of_them() {
+    let mut cluster = Cluster::new(3, 9);
+    cluster.set(Via::Any, "a", b"0").expect("it waits for the election");
+    for node in 1..=3 {
+        cluster.crash(node);
+        assert_eq!(cluster.set(node, "a", b"x"), Err(Failure::TimedOut), "nobody hears it");
+        cluster.set(Via::Any, "a", &[node as u8]).expect("two are a quorum");
+        cluster.start(node);
+        assert_eq!(cluster.get(node, "a"), Ok(Some(vec![node as u8])));
+    }
+}
+
+#[test]
+fn a_local_read_never_falls_behind_what_its_client_has_seen() {
+    let mut cluster = Cluster::new(3, 4);
+    cluster.set(Via::Any, "a", b"1").expect("it waits for the election");
+    let leader = cluster.leader().expect("it has just written");
+    let behind = (1..=3).find(|node| *node != leader).expect("two others");
+    let others: Vec<u32> = (1..=3).filter(|node| *node != behind).collect();
+    cluster.partition(&[behind], &others);
+    cluster.set(leader, "a", b"2").expect("two are a quorum");
+    assert_eq!(cluster.get_local(behind, "a"), Ok(Some(b"1".to_vec())), "it knows no better");
+    // The client of all nodes has seen more, and finds nobody who can show it that.
+    cluster.set(Via::Any, "a", b"3").expect("two are a quorum");
+    for node in others {
+        cluster.crash(node);
+    }
+    assert!(matches!(
+        cluster.get_local(Via::Any, "a"),
+        Err(Failure::Refused(_) | Failure::TimedOut)
+    ));
 }
 
 #[test]

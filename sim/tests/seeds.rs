@@ -2,6 +2,7 @@
 //! plans of bugs found earlier, and a few planted bugs as proof that the rest means something.
 
 use std::path::Path;
+use zabkeeper_sim::hashes;
 use zabkeeper_sim::mutants;
 use zabkeeper_sim::plan::Plan;
 use zabkeeper_sim::run::{catch_panics, run};
@@ -19,7 +20,14 @@ fn no_seed_breaks_an_invariant() {
         panic!("seed {}: {}", report.seed, report.violation.as_ref().expect("it failed"));
     }
     assert_eq!(sum.seeds, 150);
-    for mark in ["Established", "SyncPlanned Diff", "SyncPlanned Snap", "SyncPlanned Trunc"] {
+    for mark in [
+        "Established",
+        "SyncPlanned Diff",
+        "SyncPlanned Snap",
+        "SyncPlanned Trunc",
+        "client: calls a node",
+        "client: timed out",
+    ] {
         assert!(sum.marks.contains_key(mark), "{mark} never happened: the world is too tame");
     }
 }
@@ -32,6 +40,20 @@ fn the_same_seed_gives_the_same_run() {
         let (first, second) = (run(&plan, false), run(&plan, true));
         assert_eq!(first.hash, second.hash, "seed {seed}");
         assert_eq!(first.steps, second.steps, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_seed_gives_the_run_that_is_written_down() {
+    catch_panics();
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("hashes.txt");
+    if std::env::var_os("UPDATE").is_some() {
+        let text = hashes::write(&hashes::measure(20, JOBS));
+        std::fs::write(&file, text).expect("the file can be written");
+    }
+    let text = std::fs::read_to_string(&file).expect("the file can be read");
+    if let Err(why) = hashes::compare(&text, JOBS) {
+        panic!("{why}. If runs are meant to change, set UPDATE=1 and run this test again");
     }
 }
 
@@ -72,6 +94,10 @@ fn planted_bugs_are_found_within_a_few_seeds() {
         "TruncateTooFar",
         "ReadWithoutRound",
         "FailOnStepDown",
+        "ResendUnanswered",
+        "ForgetSeen",
+        "ForgetExpired",
+        "CallSentTimedOut",
     ] {
         let fate = mutants::hunt(name, 1, 200, JOBS);
         assert!(fate.death.is_some(), "{name} survives {} seeds", fate.seeds);

@@ -2,6 +2,7 @@
 
 use crate::ids::{ConnId, Ticket, Txid};
 use crate::message::RefuseReason;
+use crate::mutants::Mutant;
 use crate::time::{Instant, Micros};
 
 /// What a caller asks for.
@@ -27,6 +28,9 @@ pub struct Config {
     /// Nodes are told a deadline that is earlier by this, but by an eighth of the time left at
     /// most, so that a refusal at the last moment still arrives in time.
     pub margin: Micros,
+    /// The planted bug, if any: only with the `mutants` feature.
+    #[cfg(feature = "mutants")]
+    pub mutant: Option<Mutant>,
 }
 
 impl Config {
@@ -39,7 +43,21 @@ impl Config {
             backoff_min: Micros::millis(20),
             backoff_max: Micros::millis(500),
             margin: Micros::millis(200),
+            #[cfg(feature = "mutants")]
+            mutant: None,
         }
+    }
+
+    /// True if this bug is planted. Always false without the `mutants` feature.
+    #[cfg(feature = "mutants")]
+    pub(super) fn mutant(&self, mutant: Mutant) -> bool {
+        self.mutant == Some(mutant)
+    }
+
+    /// True if this bug is planted. Always false without the `mutants` feature.
+    #[cfg(not(feature = "mutants"))]
+    pub(super) const fn mutant(&self, _: Mutant) -> bool {
+        false
     }
 }
 

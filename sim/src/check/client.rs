@@ -38,15 +38,15 @@ pub fn answered(call: &Call, ending: &Ending, order: &Order) -> Check {
                 "{:?} is answered from a state at {applied}, which is not committed",
                 call.op
             );
-            let right = order.answer(&call.path, *applied);
             ensure!(
-                right == *answer,
+                order.explains(&call.query, *applied, answer),
                 "NoUncommittedRead (22)",
-                "{:?} at {applied} is {right:?}, the client is told {answer:?}",
+                "{:?} at {applied} is not what the client of {:?} is told: {answer:?}",
+                call.query,
                 call.op
             );
         }
-        Ending::Refused(_) => refused(call, order)?,
+        Ending::Refused(_) | Ending::TimedOut => refused(call, order)?,
         Ending::Unknown => {}
     }
     Ok(())
@@ -80,15 +80,46 @@ pub fn ended(call: &Call, ending: &Ending) -> Check {
                 call.seen
             );
         }
-        Ending::Refused(_) | Ending::Unknown => {}
+        Ending::Refused(_) | Ending::TimedOut | Ending::Unknown => {}
     }
+    Ok(())
+}
+
+/// The machine of a client ends a call, at the time `now`.
+pub fn ends_once(call: &Call, now: u64) -> Check {
+    ensure!(
+        call.ended.is_none(),
+        "one end a request",
+        "{:?} ends again, after {:?}",
+        call.op,
+        call.ended
+    );
+    let deadline = call.asked.map(|asked| asked + call.op.patience);
+    ensure!(
+        deadline.is_some_and(|deadline| now <= deadline),
+        "one end a request",
+        "{:?} ends at {now}, after its deadline {deadline:?}",
+        call.op
+    );
+    Ok(())
+}
+
+/// The deadline of a machine's call is over.
+pub fn ended_in_time(call: &Call) -> Check {
+    ensure!(
+        call.ended.is_some(),
+        "one end a request",
+        "{:?} of {:?} has not ended at its deadline",
+        call.op,
+        call.asked
+    );
     Ok(())
 }
 
 /// At the end of a run: what was refused is not there.
 pub fn refused_never_done(clients: &Clients, order: &Order) -> Check {
     for call in &clients.calls {
-        if let Some((_, Ending::Refused(_))) = call.ended {
+        if let Some((_, Ending::Refused(_) | Ending::TimedOut)) = call.ended {
             refused(call, order)?;
         }
     }

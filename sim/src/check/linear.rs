@@ -54,7 +54,7 @@ pub fn histories(clients: &Clients) -> BTreeMap<u32, Vec<Step>> {
             None => (None, &Ending::Unknown),
         };
         let (ended, told) = match ending {
-            Ending::Refused(_) => continue,
+            Ending::Refused(_) | Ending::TimedOut => continue,
             Ending::Unknown => (None, None),
             Ending::Written { outcome, .. } => (ended, Some(outcome)),
             Ending::Read { .. } => (ended, None),

@@ -11,7 +11,7 @@ use zabkeeper_core::digest::Digest;
 use zabkeeper_core::entry::{Body, Entry, Origin, Payload, Position};
 use zabkeeper_core::ids::{NodeId, Txid};
 use zabkeeper_core::replica::Status;
-use zabkeeper_core::tree::{Answer, Outcome, Path, Query, Tree};
+use zabkeeper_core::tree::{Answer, Command, Found, Outcome, Path, Query, Tree};
 
 /// What was proposed and what was committed, ever, by anyone.
 #[derive(Debug)]
@@ -31,6 +31,8 @@ pub struct Order {
 impl Default for Order {
     fn default() -> Self {
         let oracle = Tree::empty();
+        let root = Path::root();
+        let empty = oracle.query(&Query::Get { path: root.clone() });
         Self {
             proposed: BTreeMap::new(),
             committed: Vec::new(),
@@ -41,7 +43,7 @@ impl Default for Order {
             digests: BTreeMap::from([(Txid::ZERO, oracle.digest())]),
             oracle,
             outcomes: BTreeMap::new(),
-            keys: BTreeMap::new(),
+            keys: BTreeMap::from([(root, vec![(Txid::ZERO, empty)])]),
         }
     }
 }
@@ -101,13 +103,39 @@ impl Order {
         self.outcomes.get(&txid)
     }
 
-    /// What a Get of this key answers after the entry `at`.
-    pub fn answer(&self, path: &Path, at: Txid) -> Answer {
-        let Some(changes) = self.keys.get(path) else { return Answer::Node(None) };
+    /// True if this is the right answer after the entry `at`. A page of a listing may end early if
+    /// it says so.
+    pub fn explains(&self, query: &Query, at: Txid, answer: &Answer) -> bool {
+        match (query, answer) {
+            (Query::Get { path }, Answer::Node(found)) => self.found(path, at) == found.as_ref(),
+            (Query::List { path, .. }, Answer::List(None)) => self.found(path, at).is_none(),
+            (Query::List { path, recursive, after, limit, values }, Answer::List(Some(page))) => {
+                let below = self.keys.range(path..).take_while(|(key, _)| key.starts_with(path));
+                let asked = |key: &Path| {
+                    let listed = *recursive || key.parent().as_ref() == Some(path);
+                    key != path && listed && after.as_ref().is_none_or(|after| key > after)
+                };
+                let there = below
+                    .filter(|(key, _)| asked(key))
+                    .filter_map(|(key, _)| self.found(key, at).cloned())
+                    .map(|found| Found { value: found.value.filter(|_| *values), ..found });
+                let there: Vec<Found> = there.collect();
+                there.starts_with(&page.nodes)
+                    && page.more == (page.nodes.len() < there.len())
+                    && page.nodes.len() <= *limit as usize
+                    && self.found(path, at).is_some()
+            }
+            _ => false,
+        }
+    }
+
+    /// What a key was after the entry `at`.
+    fn found(&self, path: &Path, at: Txid) -> Option<&Found> {
+        let changes = self.keys.get(path)?;
         let end = changes.partition_point(|(txid, _)| *txid <= at);
-        match end.checked_sub(1).and_then(|index| changes.get(index)) {
-            Some((_, answer)) => answer.clone(),
-            None => Answer::Node(None),
+        match changes.get(end.checked_sub(1)?)? {
+            (_, Answer::Node(found)) => found.as_ref(),
+            (_, Answer::List(_)) => None,
         }
     }
 
@@ -217,9 +245,30 @@ impl Order {
         let outcome = self.oracle.apply(entry.txid, entry.time, command);
         self.outcomes.insert(entry.txid, outcome);
         self.commands.entry(command.clone()).or_insert(entry.txid);
-        if let Some(path) = crate::app::path_of(command) {
-            let answer = self.oracle.query(&Query::Get { path: path.clone() });
-            self.keys.entry(path).or_default().push((entry.txid, answer));
+        if let Ok(command) = Command::decode(command) {
+            self.touched(&command).into_iter().for_each(|path| self.keep(entry.txid, path));
+        }
+    }
+
+    /// The keys that a command may change: its own, those above it, which it may create and which
+    /// count their children, and those below it if it deletes them too.
+    fn touched(&self, command: &Command) -> Vec<Path> {
+        let path = command.path();
+        let mut touched: Vec<Path> =
+            std::iter::successors(Some(path.clone()), |path| path.parent()).collect();
+        if let Command::Delete { recursive: true, .. } = command {
+            let known = self.keys.range(path..).map(|(below, _)| below);
+            touched.extend(known.take_while(|below| below.starts_with(path)).cloned());
+        }
+        touched
+    }
+
+    /// Remembers what a key is after an entry, if that is new.
+    fn keep(&mut self, at: Txid, path: Path) {
+        let answer = self.oracle.query(&Query::Get { path: path.clone() });
+        let changes = self.keys.entry(path).or_default();
+        if changes.last().is_none_or(|(_, last)| *last != answer) {
+            changes.push((at, answer));
         }
     }
 

@@ -72,7 +72,7 @@ impl History {
         let now = self.now();
         let Some(call) = inner.clients.calls.get(id).cloned() else { return };
         match &ending {
-            Ending::Refused(_) => inner.refused += 1,
+            Ending::Refused(_) | Ending::TimedOut => inner.refused += 1,
             Ending::Unknown => inner.unknown += 1,
             Ending::Written { .. } | Ending::Read { .. } => inner.done += 1,
         }

@@ -182,6 +182,13 @@ impl Record {
         self.calls.insert(call, call_seen);
     }
 
+    /// A request goes to this node.
+    pub fn asks(&mut self, call: usize, node: NodeId) {
+        if let Some(call) = self.calls.get_mut(&call) {
+            call.node = node.get();
+        }
+    }
+
     /// A request reaches its node.
     pub fn request(&mut self, at: u64, call: usize) {
         if let Some(call) = self.calls.get_mut(&call) {
