@@ -18,7 +18,7 @@ const ROOT: &[u8] = b"m";
 const PROBE: &[u8] = b"p";
 /// sled's unit of writing and of reuse, held in memory a few times. Values of a quarter of it or
 /// more would become files of their own, which sled never flushes.
-const SLED_SEGMENT: usize = 512 << 10;
+const SLED_SEGMENT: usize = 128 << 10;
 /// There is next to nothing to be cached.
 const SLED_CACHE: u64 = 1 << 20;
 
