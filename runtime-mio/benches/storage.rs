@@ -4,32 +4,44 @@ use std::collections::BTreeMap;
 use std::error::Error;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::{self, PathBuf};
+use std::process;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use zabkeeper_core::app::App;
 use zabkeeper_core::digest::Digest;
 use zabkeeper_core::entry::{Body, Entry, Position};
 use zabkeeper_core::ids::{Epoch, Incarnation, NodeId, Txid};
 use zabkeeper_core::quorum::{Member, Membership};
 use zabkeeper_core::storage::{Base, Change, Checkpoint, Record};
 use zabkeeper_core::time::WallTime;
+use zabkeeper_core::tree::{Command, Path, Tree};
 use zabkeeper_runtime_mio::storage::{Bootstrap, DiskStorage, Opened, Options, open};
 
+/// The first argument of the process that only starts with a large tree.
+const START: &str = "--start";
 const FLUSHES: u32 = 3000;
 const KEYS: usize = 100_000;
+/// Keys of a large tree, and those that one checkpoint of it adds.
+const LARGE: u64 = 1_000_000;
+const ADDED: u64 = 50_000;
 
 fn main() -> Result<(), Box<dyn Error>> {
     // Cargo adds `--bench`.
-    let given = std::env::args().skip(1).find(|arg| !arg.starts_with('-'));
-    let parent = given.map_or_else(std::env::temp_dir, PathBuf::from);
-    let dir = parent.join(format!("zabkeeper-bench-{}", std::process::id()));
+    let mut given = std::env::args().skip(1).filter(|arg| !arg.starts_with("--bench"));
+    let first = given.next();
+    if let (Some(START), Some(dir)) = (first.as_deref(), given.next()) {
+        return start(path::Path::new(&dir));
+    }
+    let parent = first.map_or_else(std::env::temp_dir, PathBuf::from);
+    let dir = parent.join(format!("zabkeeper-bench-{}", process::id()));
     fs::create_dir_all(&dir)?;
     let done = measure(&dir);
     fs::remove_dir_all(&dir)?;
     done
 }
 
-fn measure(dir: &Path) -> Result<(), Box<dyn Error>> {
+fn measure(dir: &path::Path) -> Result<(), Box<dyn Error>> {
     rate("bare write and fdatasync of 300 bytes, zeroed file", bare(dir)?, 1);
     let node = dir.join("node");
     let mut store = open_node(&node)?.store;
@@ -54,7 +66,70 @@ fn measure(dir: &Path) -> Result<(), Box<dyn Error>> {
         "open with {entries} entries: {until_open:?}; {found} keys read: {:?}",
         started.elapsed()
     );
+    large(&dir.join("large"))
+}
+
+/// A start with a large tree: keys as in `directory/key-0000001`, values of 100 bytes.
+fn large(dir: &path::Path) -> Result<(), Box<dyn Error>> {
+    let mut store = open_node(dir)?.store;
+    let mut tree = Tree::empty();
+    let mut at = Position::ZERO;
+    let mut spent = Duration::ZERO;
+    for n in 0..LARGE {
+        let path = Path::parse(&format!("directory/key-{n:07}"))?;
+        let value = vec![n as u8; 100].into();
+        let body = Body::Command(Command::Set { path, value }.encode());
+        let txid = at.txid.next().unwrap_or(Txid::first(Epoch::new(1)));
+        let entry = Entry::new(at, txid, WallTime::default(), None, body);
+        if let Body::Command(command) = &entry.body {
+            tree.apply(txid, WallTime::default(), command).map_err(|error| error.to_string())?;
+        }
+        at = entry.position();
+        store.append(&Record::Append(vec![entry]))?;
+        if (n + 1) % ADDED == 0 {
+            store.flush()?;
+            let changes = tree.take_changes();
+            let started = Instant::now();
+            store.checkpoint(&Checkpoint { at, digest: tree.digest(), changes })?;
+            spent += started.elapsed();
+            store.append(&Record::Prune(Base { at, membership: membership() }))?;
+            store.flush()?;
+        }
+    }
+    println!("{} checkpoints of {ADDED} new keys, folds included: {spent:?}", LARGE / ADDED);
+    store.close()?;
+    // In a process of its own, whose memory tells what the tree takes.
+    let program = std::env::current_exe()?;
+    let status = process::Command::new(program).arg(START).arg(dir).status()?;
+    if status.success() { Ok(()) } else { Err("the start failed".into()) }
+}
+
+/// Opens a directory and builds the tree from it.
+fn start(dir: &path::Path) -> Result<(), Box<dyn Error>> {
+    let before = resident()?;
+    let started = Instant::now();
+    let opened = open_node(dir)?;
+    let until_open = started.elapsed();
+    let mut tree = Tree::empty();
+    for items in opened.items {
+        tree.load(items.map_err(|damage| damage.to_string())?)?;
+    }
+    tree.finish_load()?;
+    assert_eq!(tree.digest(), opened.digest);
+    let (keys, memory) = (tree.len() as u64, resident()?.saturating_sub(before));
+    println!(
+        "start with {keys} keys: open {until_open:?}, with the tree {:?}; {} bytes of memory a key",
+        started.elapsed(),
+        memory / keys
+    );
     Ok(())
+}
+
+/// Bytes of memory that this process holds.
+fn resident() -> Result<u64, Box<dyn Error>> {
+    let statm = fs::read_to_string("/proc/self/statm")?;
+    let pages: u64 = statm.split(' ').nth(1).ok_or("no figure")?.parse()?;
+    Ok(pages * 4096)
 }
 
 fn rate(name: &str, elapsed: Duration, records: u32) {
@@ -62,7 +137,7 @@ fn rate(name: &str, elapsed: Duration, records: u32) {
     println!("{name}: {flushes:.0} flushes/s, {:.0} records/s", flushes * f64::from(records));
 }
 
-fn bare(dir: &Path) -> std::io::Result<Duration> {
+fn bare(dir: &path::Path) -> std::io::Result<Duration> {
     let file = File::create(dir.join("bare"))?;
     file.write_all_at(&vec![0; 1 << 20], 0)?;
     file.sync_all()?;
@@ -115,7 +190,7 @@ fn membership() -> Arc<Membership> {
     Arc::new(Membership::new(Txid::ZERO, members))
 }
 
-fn open_node(dir: &Path) -> Result<Opened, Box<dyn Error>> {
+fn open_node(dir: &path::Path) -> Result<Opened, Box<dyn Error>> {
     let bootstrap = Bootstrap {
         node: NodeId::new(1),
         membership: membership(),

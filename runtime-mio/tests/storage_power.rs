@@ -33,8 +33,7 @@ const HEAVY: u64 = 4;
 const BALLAST: u64 = 170;
 const BALLAST_BYTES: usize = 60_000;
 /// Small, so that segments are begun, given back and used again all the time.
-const OPTIONS: Options =
-    Options { journal: JournalOptions { segment_bytes: 64 << 10 }, state_cache_bytes: 1 << 20 };
+const OPTIONS: Options = Options { journal: JournalOptions { segment_bytes: 64 << 10 } };
 
 /// What has been acknowledged, as counters of entries.
 #[derive(Default)]

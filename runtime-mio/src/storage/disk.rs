@@ -1,5 +1,6 @@
 //! A node's data directory: opened, checked, initialised if it is new.
 
+use super::catalogue::Meta;
 use super::error::{Damage, OpenError};
 use super::fs::{DirFs, Fs, sync_dir};
 use super::items::Items;
@@ -7,7 +8,7 @@ use super::journal::{Journal, JournalOptions};
 use super::lock::{self, Lock};
 use super::recover;
 use super::staging::States;
-use super::state::{Meta, StateStore, generation_name};
+use super::state::{StateStore, generation_name};
 use super::summary::Head;
 use std::fs::{self, File};
 use std::io;
@@ -20,19 +21,10 @@ use zabkeeper_core::quorum::Membership;
 use zabkeeper_core::storage::{Base, Checkpoint, Identity, Record, Recovered};
 
 /// What can be chosen about a data directory.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Options {
     /// About the journal.
     pub journal: JournalOptions,
-    /// Bytes of memory in which sled keeps what it read last. The application has its whole state
-    /// in memory anyway, so this serves only checkpoints.
-    pub state_cache_bytes: u64,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self { journal: JournalOptions::default(), state_cache_bytes: 16 << 20 }
-    }
 }
 
 /// What the configuration says of the node. It decides only how an empty directory is initialised;
@@ -121,7 +113,7 @@ pub fn open_on<F: Fs>(
     check_identity(dir, bootstrap, found.head())?;
     let identity = found.head().identity;
     let generation = found.image.installed.unwrap_or(0);
-    let state = StateStore::open(dir, generation, options.state_cache_bytes)?;
+    let state = StateStore::open(dir, generation)?;
     let Meta { applied, digest, .. } = state.meta();
     let log = &found.image.log;
     if log.position_at(applied.txid) != Some(applied) {
@@ -140,10 +132,10 @@ pub fn open_on<F: Fs>(
     let contents = Contents {
         recovered: image.recover(identity, applied),
         digest,
-        items: state.items(),
+        items: state.items()?,
         created,
     };
-    let states = States::new(dir, state, options.state_cache_bytes);
+    let states = States::new(dir, state);
     let store = DiskStorage { journal, states, lock };
     Ok((store, contents))
 }
@@ -181,12 +173,14 @@ impl<F: Fs> DiskStorage<F> {
         &mut self.states
     }
 
-    /// Writes a checkpoint, durable on return.
+    /// Writes a checkpoint, durable on return, and puts the tables in order.
     ///
     /// # Errors
     /// Final: after one, nothing more may be written.
     pub fn checkpoint(&mut self, checkpoint: &Checkpoint) -> Result<(), String> {
-        self.states.checkpoint(checkpoint)
+        self.states.checkpoint(checkpoint)?;
+        while self.states.fold()? {}
+        Ok(())
     }
 
     /// Flushes and closes the directory in good order.
@@ -228,7 +222,7 @@ fn initialise<F: Fs>(
         incarnation: bootstrap.incarnation,
     };
     let meta = Meta { generation: 0, applied: Position::ZERO, digest: Digest::ZERO };
-    let mut state = StateStore::create(dir, 0, options.state_cache_bytes)?;
+    let mut state = StateStore::create(dir, 0)?;
     state.seal(dir, meta).map_err(|error| OpenError::Io {
         what: "write the state store in",
         path: dir.to_path_buf(),

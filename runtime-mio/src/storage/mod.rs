@@ -6,28 +6,33 @@
 //! | --- | --- |
 //! | `journal-<number>.zkj` | the journal's segments, consecutive; see [`segment`] |
 //! | `spare-<number>.zkj` | files that will be segments |
-//! | `state-<generation>/` | the application's state, in sled |
+//! | `state-<generation>/` | the application's state: `table-<number>.zkt`, and sled for the rest |
 //! | `LOCK` | locked by the process that works on the directory |
 //! | `initialising` | only while the directory is made |
 //!
 //! [`open`] checks everything and hands over what is stored; [`StorageThread`] then takes writes
 //! without making the caller wait. What the disk takes at most: the journal of the retained log and
-//! two segments, two spare segments, and the state in sled (about five times its live size), twice
-//! while a snapshot is received.
+//! two segments, two spare segments, and the state: its tables hold at most three times what the oldest
+//! of them holds and 32 MiB, a fold as much again, and so does a snapshot while it is received.
 
+mod catalogue;
 mod codec;
 mod cure;
 mod disk;
 mod error;
+mod fold;
 pub mod fs;
 mod items;
 mod journal;
 mod lock;
+mod merge;
 mod recover;
 pub mod segment;
+mod shelf;
 mod staging;
 mod state;
 mod summary;
+mod table;
 mod thread;
 
 pub use disk::{Bootstrap, Contents, DiskStorage, Opened, Options, open, open_on};

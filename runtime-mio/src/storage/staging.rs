@@ -1,18 +1,19 @@
 //! Which generation of the application's state is written: the current one, and one that is being
 //! received.
 
+use super::catalogue::Meta;
 use super::items;
-use super::state::{Meta, StateStore};
+use super::state::StateStore;
+use super::table::Writer;
 use std::path::{Path, PathBuf};
 use zabkeeper_core::digest::Digest;
-use zabkeeper_core::entry::Position;
+use zabkeeper_core::entry::{Payload, Position};
 use zabkeeper_core::message::Item;
 use zabkeeper_core::storage::Checkpoint;
 
 /// The generations in use. After an error nothing more may be asked of it.
 pub struct States {
     dir: PathBuf,
-    cache: u64,
     /// The generations that stand for something, oldest first. More than one only from the sealing
     /// of a snapshot until the journal has made it the current one.
     sealed: Vec<StateStore>,
@@ -25,15 +26,23 @@ pub struct States {
 struct Incoming {
     stage: u64,
     store: StateStore,
+    /// The table that is being written, and its last key.
+    table: Option<(Writer, Payload)>,
+    /// What is not in a table yet.
+    items: Vec<Item>,
+    bytes: usize,
     count: u64,
     sum: Digest,
 }
 
+/// About how many bytes of a snapshot are put in order in memory. They come in order, but who sends
+/// them is not to be trusted with that.
+const ORDERED_BYTES: usize = 1 << 20;
+
 impl States {
-    pub(crate) fn new(dir: &Path, current: StateStore, cache: u64) -> Self {
+    pub(crate) fn new(dir: &Path, current: StateStore) -> Self {
         Self {
             dir: dir.to_path_buf(),
-            cache,
             newest: current.meta().generation,
             sealed: vec![current],
             incoming: None,
@@ -49,10 +58,13 @@ impl States {
             remove(earlier.store);
         }
         self.newest += 1;
-        let store = StateStore::create(&self.dir, self.newest, self.cache);
+        let store = StateStore::create(&self.dir, self.newest);
         self.incoming = Some(Incoming {
             stage,
             store: store.map_err(|error| error.to_string())?,
+            table: None,
+            items: Vec::new(),
+            bytes: 0,
             count: 0,
             sum: Digest::ZERO,
         });
@@ -67,10 +79,7 @@ impl States {
         let Some(incoming) = self.incoming.as_mut().filter(|i| i.stage == stage) else {
             return Ok(());
         };
-        incoming.count += parts.len() as u64;
-        let digests = parts.iter().map(items::digest);
-        incoming.sum = digests.fold(incoming.sum, Digest::plus);
-        incoming.store.add(parts)
+        incoming.add(parts)
     }
 
     /// Gives it up.
@@ -90,10 +99,12 @@ impl States {
         let Some(mut incoming) = incoming else {
             return Err("a snapshot was to be installed that was never received".into());
         };
+        incoming.write()?;
+        incoming.end_table()?;
         let generation = incoming.store.meta().generation;
         let meta = Meta { generation, applied: at, digest };
         incoming.store.seal(&self.dir, meta)?;
-        let tally = incoming.store.tally().map_err(|damage| damage.to_string())?;
+        let tally = incoming.store.tally().map_err(|error| error.to_string())?;
         if tally != (incoming.count, incoming.sum) {
             return Err("a snapshot reads back otherwise than it was written".into());
         }
@@ -118,6 +129,58 @@ impl States {
             Some(store) => store.checkpoint(checkpoint),
             None => Err(format!("a checkpoint at {} behind the stored state", checkpoint.at.txid)),
         }
+    }
+
+    /// Goes on making few tables of many, a little at a time; true if there is more to do.
+    ///
+    /// # Errors
+    /// Final.
+    pub fn fold(&mut self) -> Result<bool, String> {
+        self.sealed.last_mut().map_or(Ok(false), StateStore::fold)
+    }
+}
+
+impl Incoming {
+    fn add(&mut self, parts: &[Item]) -> Result<(), String> {
+        self.count += parts.len() as u64;
+        let digests = parts.iter().map(items::digest);
+        self.sum = digests.fold(self.sum, Digest::plus);
+        self.bytes += parts.iter().map(|item| item.key.len() + item.value.len()).sum::<usize>();
+        self.items.extend_from_slice(parts);
+        if self.bytes < ORDERED_BYTES { Ok(()) } else { self.write() }
+    }
+
+    /// Writes what is in memory, into the same table as what came before if it comes after that.
+    fn write(&mut self) -> Result<(), String> {
+        let mut items = std::mem::take(&mut self.items);
+        self.bytes = 0;
+        items.sort_by(|a, b| a.key.cmp(&b.key));
+        // An element that comes twice is found when the snapshot is read back.
+        items.dedup_by(|a, b| a.key == b.key);
+        let (Some(first), Some(last)) = (items.first(), items.last()) else {
+            return Ok(());
+        };
+        let end = last.key.clone();
+        if self.table.as_ref().is_some_and(|(_, last)| *last >= first.key) {
+            self.end_table()?;
+        }
+        let mut writer = match self.table.take() {
+            Some((writer, _)) => writer,
+            None => self.store.begin_table()?,
+        };
+        for item in &items {
+            let pushed = writer.push((&item.key, Some(&item.value)));
+            pushed.map_err(|error| error.to_string())?;
+        }
+        self.table = Some((writer, end));
+        Ok(())
+    }
+
+    fn end_table(&mut self) -> Result<(), String> {
+        if let Some((writer, _)) = self.table.take() {
+            self.store.add_table(writer.finish().map_err(|error| error.to_string())?);
+        }
+        Ok(())
     }
 }
 

@@ -11,7 +11,7 @@ use super::lock::Lock;
 use super::staging::States;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use zabkeeper_core::digest::Digest;
@@ -290,24 +290,39 @@ fn run_states(
     jobs: &Receiver<StateJob>,
     shared: &Shared,
 ) -> Result<(), String> {
-    while let Ok(job) = jobs.recv() {
+    let mut folding = false;
+    loop {
+        // A fold waits for everything else, but every job brings it forward, so that it ends.
+        let job = match folding {
+            false => jobs.recv().map_err(|_| TryRecvError::Disconnected),
+            true => jobs.try_recv(),
+        };
         match job {
-            StateJob::Open(stage) => states.stage_open(stage)?,
-            StateJob::Add(stage, items, bytes) => {
-                states.stage(stage, &items)?;
-                shared.stored(bytes);
-            }
-            StateJob::Drop(stage) => states.stage_drop(stage),
-            StateJob::Seal { stage, at, digest, generation } => {
-                // Nobody waits any more only if the journal has failed.
-                let _ = generation.send(states.seal(stage, at, digest)?);
-            }
-            StateJob::Retire(generation) => states.retire(generation),
-            StateJob::Checkpoint(checkpoint, bytes) => {
-                states.checkpoint(&checkpoint)?;
-                shared.stored(bytes);
-                shared.complete(Completion::Checkpointed(checkpoint.at.txid));
-            }
+            Ok(job) => run_state_job(&mut states, job, shared)?,
+            Err(TryRecvError::Empty) => {}
+            Err(TryRecvError::Disconnected) => return Ok(()),
+        }
+        folding = states.fold()?;
+    }
+}
+
+fn run_state_job(states: &mut States, job: StateJob, shared: &Shared) -> Result<(), String> {
+    match job {
+        StateJob::Open(stage) => states.stage_open(stage)?,
+        StateJob::Add(stage, items, bytes) => {
+            states.stage(stage, &items)?;
+            shared.stored(bytes);
+        }
+        StateJob::Drop(stage) => states.stage_drop(stage),
+        StateJob::Seal { stage, at, digest, generation } => {
+            // Nobody waits any more only if the journal has failed.
+            let _ = generation.send(states.seal(stage, at, digest)?);
+        }
+        StateJob::Retire(generation) => states.retire(generation),
+        StateJob::Checkpoint(checkpoint, bytes) => {
+            states.checkpoint(&checkpoint)?;
+            shared.stored(bytes);
+            shared.complete(Completion::Checkpointed(checkpoint.at.txid));
         }
     }
     Ok(())

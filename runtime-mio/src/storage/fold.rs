@@ -1,0 +1,142 @@
+//! Folding: several tables become one, in small steps between which other work is done.
+
+use super::merge::Merge;
+use super::table::{Table, Writer};
+use std::ops::Range;
+use std::path::Path;
+
+/// So many tables are read at a start without a thought.
+const TABLES: usize = 8;
+/// Tables behind the oldest may hold this many bytes more than twice that one.
+const SLACK: u64 = 32 << 20;
+/// A fold merges at least so many bytes a step ...
+const STEP: u64 = 1 << 20;
+/// ... and takes at most about so many steps, so that checkpoints cannot outrun it.
+const STEPS: u64 = 16;
+
+/// Which tables must become one, oldest first; `None` if all is well.
+///
+/// All, if the oldest one is a small part of them. Otherwise the newest ones, and older ones as
+/// long as they are at most twice as large as all that is newer, so that large tables are seldom
+/// rewritten.
+pub(crate) fn due(tables: &[Table]) -> Option<Range<usize>> {
+    let all: u64 = tables.iter().map(|table| table.bytes).sum();
+    let oldest = tables.first()?.bytes;
+    if all - oldest > oldest.saturating_mul(2).saturating_add(SLACK) {
+        return Some(0..tables.len());
+    }
+    if tables.len() <= TABLES {
+        return None;
+    }
+    let mut newer = 0;
+    let mut from = tables.len();
+    for (index, table) in tables.iter().enumerate().rev() {
+        if table.bytes > newer * 2 && index + 1 < TABLES && from < tables.len() {
+            break;
+        }
+        newer += table.bytes;
+        from = index;
+    }
+    Some(from..tables.len())
+}
+
+/// A fold that is under way.
+pub(crate) struct Fold {
+    old: Vec<Table>,
+    merge: Merge,
+    writer: Writer,
+    /// Nothing is older than these tables, so what is removed can be forgotten.
+    whole: bool,
+    /// Bytes merged in a step.
+    step: u64,
+}
+
+impl Fold {
+    /// Begins to fold `old`, oldest first.
+    pub(crate) fn begin(
+        dir: &Path,
+        old: &[Table],
+        writer: Writer,
+        whole: bool,
+    ) -> Result<Self, String> {
+        let bytes: u64 = old.iter().map(|table| table.bytes).sum();
+        let merge = Merge::open(dir, old).map_err(|error| error.to_string())?;
+        let step = STEP.max(bytes / STEPS);
+        Ok(Self { old: old.to_vec(), merge, writer, whole, step })
+    }
+
+    /// Goes on; false at the end.
+    pub(crate) fn step(&mut self) -> Result<bool, String> {
+        let mut merged = 0;
+        while merged < self.step {
+            let record = self.merge.next().map_err(|damage| damage.to_string())?;
+            let Some((key, value)) = record else {
+                return Ok(false);
+            };
+            merged += (key.len() + value.map_or(0, <[u8]>::len)) as u64;
+            if value.is_some() || !self.whole {
+                self.writer.push((key, value)).map_err(|error| error.to_string())?;
+            }
+        }
+        Ok(true)
+    }
+
+    /// The tables folded, and the one that takes their place, durable but for its name.
+    pub(crate) fn finish(self) -> Result<(Vec<Table>, Table), String> {
+        let new = self.writer.finish().map_err(|error| error.to_string())?;
+        Ok((self.old, new))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn tables(sizes: &[u64]) -> Vec<Table> {
+        let table =
+            |(number, bytes): (u64, &u64)| Table { number, bytes: *bytes, records: 1, checksum: 0 };
+        (1..).zip(sizes).map(table).collect()
+    }
+
+    #[test]
+    fn a_large_old_table_is_left_alone_until_it_is_worth_it() {
+        let mut sizes = vec![1000];
+        sizes.extend([10; 7]);
+        assert_eq!(due(&tables(&sizes)), None);
+        sizes.push(10);
+        assert_eq!(due(&tables(&sizes)), Some(1..9));
+        sizes[0] = 100;
+        assert_eq!(due(&tables(&sizes)), Some(0..9));
+        let heavy = [1 << 20, 40 << 20];
+        assert_eq!(due(&tables(&heavy)), Some(0..2));
+        assert_eq!(due(&[]), None);
+    }
+
+    proptest! {
+        #[test]
+        fn folding_ends_and_keeps_tables_few_and_cheap(
+            sizes in prop::collection::vec(0..(40_u64 << 20), 1..300),
+        ) {
+            let mut held: Vec<u64> = Vec::new();
+            let mut written = 0;
+            for size in &sizes {
+                held.push(*size);
+                written += size;
+                while let Some(range) = due(&tables(&held)) {
+                    prop_assert!(range.end == held.len() && range.len() > 1, "{held:?}");
+                    // At worst nothing is said twice.
+                    let sum = held.drain(range).sum();
+                    written += sum;
+                    held.push(sum);
+                }
+                prop_assert!(held.len() <= TABLES, "{held:?}");
+                let newer: u64 = held.iter().skip(1).sum();
+                prop_assert!(newer <= held[0] * 2 + SLACK, "{held:?}");
+            }
+            let added: u64 = sizes.iter().sum();
+            // Grows with the logarithm of what the state grows to.
+            prop_assert!(written <= added * 8, "{written} bytes for {added}");
+        }
+    }
+}
