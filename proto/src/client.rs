@@ -87,7 +87,7 @@ pub fn encode_request(request: &ClientRequest, out: &mut Vec<u8>) {
 /// If this fails, [`request_id`] may still tell which request to answer with
 /// [`OpResult::Invalid`].
 pub fn decode_request(frame: &Frame<'_>) -> Result<ClientRequest, DecodeError> {
-    wire::ClientRequest::decode(Bytes::copy_from_slice(frame.body()))?.try_into()
+    wire::ClientRequest::decode(frame.body())?.try_into()
 }
 
 /// The id of a request that is otherwise not understood, for the reply that says so; `None` if

@@ -1,6 +1,7 @@
 //! Parts that several messages share, from the core's types to the wire's and, checked, back.
 
 use crate::error::DecodeError;
+use crate::payloads;
 use crate::wire;
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -183,9 +184,9 @@ impl TryFrom<wire::Origin> for Origin {
     }
 }
 
-impl From<&Entry> for wire::Entry {
+impl From<&Entry> for payloads::Entry {
     fn from(entry: &Entry) -> Self {
-        use wire::entry::Body as Kind;
+        use payloads::Body as Kind;
         Self {
             txid: Some(entry.txid.into()),
             prev: Some(entry.prev.into()),
@@ -193,21 +194,21 @@ impl From<&Entry> for wire::Entry {
             time_ms: entry.time.as_millis(),
             origin: entry.origin.map(wire::Origin::from),
             body: Some(match &entry.body {
-                Body::Command(command) => Kind::Command(share(command)),
+                Body::Command(command) => Kind::Command(command.clone()),
                 Body::Membership(membership) => Kind::Membership((&**membership).into()),
             }),
         }
     }
 }
 
-impl TryFrom<wire::Entry> for Entry {
+impl TryFrom<payloads::Entry> for Entry {
     type Error = DecodeError;
 
-    fn try_from(wire: wire::Entry) -> Result<Self, DecodeError> {
-        use wire::entry::Body as Kind;
+    fn try_from(wire: payloads::Entry) -> Result<Self, DecodeError> {
+        use payloads::Body as Kind;
         let txid = entry_id(wire.txid, "entry.txid")?;
         let body = match wire.body.ok_or(DecodeError::Missing("entry.body"))? {
-            Kind::Command(command) => Body::Command(payload(&command)),
+            Kind::Command(command) => Body::Command(command),
             Kind::Membership(membership) => Body::Membership(membership.try_into()?),
         };
         if matches!(&body, Body::Membership(membership) if membership.version() != txid) {

@@ -38,6 +38,7 @@ mod convert;
 mod datagram;
 mod error;
 pub mod frame;
+mod payloads;
 pub mod peer;
 pub mod record;
 mod status;

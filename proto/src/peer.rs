@@ -3,11 +3,11 @@
 use crate::convert::{all, epoch, need, node, payload, refuse_reason, share, to_refuse_reason};
 use crate::error::DecodeError;
 use crate::frame::{self, Frame, Kind};
+use crate::payloads;
 use crate::wire::{self, peer_message::Message as Wire};
-use bytes::Bytes;
 use prost::Message as _;
 use zabkeeper_core::digest::Digest;
-use zabkeeper_core::entry::{Entry, Origin};
+use zabkeeper_core::entry::{Entry, Origin, Payload};
 use zabkeeper_core::ids::{ClusterId, Epoch, Incarnation, Txid};
 use zabkeeper_core::message::{EpochAck, FollowerInfo, Forwarded, Item, Message, SnapshotHead};
 
@@ -19,8 +19,7 @@ pub fn encode(message: &Message, out: &mut Vec<u8>) {
 
 /// Reads the message of a frame.
 pub fn decode(frame: &Frame<'_>) -> Result<Message, DecodeError> {
-    // One copy of the whole body, of which all byte fields are then views.
-    let message = wire::PeerMessage::decode(Bytes::copy_from_slice(frame.body()))?;
+    let message = wire::PeerMessage::decode(frame.body())?;
     let message = message.message.ok_or(DecodeError::Missing("message"))?;
     message.try_into()
 }
@@ -73,7 +72,7 @@ impl From<&Message> for Wire {
                 Self::Pong(wire::Pong { epoch: epoch.get(), nonce: *nonce })
             }
             Message::Forward { requests } => Self::Forward(wire::Forward {
-                requests: requests.iter().map(wire::Forwarded::from).collect(),
+                requests: requests.iter().map(payloads::Forwarded::from).collect(),
             }),
             Message::ForwardRefused { seqs, why } => Self::ForwardRefused(wire::ForwardRefused {
                 origins: seqs.iter().copied().map(wire::Origin::from).collect(),
@@ -146,8 +145,8 @@ impl TryFrom<Wire> for Message {
     }
 }
 
-fn to_wire(entries: &[Entry]) -> Vec<wire::Entry> {
-    entries.iter().map(wire::Entry::from).collect()
+fn to_wire(entries: &[Entry]) -> Vec<payloads::Entry> {
+    entries.iter().map(payloads::Entry::from).collect()
 }
 
 fn pair(epoch: Epoch, txid: Txid) -> wire::EpochTxid {
@@ -253,19 +252,19 @@ impl From<&wire::Item> for Item {
     }
 }
 
-impl From<&Forwarded> for wire::Forwarded {
+impl From<&Forwarded> for payloads::Forwarded {
     fn from(forwarded: &Forwarded) -> Self {
-        Self { origin: Some(forwarded.origin.into()), body: share(&forwarded.body) }
+        Self { origin: Some(forwarded.origin.into()), body: Some(forwarded.body.clone()) }
     }
 }
 
-impl TryFrom<wire::Forwarded> for Forwarded {
+impl TryFrom<payloads::Forwarded> for Forwarded {
     type Error = DecodeError;
 
-    fn try_from(wire: wire::Forwarded) -> Result<Self, DecodeError> {
+    fn try_from(wire: payloads::Forwarded) -> Result<Self, DecodeError> {
         Ok(Self {
             origin: need::<_, Origin>(wire.origin, "forwarded.origin")?,
-            body: payload(&wire.body),
+            body: wire.body.unwrap_or_else(|| Payload::from(Vec::new())),
         })
     }
 }

@@ -2,8 +2,8 @@
 
 use crate::convert::{all, entry_id, epoch, need, node};
 use crate::error::DecodeError;
+use crate::payloads;
 use crate::wire;
-use bytes::Bytes;
 use prost::Message as _;
 use std::sync::Arc;
 use zabkeeper_core::digest::Digest;
@@ -38,7 +38,7 @@ pub fn encode(record: &Record, out: &mut Vec<u8>) {
 
 /// Reads a record.
 pub fn decode(bytes: &[u8]) -> Result<Record, DecodeError> {
-    wire::Record::decode(Bytes::copy_from_slice(bytes))?.try_into()
+    wire::Record::decode(bytes)?.try_into()
 }
 
 /// Appends the identity's bytes to `out`.
@@ -73,7 +73,7 @@ impl From<&Record> for wire::Record {
             record: Some(match record {
                 Record::Promise(promise) => Wire::Promise((*promise).into()),
                 Record::Append(entries) => Wire::Append(wire::Append {
-                    entries: entries.iter().map(wire::Entry::from).collect(),
+                    entries: entries.iter().map(payloads::Entry::from).collect(),
                 }),
                 Record::Truncate(to) => Wire::Truncate((*to).into()),
                 Record::Enter(epoch) => Wire::Enter(epoch.get()),

@@ -3,6 +3,7 @@
 #![allow(
     unreachable_pub,
     missing_docs,
+    private_interfaces,
     clippy::all,
     reason = "generated code, private to this crate"
 )]

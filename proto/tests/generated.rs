@@ -15,6 +15,9 @@ fn the_committed_structs_are_what_the_proto_files_say() {
     std::fs::create_dir_all(&out).unwrap();
     prost_build::Config::new()
         .bytes(["."])
+        // Written by hand: see `src/payloads.rs`.
+        .extern_path(".zabkeeper.v1.Entry", "crate::payloads::Entry")
+        .extern_path(".zabkeeper.v1.Forwarded", "crate::payloads::Forwarded")
         .out_dir(&out)
         .compile_fds(descriptors)
         .expect("generated structs");

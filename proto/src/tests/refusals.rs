@@ -3,7 +3,7 @@
 use super::{framed, parsed};
 use crate::DecodeError;
 use crate::frame::{self, Kind};
-use crate::{client, peer, record, wire};
+use crate::{client, payloads, peer, record, wire};
 use prost::Message as _;
 use zabkeeper_core::message::Message;
 use zabkeeper_core::tree::PathError;
@@ -46,12 +46,12 @@ fn membership(members: Vec<wire::Member>, version: Option<wire::Txid>) -> Decode
     peer(wire::peer_message::Message::Rejected(rejection))
 }
 
-fn entry(change: impl FnOnce(&mut wire::Entry)) -> DecodeError {
-    let mut entry = wire::Entry {
+fn entry(change: impl FnOnce(&mut payloads::Entry)) -> DecodeError {
+    let mut entry = payloads::Entry {
         txid: Some(TXID),
         prev: Some(NONE),
-        body: Some(wire::entry::Body::Command("x".into())),
-        ..wire::Entry::default()
+        body: Some(payloads::Body::Command(b"x".as_slice().into())),
+        ..payloads::Entry::default()
     };
     change(&mut entry);
     peer(wire::peer_message::Message::LogEntries(wire::LogEntries { entries: vec![entry] }))
@@ -147,7 +147,7 @@ fn a_membership_is_a_strictly_ascending_list_of_somebody() {
 #[test]
 fn a_membership_entry_has_its_own_txid_as_version() {
     let error = entry(|entry| {
-        entry.body = Some(wire::entry::Body::Membership(wire::Membership {
+        entry.body = Some(payloads::Body::Membership(wire::Membership {
             version: Some(wire::Txid { epoch: 1, counter: 2 }),
             members: vec![member(1)],
         }));

@@ -60,38 +60,6 @@ pub struct Origin {
     #[prost(uint64, tag = "2")]
     pub seq: u64,
 }
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct Entry {
-    /// Never none.
-    #[prost(message, optional, tag = "1")]
-    pub txid: ::core::option::Option<Txid>,
-    /// The entry before it in the log.
-    #[prost(message, optional, tag = "2")]
-    pub prev: ::core::option::Option<Txid>,
-    /// Digest of the whole history up to and including this entry.
-    #[prost(fixed64, tag = "3")]
-    pub chain: u64,
-    /// The leader's wall clock, in milliseconds since 1970.
-    #[prost(uint64, tag = "4")]
-    pub time_ms: u64,
-    /// Optional.
-    #[prost(message, optional, tag = "5")]
-    pub origin: ::core::option::Option<Origin>,
-    #[prost(oneof = "entry::Body", tags = "6, 7")]
-    pub body: ::core::option::Option<entry::Body>,
-}
-/// Nested message and enum types in `Entry`.
-pub mod entry {
-    #[derive(Clone, PartialEq, ::prost::Oneof)]
-    pub enum Body {
-        /// A command of the application.
-        #[prost(bytes, tag = "6")]
-        Command(::prost::bytes::Bytes),
-        /// Its version is the entry's txid.
-        #[prost(message, tag = "7")]
-        Membership(super::Membership),
-    }
-}
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Empty {}
 /// Why a node will not talk to another at all.
@@ -394,7 +362,7 @@ pub struct SnapshotChunkAck {
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct LogEntries {
     #[prost(message, repeated, tag = "1")]
-    pub entries: ::prost::alloc::vec::Vec<Entry>,
+    pub entries: ::prost::alloc::vec::Vec<crate::payloads::Entry>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct NewLeader {
@@ -415,7 +383,7 @@ pub struct Propose {
     #[prost(uint64, tag = "1")]
     pub epoch: u64,
     #[prost(message, repeated, tag = "2")]
-    pub entries: ::prost::alloc::vec::Vec<Entry>,
+    pub entries: ::prost::alloc::vec::Vec<crate::payloads::Entry>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Ping {
@@ -436,14 +404,7 @@ pub struct Pong {
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Forward {
     #[prost(message, repeated, tag = "1")]
-    pub requests: ::prost::alloc::vec::Vec<Forwarded>,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct Forwarded {
-    #[prost(message, optional, tag = "1")]
-    pub origin: ::core::option::Option<Origin>,
-    #[prost(bytes = "bytes", tag = "2")]
-    pub body: ::prost::bytes::Bytes,
+    pub requests: ::prost::alloc::vec::Vec<crate::payloads::Forwarded>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ForwardRefused {
@@ -851,7 +812,7 @@ pub struct Promise {
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Append {
     #[prost(message, repeated, tag = "1")]
-    pub entries: ::prost::alloc::vec::Vec<Entry>,
+    pub entries: ::prost::alloc::vec::Vec<crate::payloads::Entry>,
 }
 /// The start of the log.
 #[derive(Clone, PartialEq, ::prost::Message)]
