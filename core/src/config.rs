@@ -71,7 +71,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            retain_bytes: 8 << 20,
+            retain_bytes: 4 << 20,
             retain_entries: 100_000,
             message_bytes: 256 << 10,
             window_bytes: 4 << 20,
