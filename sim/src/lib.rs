@@ -41,6 +41,7 @@ pub mod mutants;
 pub mod net;
 pub mod options;
 pub mod plan;
+pub mod progress;
 pub mod queue;
 pub mod run;
 pub mod sessions;

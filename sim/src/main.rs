@@ -1,7 +1,6 @@
 //! The simulator's command line.
 
 use clap::{Parser, Subcommand};
-use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -9,6 +8,7 @@ use zabkeeper_sim::explore;
 use zabkeeper_sim::faults_real;
 use zabkeeper_sim::hashes;
 use zabkeeper_sim::plan::Plan;
+use zabkeeper_sim::progress::Progress;
 use zabkeeper_sim::run::{Report, catch_panics, run};
 use zabkeeper_sim::shrink::shrink;
 use zabkeeper_sim::sweep::{Summary, Sweep, sweep};
@@ -73,6 +73,9 @@ enum Command {
         /// Print how often each transition and fault was seen
         #[arg(long)]
         marks: bool,
+        /// Fail if something that a sweep of some thousand seeds should see was never seen
+        #[arg(long)]
+        expect_marks: bool,
     },
     /// Run a plan from a file
     Replay {
@@ -176,8 +179,13 @@ fn main() -> ExitCode {
         Command::Run { seed, trace, timeline, last, mutant, draw } => {
             run_one(seed, &Show { trace, timeline, last, draw }, mutant)
         }
-        Command::Sweep { seeds, from, jobs, stop_after, mutant, marks } => {
-            run_sweep(&Sweep { from, seeds, jobs, stop_after }, mutant.as_deref(), marks)
+        Command::Sweep { seeds, from, jobs, stop_after, mutant, marks, expect_marks } => {
+            let sum = run_sweep(&Sweep { from, seeds, jobs, stop_after }, mutant.as_deref(), marks);
+            let unseen = if expect_marks { sum.unseen() } else { Vec::new() };
+            for mark in &unseen {
+                println!("never seen: {mark}: the seeds do not reach it any more");
+            }
+            sum.failed == 0 && unseen.is_empty()
         }
         Command::Replay { plan, trace, timeline, last, draw } => match read_plan(&plan) {
             Ok(plan) => run_plan(&plan, &Show { trace, timeline, last, draw }),
@@ -353,27 +361,19 @@ fn print_report(report: &Report) {
     }
 }
 
-fn run_sweep(what: &Sweep, mutant: Option<&str>, marks: bool) -> bool {
+fn run_sweep(what: &Sweep, mutant: Option<&str>, marks: bool) -> Summary {
     #[expect(clippy::disallowed_methods, reason = "measures the wall time of the sweep")]
     let start = Instant::now();
-    let live = std::io::stderr().is_terminal();
+    let progress = Progress::new();
     let one = |seed| {
         let mut plan = Plan::draw(seed);
         plan.mutant = mutant.map(str::to_string);
         run(&plan, false)
     };
-    let sum = sweep(what, one, |sum| {
-        if live && sum.seeds % 16 == 0 {
-            let rate = sum.seeds as f64 / start.elapsed().as_secs_f64();
-            eprint!("\r{}/{} seeds, {rate:.0}/s, {} failed  ", sum.seeds, what.seeds, sum.failed);
-            let _ = std::io::stderr().flush();
-        }
-    });
-    if live {
-        eprintln!();
-    }
+    let sum = sweep(what, one, |sum| progress.show(sum.seeds, what.seeds, sum.failed));
+    progress.end();
     print_summary(&sum, start.elapsed().as_secs_f64(), marks);
-    sum.failed == 0
+    sum
 }
 
 /// Prints rates: of random worlds, and of a calm one with ten requests a second.
