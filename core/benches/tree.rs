@@ -1,0 +1,94 @@
+//! What commands and queries on the tree cost: `cargo bench -p zabkeeper-core --bench tree`.
+
+use divan::{Bencher, black_box};
+use zabkeeper_core::app::App;
+use zabkeeper_core::ids::{Epoch, Txid};
+use zabkeeper_core::time::WallTime;
+use zabkeeper_core::tree::{Command, Path, Query, Tree};
+
+const SIZES: [u64; 3] = [1_000, 100_000, 1_000_000];
+
+fn main() {
+    divan::main();
+}
+
+fn path(key: u64) -> Path {
+    Path::parse(&format!("bench/k{key:08}")).expect("a path")
+}
+
+fn txid(counter: u64) -> Txid {
+    Txid::new(Epoch::new(1), counter).expect("a txid")
+}
+
+fn set(key: u64) -> Vec<u8> {
+    let value: &[u8] = &[7; 100];
+    Command::Set { path: path(key), value: value.into() }.encode().to_vec()
+}
+
+/// A tree of so many keys, and the counter of its last entry.
+fn tree(keys: u64) -> (Tree, u64) {
+    let mut tree = Tree::empty();
+    for key in 0..keys {
+        let outcome = tree.apply(txid(key + 1), WallTime::from_millis(1), &set(key));
+        assert!(outcome.is_ok());
+    }
+    drop(tree.take_changes());
+    (tree, keys)
+}
+
+/// Keys in an order that is no order.
+fn next(key: &mut u64, keys: u64) -> u64 {
+    *key = key.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+    (*key >> 33) % keys
+}
+
+#[divan::bench(args = SIZES)]
+fn set_a_key(bencher: Bencher<'_, '_>, keys: u64) {
+    let (mut tree, mut last) = tree(keys);
+    let commands: Vec<Vec<u8>> =
+        (0..keys.min(10_000)).map(|n| set(n * keys / keys.min(10_000))).collect();
+    let mut state = 1;
+    bencher.bench_local(|| {
+        last += 1;
+        let command = &commands[next(&mut state, commands.len() as u64) as usize];
+        black_box(tree.apply(txid(last), WallTime::from_millis(1), command))
+    });
+}
+
+#[divan::bench(args = SIZES)]
+fn get_a_key(bencher: Bencher<'_, '_>, keys: u64) {
+    let (tree, _) = tree(keys);
+    let queries: Vec<Query> = (0..keys.min(10_000))
+        .map(|n| Query::Get { path: path(n * keys / keys.min(10_000)) })
+        .collect();
+    let mut state = 1;
+    bencher.bench_local(|| {
+        black_box(tree.query(&queries[next(&mut state, queries.len() as u64) as usize]))
+    });
+}
+
+#[divan::bench(args = SIZES)]
+fn list_a_hundred_keys(bencher: Bencher<'_, '_>, keys: u64) {
+    let (tree, _) = tree(keys);
+    let query = Query::List {
+        path: Path::parse("bench").expect("a path"),
+        recursive: false,
+        after: Some(path(keys / 2)),
+        limit: 100,
+        values: false,
+    };
+    bencher.bench_local(|| black_box(tree.query(&query)));
+}
+
+#[divan::bench(args = SIZES)]
+fn take_ten_thousand_changes(bencher: Bencher<'_, '_>, keys: u64) {
+    let (mut tree, mut last) = tree(keys);
+    let commands: Vec<Vec<u8>> = (0..keys.min(10_000)).map(set).collect();
+    bencher.bench_local(|| {
+        for command in &commands {
+            last += 1;
+            let _ = tree.apply(txid(last), WallTime::from_millis(1), command);
+        }
+        black_box(tree.take_changes())
+    });
+}
