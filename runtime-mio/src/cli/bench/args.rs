@@ -1,7 +1,7 @@
 //! What can be typed after `zabkeeper bench`.
 
-use crate::cli::args::{Connect, duration};
-use clap::{Args, ValueEnum};
+use crate::cli::args::{Connect, Output, duration};
+use clap::{Args, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -22,6 +22,8 @@ An open loop (--rate) has a time for each request. One that cannot be sent in ti
 ensemble is slow, waits, and its latency is counted from the time it was meant for: a stall shows
 with all the requests that it delayed.
 
+zabkeeper bench failover measures how long writes wait when the leader is killed.
+
 It writes the keys bench/0 ... bench/N-1 and leaves them there: zabkeeper delete bench --recursive
 
 Exit codes: 0 if every request was answered well; 3 if some certainly were not done, 4 if for some
@@ -29,12 +31,20 @@ it is unknown, 1 if some had a wrong answer. How many and why is in the results.
 commands if the ensemble could not be reached or started."
 )]
 pub(crate) struct BenchArgs {
+    #[command(subcommand)]
+    pub(crate) command: Option<BenchCommand>,
     #[command(flatten)]
     pub(crate) load: LoadArgs,
     #[command(flatten)]
     pub(crate) ensemble: EnsembleArgs,
     #[command(flatten)]
     pub(crate) connect: Connect,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BenchCommand {
+    /// Measure how long writes wait when the leader is killed or stops
+    Failover(FailoverArgs),
 }
 
 /// What to send.
@@ -91,6 +101,44 @@ pub(crate) struct EnsembleArgs {
     pub(crate) data_dir: Option<PathBuf>,
 }
 
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  zabkeeper bench failover                           # kill -9, 20 times
+  zabkeeper bench failover --how pause --times 5     # SIGSTOP: the node is silent, not gone
+
+Starts an ensemble of its own, writes all the time, and takes the leader away. The time is from
+there to the first acknowledgement of a write that was sent after it. Then the node is started
+again (or continued), and the next round begins once it serves again.
+
+Exit codes: 0 if every round ended with a write, 3 if one did not within --timeout.")]
+pub(crate) struct FailoverArgs {
+    /// How many nodes
+    #[arg(long, value_name = "NODES", default_value_t = 3,
+          value_parser = clap::value_parser!(u8).range(3..=7))]
+    pub(crate) local: u8,
+    /// Where they keep their data [default: a temporary directory, removed at the end]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// How often
+    #[arg(long, value_name = "N", default_value_t = 20,
+          value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) times: u32,
+    /// How the leader is taken away
+    #[arg(long, value_enum, default_value_t = How::Kill)]
+    pub(crate) how: How,
+    /// How many connections write, spread over all nodes
+    #[arg(long, short, value_name = "N", default_value_t = 16,
+          value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) connections: u32,
+    /// How long a round may take before it has failed
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration)]
+    pub(crate) timeout: Duration,
+    /// How to print results
+    #[arg(long, short, value_enum, default_value_t = Output::Text)]
+    pub(crate) output: Output,
+}
+
 /// What requests are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Load {
@@ -114,6 +162,15 @@ pub(crate) enum Target {
     Leader,
 }
 
+/// How a leader is taken away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum How {
+    /// kill -9: its connections break at once
+    Kill,
+    /// SIGSTOP: it is silent while its connections stay; SIGCONT after the round
+    Pause,
+}
+
 impl Load {
     /// As it is typed.
     pub(super) fn name(self) -> String {
@@ -122,6 +179,13 @@ impl Load {
 }
 
 impl Target {
+    /// As it is typed.
+    pub(super) fn name(self) -> String {
+        self.to_possible_value().map(|v| v.get_name().to_owned()).unwrap_or_default()
+    }
+}
+
+impl How {
     /// As it is typed.
     pub(super) fn name(self) -> String {
         self.to_possible_value().map(|v| v.get_name().to_owned()).unwrap_or_default()

@@ -62,6 +62,10 @@ pub(super) struct Engine {
     pub(super) tally: Tally,
     /// False while answers are not measured, only errors.
     pub(super) measuring: bool,
+    /// Set to find the first acknowledgement of a write sent after this time ...
+    pub(super) watch_from: Option<u64>,
+    /// ... which came at this time.
+    pub(super) seen_at: Option<u64>,
 }
 
 impl Engine {
@@ -100,6 +104,8 @@ impl Engine {
             stop,
             tally: Tally::new()?,
             measuring: false,
+            watch_from: None,
+            seen_at: None,
         };
         for index in 0..count {
             engine.dial(index);
@@ -171,7 +177,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Sends and receives until a time, or until all keys are filled.
+    /// Sends and receives until a time, until all keys are filled, or until the
+    /// acknowledgement that is watched for.
     pub(super) fn run_until(&mut self, until: u64) -> Result<(), Failure> {
         let mut heartbeat = 0;
         loop {
@@ -182,9 +189,10 @@ impl Engine {
             }
             self.send(now)?;
             self.flush()?;
+            let seen = self.watch_from.is_some() && self.seen_at.is_some();
             let filled =
                 matches!(self.source, Source::Fill { done, .. } if done == self.frames.keys());
-            if now >= until || filled || self.stopped() {
+            if now >= until || seen || filled || self.stopped() {
                 return Ok(());
             }
             self.wait(now, until.min(heartbeat)).map_err(cannot_wait)?;
@@ -303,8 +311,13 @@ impl Engine {
                 Fate::Refused | Fate::Unknown => self.later.push_back((now + PAUSE, index)),
                 _ => self.free.push_back(index),
             }
-            if fate == Fate::Good && self.measuring {
-                self.tally.good(sent.kind, now.saturating_sub(sent.due));
+            if fate == Fate::Good {
+                if self.measuring {
+                    self.tally.good(sent.kind, now.saturating_sub(sent.due));
+                }
+                if sent.kind == Kind::Write && self.watch_from.is_some_and(|from| sent.at > from) {
+                    self.seen_at.get_or_insert(now);
+                }
             }
             ended(&mut self.source, &mut self.tally, sent, fate);
         });

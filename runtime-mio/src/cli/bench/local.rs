@@ -50,6 +50,19 @@ impl Local {
         self.layout.places.iter().map(|place| place.endpoint.clone()).collect()
     }
 
+    /// Starts a node again after its end.
+    pub(super) fn restart(&mut self, index: usize) -> Result<(), Failure> {
+        if let Some(node) = self.nodes.get_mut(index) {
+            let place = node.place.clone();
+            let name = place.name.clone();
+            node.wait();
+            *node = Node::start(place, |_: Said| {}).map_err(|error| {
+                Failure::new(OTHER, format_args!("cannot start {name} again: {error}"))
+            })?;
+        }
+        Ok(())
+    }
+
     fn wait_for_a_write(&mut self, stop: &Arc<AtomicBool>) -> Result<(), Failure> {
         let (tell, news) = mpsc::channel();
         let endpoints = self.endpoints();

@@ -3,6 +3,7 @@
 pub(crate) mod args;
 mod conn;
 mod engine;
+mod failover;
 mod frames;
 mod local;
 mod pace;
@@ -14,7 +15,7 @@ mod usage;
 use super::args::{Connect, Output};
 use super::exit::{Failure, NOT_DONE, OTHER};
 use super::stop;
-use args::{BenchArgs, LoadArgs};
+use args::{BenchArgs, BenchCommand, LoadArgs};
 use local::Local;
 use std::io::{self, Write};
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -29,6 +30,9 @@ use zabkeeper_runtime_mio::client::{Client, ClientOptions, Level};
 /// Runs the command.
 pub(super) fn run(args: &BenchArgs) -> Result<(), Failure> {
     let stop = watch()?;
+    if let Some(BenchCommand::Failover(args)) = &args.command {
+        return failover::run(args, &stop);
+    }
     let local = match args.ensemble.local {
         Some(nodes) => {
             eprintln!("Starting {nodes} nodes ...");

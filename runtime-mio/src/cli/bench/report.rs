@@ -1,6 +1,7 @@
 //! The results: a table for people, or one JSON object.
 
-use super::args::LoadArgs;
+use super::args::{FailoverArgs, How, LoadArgs};
+use super::failover::Round;
 use super::step::Outcome;
 use super::tally::{self, SHOWN};
 use crate::cli::output::table;
@@ -132,4 +133,88 @@ fn notes(out: &mut impl Write, outcome: &Outcome) -> io::Result<()> {
 
 fn rounded(number: f64) -> Value {
     json!((number * 100.0).round() / 100.0)
+}
+
+/// The table of the rounds, and the least, middle and longest time.
+#[allow(clippy::cast_precision_loss, reason = "for people")]
+pub(super) fn failover_text(
+    out: &mut impl Write,
+    args: &FailoverArgs,
+    rounds: &[Round],
+) -> io::Result<()> {
+    let ms = |micros: u64| format!("{:.1}", micros as f64 / 1e3);
+    let mut rows =
+        vec![["round", "leader", "next write ms", "all serve again ms"].map(str::to_owned)];
+    for (number, round) in (1..).zip(rounds) {
+        let back = u64::try_from(round.back.as_micros()).unwrap_or(u64::MAX);
+        rows.push([u64::to_string(&number), round.leader.clone(), ms(round.gap), ms(back)]);
+    }
+    let rows: Vec<_> = rows.into_iter().map(Vec::from).collect();
+    table(out, &rows)?;
+    let how = match args.how {
+        How::Kill => "killed (kill -9)",
+        How::Pause => "paused (SIGSTOP)",
+    };
+    if let Some([min, median, max]) = spread(rounds) {
+        writeln!(
+            out,
+            "\nLeader {how} {} times: next acknowledged write after min {} ms, median {} ms, \
+             max {} ms.",
+            rounds.len(),
+            ms(min),
+            ms(median),
+            ms(max)
+        )?;
+    }
+    Ok(())
+}
+
+/// One JSON object with all rounds. Times are in microseconds.
+pub(super) fn failover_json(
+    out: &mut impl Write,
+    args: &FailoverArgs,
+    rounds: &[Round],
+) -> io::Result<()> {
+    let round = |round: &Round| {
+        let back = u64::try_from(round.back.as_micros()).unwrap_or(u64::MAX);
+        json!({"leader": round.leader, "next_write": round.gap, "all_serve": back})
+    };
+    let [min, median, max] = spread(rounds).map_or([None; 3], |all| all.map(Some));
+    let fields = json!({
+        "how": args.how.name(),
+        "nodes": args.local,
+        "connections": args.connections,
+        "rounds": rounds.iter().map(round).collect::<Vec<_>>(),
+        "min": min,
+        "median": median,
+        "max": max,
+    });
+    writeln!(out, "{fields}")
+}
+
+/// The least, middle and longest time to the next write; of two in the middle their mean.
+fn spread(rounds: &[Round]) -> Option<[u64; 3]> {
+    let mut gaps: Vec<u64> = rounds.iter().map(|round| round.gap).collect();
+    gaps.sort_unstable();
+    let (low, high) = (gaps.len().saturating_sub(1) / 2, gaps.len() / 2);
+    let median = u64::midpoint(*gaps.get(low)?, *gaps.get(high)?);
+    Some([*gaps.first()?, median, *gaps.last()?])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn the_median_of_an_even_number_is_between_the_two_in_the_middle() {
+        let rounds = |gaps: &[u64]| -> Vec<_> {
+            let round = |&gap| Round { leader: "n1".to_owned(), gap, back: Duration::ZERO };
+            gaps.iter().map(round).collect()
+        };
+        assert_eq!(spread(&rounds(&[])), None);
+        assert_eq!(spread(&rounds(&[9])), Some([9, 9, 9]));
+        assert_eq!(spread(&rounds(&[9, 1, 5])), Some([1, 5, 9]));
+        assert_eq!(spread(&rounds(&[9, 1, 5, 2])), Some([1, 3, 9]));
+    }
 }
