@@ -1,5 +1,6 @@
 //! The command line: what can be typed and what `--help` teaches.
 
+use super::bench::args::BenchArgs;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -49,6 +50,8 @@ pub(crate) enum Command {
     Delete(DeleteArgs),
     /// List the keys below a key
     List(ListArgs),
+    /// Measure throughput and latency, of an ensemble of its own or a running one
+    Bench(Box<BenchArgs>),
     /// Show every node: role, epoch, how far it is, and whether they agree
     Status(StatusArgs),
 }
@@ -277,7 +280,7 @@ pub(crate) struct StatusArgs {
 }
 
 /// A span of time: `10s`, `500ms`, `2m`, or plain seconds.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("'{text}' is no time; write 10s, 500ms, 2m, or plain seconds");
     let split = text.find(|c: char| !c.is_ascii_digit() && c != '.');
     let (number, unit) = text.split_at(split.unwrap_or(text.len()));

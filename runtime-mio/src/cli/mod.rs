@@ -1,6 +1,7 @@
 //! The commands of the `zabkeeper` program.
 
 mod args;
+mod bench;
 mod dev;
 mod exit;
 mod interactive;
@@ -29,6 +30,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Add(args) => tree::write(&args, Client::add),
         Command::Delete(args) => tree::delete(&args),
         Command::List(args) => tree::list(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::Status(args) => status::run(&args),
     };
     match result {

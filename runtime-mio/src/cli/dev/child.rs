@@ -13,7 +13,7 @@ const TAIL_BYTES: u64 = 8 << 10;
 
 /// What a node's process says by its standard output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Said {
+pub(in crate::cli) enum Said {
     /// The ready line.
     Ready,
     /// The end: the process is gone, or as good as gone.
@@ -22,9 +22,9 @@ pub(super) enum Said {
 
 /// A node's process. It stops when its stdin closes, thus also when this process dies.
 #[derive(Debug)]
-pub(super) struct Node {
-    pub(super) place: Place,
-    pub(super) pid: u32,
+pub(in crate::cli) struct Node {
+    pub(in crate::cli) place: Place,
+    pub(in crate::cli) pid: u32,
     /// None once the process was waited for.
     child: Option<Child>,
     stdin: Option<ChildStdin>,
@@ -32,7 +32,10 @@ pub(super) struct Node {
 
 impl Node {
     /// Starts the process; `tell` is called from another thread.
-    pub(super) fn start(place: Place, tell: impl Fn(Said) + Send + 'static) -> io::Result<Self> {
+    pub(in crate::cli) fn start(
+        place: Place,
+        tell: impl Fn(Said) + Send + 'static,
+    ) -> io::Result<Self> {
         let log = File::options().create(true).append(true).open(&place.log)?;
         let mut child = Command::new(std::env::current_exe()?)
             .args(["server", "--watch-stdin", "--config"])
@@ -58,17 +61,17 @@ impl Node {
     }
 
     /// True until the process was waited for.
-    pub(super) fn is_running(&self) -> bool {
+    pub(in crate::cli) fn is_running(&self) -> bool {
         self.child.is_some()
     }
 
     /// Asks the process to stop.
-    pub(super) fn ask_to_stop(&mut self) {
+    pub(in crate::cli) fn ask_to_stop(&mut self) {
         self.stdin = None;
     }
 
     /// Ends the process now.
-    pub(super) fn kill(&mut self) {
+    pub(in crate::cli) fn kill(&mut self) {
         if let Some(child) = &mut self.child {
             // It fails only if the process has ended already.
             let _ = child.kill();
@@ -76,12 +79,17 @@ impl Node {
     }
 
     /// Waits for the end of the process, and says how it ended.
-    pub(super) fn wait(&mut self) -> Option<io::Result<ExitStatus>> {
+    pub(in crate::cli) fn wait(&mut self) -> Option<io::Result<ExitStatus>> {
         self.child.take().map(|mut child| child.wait())
     }
 
+    /// How the process ended, if it has.
+    pub(in crate::cli) fn ended(&mut self) -> Option<io::Result<ExitStatus>> {
+        self.child.as_mut()?.try_wait().transpose()
+    }
+
     /// The last lines of its log.
-    pub(super) fn tail(&self) -> Vec<String> {
+    pub(in crate::cli) fn tail(&self) -> Vec<String> {
         tail(&self.place.log).unwrap_or_default()
     }
 }
@@ -95,7 +103,7 @@ impl Drop for Node {
 }
 
 /// How a process ended, for people.
-pub(super) fn describe(status: io::Result<ExitStatus>) -> String {
+pub(in crate::cli) fn describe(status: io::Result<ExitStatus>) -> String {
     match status {
         Ok(status) => match (status.code(), status.signal()) {
             (Some(code), _) => format!("exit code {code}{}", meaning(code)),

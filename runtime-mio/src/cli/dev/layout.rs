@@ -16,29 +16,29 @@ const FIRST_BASE: u16 = 4210;
 
 /// One node's place.
 #[derive(Clone, Debug)]
-pub(super) struct Place {
-    pub(super) name: String,
-    pub(super) endpoint: String,
-    pub(super) config: PathBuf,
-    pub(super) log: PathBuf,
+pub(in crate::cli) struct Place {
+    pub(in crate::cli) name: String,
+    pub(in crate::cli) endpoint: String,
+    pub(in crate::cli) config: PathBuf,
+    pub(in crate::cli) log: PathBuf,
 }
 
 /// The places of an ensemble's nodes, held for as long as this lives.
 #[derive(Debug)]
-pub(super) struct Layout {
-    pub(super) dir: PathBuf,
-    pub(super) places: Vec<Place>,
+pub(in crate::cli) struct Layout {
+    pub(in crate::cli) dir: PathBuf,
+    pub(in crate::cli) places: Vec<Place>,
     /// The directory held no ensemble before.
-    pub(super) fresh: bool,
+    pub(in crate::cli) fresh: bool,
     /// Removed with everything in it when dropped.
-    pub(super) temporary: Option<TempDir>,
+    pub(in crate::cli) temporary: Option<TempDir>,
     /// While it is bound, no other `dev` takes these ports, nor this directory.
     _lock: TcpListener,
 }
 
 impl Layout {
     /// Finds or makes the places of `nodes` nodes.
-    pub(super) fn prepare(
+    pub(in crate::cli) fn prepare(
         nodes: Option<u8>,
         data_dir: Option<&Path>,
         base_port: Option<u16>,
@@ -77,7 +77,7 @@ impl Layout {
     }
 
     /// Where clients connect, as `--endpoints` takes it.
-    pub(super) fn endpoints(&self) -> String {
+    pub(in crate::cli) fn endpoints(&self) -> String {
         let all: Vec<_> = self.places.iter().map(|p| p.endpoint.as_str()).collect();
         all.join(",")
     }

@@ -1,7 +1,7 @@
 //! `zabkeeper dev`: an ensemble of real node processes on this machine.
 
-mod child;
-mod layout;
+pub(super) mod child;
+pub(super) mod layout;
 mod voice;
 
 use super::args::DevArgs;
@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 
 /// What the supervisor hears.
 #[derive(Debug)]
-enum News {
+pub(super) enum News {
     /// Somebody asks to stop.
     Stop(String),
     /// A node said something.
@@ -193,7 +193,7 @@ impl Dev {
 }
 
 /// Tries a write until one works, and tells.
-fn probe(endpoints: Vec<String>, tell: &Sender<News>) {
+pub(super) fn probe(endpoints: Vec<String>, tell: &Sender<News>) {
     let mut options = ClientOptions::new(endpoints);
     options.timeout = PATIENCE;
     loop {
