@@ -187,8 +187,11 @@ fn main() -> ExitCode {
             }
             sum.failed == 0 && unseen.is_empty()
         }
-        Command::Replay { plan, trace, timeline, last, draw } => match read_plan(&plan) {
-            Ok(plan) => run_plan(&plan, &Show { trace, timeline, last, draw }),
+        Command::Replay { plan: path, trace, timeline, last, draw } => match read_plan(&path) {
+            Ok(plan) => {
+                let again = format!("replay {}", path.display());
+                run_plan(&plan, &Show { trace, timeline, last, draw }, &again)
+            }
             Err(why) => complain(&why),
         },
         Command::Shrink { seed, plan, mutant, budget, save } => {
@@ -266,13 +269,21 @@ impl Draw {
 
 fn run_one(seed: u64, show: &Show, mutant: Option<String>) -> bool {
     let mut plan = Plan::draw(seed);
+    let again = run_again(seed, mutant.as_deref());
     plan.mutant = mutant;
     println!("{:#?}", plan.options);
     println!("{} faults, {} requests", plan.faults.len(), plan.ops.len());
-    run_plan(&plan, show)
+    run_plan(&plan, show, &again)
 }
 
-fn run_plan(plan: &Plan, show: &Show) -> bool {
+/// The command that runs this seed.
+fn run_again(seed: u64, mutant: Option<&str>) -> String {
+    let mutant = mutant.map(|mutant| format!(" --mutant {mutant}")).unwrap_or_default();
+    format!("run --seed {seed}{mutant}")
+}
+
+/// Runs a plan; `again` is the command that runs it.
+fn run_plan(plan: &Plan, show: &Show, again: &str) -> bool {
     let report = run(plan, true);
     if show.timeline {
         print!("{}", timeline(&report.moments, plan.options.nodes));
@@ -283,7 +294,7 @@ fn run_plan(plan: &Plan, show: &Show) -> bool {
             println!("{moment}");
         }
     }
-    print_report(&report);
+    print_report(&report, again);
     show.draw.write(&report, plan.options.nodes) && report.violation.is_none()
 }
 
@@ -338,7 +349,8 @@ fn run_shrink(
     true
 }
 
-fn print_report(report: &Report) {
+/// Prints how a run ended; `again` is the command that runs it.
+fn print_report(report: &Report, again: &str) {
     println!(
         "seed {}: {} steps, {:.1} simulated seconds, {} leaders, {} entries committed, trace {:016x}",
         report.seed,
@@ -353,10 +365,7 @@ fn print_report(report: &Report) {
         Some(violation) => {
             println!("VIOLATION of {violation}");
             println!("commit {}", commit());
-            println!(
-                "reproduce: cargo run --release -p zabkeeper-sim -- run --seed {}",
-                report.seed
-            );
+            println!("reproduce: cargo run --release -p zabkeeper-sim -- {again}");
         }
     }
 }
@@ -372,7 +381,7 @@ fn run_sweep(what: &Sweep, mutant: Option<&str>, marks: bool) -> Summary {
     };
     let sum = sweep(what, one, |sum| progress.show(sum.seeds, what.seeds, sum.failed));
     progress.end();
-    print_summary(&sum, start.elapsed().as_secs_f64(), marks);
+    print_summary(&sum, start.elapsed().as_secs_f64(), marks, mutant);
     sum
 }
 
@@ -383,7 +392,7 @@ fn run_bench(seeds: u64, seconds: u64) {
     let what = Sweep { from: 1, seeds, jobs: 1, stop_after: 0 };
     let sum = sweep(&what, |seed| run(&Plan::draw(seed), false), |_| {});
     println!("random worlds, one core:");
-    print_summary(&sum, start.elapsed().as_secs_f64(), false);
+    print_summary(&sum, start.elapsed().as_secs_f64(), false, None);
 
     let start = Instant::now();
     let mut cluster = Cluster::new(3, 1);
@@ -404,7 +413,7 @@ fn run_bench(seeds: u64, seconds: u64) {
     );
 }
 
-fn print_summary(sum: &Summary, wall: f64, marks: bool) {
+fn print_summary(sum: &Summary, wall: f64, marks: bool, mutant: Option<&str>) {
     let simulated = sum.time as f64 / 1e6;
     println!(
         "{} seeds in {wall:.1} s ({:.0} seeds/s): {:.2} simulated hours ({:.0} s/s), {} steps \
@@ -425,7 +434,7 @@ fn print_summary(sum: &Summary, wall: f64, marks: bool) {
         }
     }
     for report in sum.failures.values() {
-        print_report(report);
+        print_report(report, &run_again(report.seed, mutant));
     }
 }
 

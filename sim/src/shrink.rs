@@ -1,6 +1,6 @@
 //! From a failing plan to one that a person can read: drop whole classes of faults and chances,
 //! then delete faults and requests by halves, then shorten the time. What is kept is the violation:
-//! the same invariant must still break.
+//! the same invariant must still break. A plan that is still long then is tried with other seeds.
 
 use crate::plan::Plan;
 use crate::run::{Report, run};
@@ -20,30 +20,58 @@ pub struct Shrunk {
 pub fn shrink(plan: &Plan, budget: usize) -> Option<Shrunk> {
     let report = run(plan, false);
     let invariant = report.violation.as_ref()?.invariant;
-    let mut search =
-        Search { best: Shrunk { plan: plan.clone(), report, tries: 0 }, invariant, budget };
+    let best = Shrunk { plan: plan.clone(), report, tries: 0 };
+    let mut search = Search { best, invariant, budget, luck: 1 };
     search.cut_the_end();
     while search.pass() && search.best.tries < search.budget {}
+    search.luck = LUCK;
+    while search.steps() > READABLE && search.pass() && search.best.tries < search.budget {}
     Some(search.best)
 }
+
+/// A plan of so many faults and requests can be read.
+const READABLE: usize = 20;
+
+/// A plan that cannot be read yet is tried with so many seeds.
+const LUCK: u64 = 8;
 
 struct Search {
     best: Shrunk,
     invariant: &'static str,
     budget: usize,
+    /// With how many seeds each plan is tried.
+    luck: u64,
 }
 
 impl Search {
-    /// Takes the plan if it still fails alike.
-    fn attempt(&mut self, plan: Plan) -> bool {
-        if plan == self.best.plan || self.best.tries >= self.budget {
+    fn steps(&self) -> usize {
+        self.best.plan.faults.len() + self.best.plan.ops.len()
+    }
+
+    /// Takes the plan if it still fails alike. The fate of a message hangs on how many went before
+    /// it, so a plan with fewer requests may need other luck to fail. That is the seed's part: a
+    /// plan names its options, faults and requests itself.
+    fn attempt(&mut self, mut plan: Plan) -> bool {
+        if plan == self.best.plan {
+            return false;
+        }
+        (0..self.luck).any(|_| {
+            let same = self.fails(&plan);
+            plan.seed = plan.seed.wrapping_add(1);
+            same
+        })
+    }
+
+    /// Runs the plan, and keeps it if it fails alike.
+    fn fails(&mut self, plan: &Plan) -> bool {
+        if self.best.tries >= self.budget {
             return false;
         }
         self.best.tries += 1;
-        let report = run(&plan, false);
+        let report = run(plan, false);
         let same = report.violation.as_ref().is_some_and(|v| v.invariant == self.invariant);
         if same {
-            self.best.plan = plan;
+            self.best.plan = plan.clone();
             self.best.report = report;
         }
         same
