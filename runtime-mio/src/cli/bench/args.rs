@@ -14,6 +14,8 @@ Examples:
   zabkeeper bench --local 3 --load read --connections 64
   zabkeeper bench --connections 16 --outstanding 64  # against the nodes at --endpoints
   zabkeeper bench --rate 5000                        # open loop: 5,000 a second, come what may
+  zabkeeper bench --local 3 --connections 1,4,16,64,256 --plot curve.svg
+  zabkeeper bench --local 3 --rate 1000,5000,10000,20000 --plot curve.svg
 
 A closed loop (the default) keeps --outstanding requests under way on each connection and sends
 the next when an answer comes: it measures how much the ensemble can do. Latency is counted from
@@ -87,6 +89,10 @@ pub(crate) struct LoadArgs {
     /// How long to run before that without measuring
     #[arg(long, value_name = "TIME", default_value = "2s", value_parser = duration)]
     pub(crate) warmup: Duration,
+    /// Draw latency against throughput. Without a list of connections or rates, smaller ones are
+    /// run too
+    #[arg(long, value_name = "FILE.svg")]
+    pub(crate) plot: Option<PathBuf>,
 }
 
 /// An ensemble of the command's own.

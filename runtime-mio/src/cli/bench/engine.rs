@@ -129,9 +129,9 @@ impl Engine {
         self.pace = pace;
     }
 
-    /// How many requests of an open loop should have been sent, and were not.
-    pub(super) fn backlog(&self) -> u64 {
-        self.pace.backlog(self.now())
+    /// How many requests of an open loop should have been sent until `now`, and were not.
+    pub(super) fn backlog(&self, now: u64) -> u64 {
+        self.pace.backlog(now)
     }
 
     /// Writes every key once.

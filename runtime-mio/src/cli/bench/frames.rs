@@ -170,7 +170,7 @@ mod tests {
             assert_eq!(request.id, u64::from(key));
             match (kind, request.op) {
                 (Kind::Write, Op::Write(Command::Set { path, value })) => {
-                    assert_eq!(path.as_str(), format!("/bench/{key}"));
+                    assert_eq!(path.as_str(), format!("bench/{key}"));
                     assert_eq!(value.len(), 7);
                     writes += 1;
                 }

@@ -7,6 +7,7 @@ mod failover;
 mod frames;
 mod local;
 mod pace;
+mod plot;
 mod report;
 mod step;
 mod tally;
@@ -27,12 +28,17 @@ use zabkeeper_core::ids::Txid;
 use zabkeeper_core::tree::Path;
 use zabkeeper_runtime_mio::client::{Client, ClientOptions, Level};
 
+/// Which shares of a single rate are run for a plot, in percent.
+const SHARES: [u32; 6] = [10, 25, 50, 75, 90, 100];
+
 /// Runs the command.
 pub(super) fn run(args: &BenchArgs) -> Result<(), Failure> {
     let stop = watch()?;
     if let Some(BenchCommand::Failover(args)) = &args.command {
         return failover::run(args, &stop);
     }
+    // Before anything takes time: a file that cannot be written is a mistake to tell at once.
+    plot(&args.load, &[])?;
     let local = match args.ensemble.local {
         Some(nodes) => {
             eprintln!("Starting {nodes} nodes ...");
@@ -60,6 +66,7 @@ pub(super) fn run(args: &BenchArgs) -> Result<(), Failure> {
             writeln!(io::stdout().lock(), "{}", report::json(load, &outcome))?;
         }
         outcomes.push(outcome);
+        plot(load, &outcomes)?;
         if stop.load(Ordering::Relaxed) {
             break;
         }
@@ -86,14 +93,36 @@ fn watch() -> Result<Arc<AtomicBool>, Failure> {
     Ok(flag)
 }
 
-/// The measurements that the arguments ask for.
+/// The measurements that the arguments ask for, in the order of their load.
 fn steps(load: &LoadArgs) -> Vec<Step<'_>> {
+    let plotted = load.plot.is_some();
     let rates = match load.rate.as_slice() {
         [] => vec![None],
+        [one] if plotted => SHARES.iter().map(|share| Some((one * share / 100).max(1))).collect(),
         rates => rates.iter().copied().map(Some).collect(),
     };
-    let both = |&connections| rates.iter().map(move |&rate| Step { load, connections, rate });
-    load.connections.iter().flat_map(both).collect()
+    let connections = match load.connections.as_slice() {
+        [one] if plotted && load.rate.is_empty() => {
+            let smaller = (0..).map(|power| 1 << power).take_while(|count| count < one);
+            smaller.chain([*one]).collect()
+        }
+        connections => connections.to_vec(),
+    };
+    let both = |connections| {
+        let step = move |&rate| Step { load, connections, rate };
+        rates.iter().map(step).collect::<Vec<_>>()
+    };
+    connections.into_iter().flat_map(both).collect()
+}
+
+/// Draws what was measured until now.
+fn plot(load: &LoadArgs, outcomes: &[Outcome]) -> Result<(), Failure> {
+    let Some(file) = &load.plot else {
+        return Ok(());
+    };
+    std::fs::write(file, plot::svg(load, outcomes)).map_err(|error| {
+        Failure::usage(format_args!("cannot write the plot to {}: {error}", file.display()))
+    })
 }
 
 /// The addresses that connections go to.
@@ -138,4 +167,33 @@ fn verdict(outcomes: &[Outcome]) -> Result<(), Failure> {
         return Err(Failure::new(NOT_DONE, "no request was answered in the time measured"));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::args::{Cli, Command};
+    use clap::Parser;
+
+    /// The connections and rates that a command line runs.
+    fn ladder(line: &str) -> Vec<(u32, Option<u32>)> {
+        let cli = Cli::try_parse_from(line.split(' ')).unwrap();
+        let Command::Bench(args) = cli.command else {
+            panic!("{line} is no bench");
+        };
+        steps(&args.load).iter().map(|step| (step.connections, step.rate)).collect()
+    }
+
+    #[test]
+    fn a_plot_of_one_load_has_smaller_ones_too() {
+        let closed = |counts: &[u32]| counts.iter().map(|&c| (c, None)).collect::<Vec<_>>();
+        assert_eq!(ladder("zabkeeper bench"), closed(&[16]));
+        assert_eq!(ladder("zabkeeper bench --plot f"), closed(&[1, 2, 4, 8, 16]));
+        assert_eq!(ladder("zabkeeper bench -c 5 --plot f"), closed(&[1, 2, 4, 5]));
+        assert_eq!(ladder("zabkeeper bench -c 1,64 --plot f"), closed(&[1, 64]));
+        let open = |rates: &[u32]| rates.iter().map(|&r| (16, Some(r))).collect::<Vec<_>>();
+        assert_eq!(ladder("zabkeeper bench --rate 5,10"), open(&[5, 10]));
+        let shares = open(&[100, 250, 500, 750, 900, 1000]);
+        assert_eq!(ladder("zabkeeper bench --rate 1000 --plot f"), shares);
+    }
 }

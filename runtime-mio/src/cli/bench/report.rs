@@ -158,12 +158,12 @@ pub(super) fn failover_text(
     if let Some([min, median, max]) = spread(rounds) {
         writeln!(
             out,
-            "\nLeader {how} {} times: next acknowledged write after min {} ms, median {} ms, \
-             max {} ms.",
-            rounds.len(),
+            "\nNext acknowledged write after the leader was {how}: min {} ms, median {} ms, \
+             max {} ms ({} rounds).",
             ms(min),
             ms(median),
-            ms(max)
+            ms(max),
+            rounds.len(),
         )?;
     }
     Ok(())

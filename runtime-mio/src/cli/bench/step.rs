@@ -122,10 +122,10 @@ impl Step<'_> {
         let (nodes, own) = (cpu_times(subject.local), usage::own_cpu());
         let begin = engine.now();
         self.measure(&mut engine, begin, &mut total)?;
-        let micros = engine.now() - begin;
+        let end = engine.now();
+        let (micros, backlog) = (end - begin, engine.backlog(end));
         let own_cpu = usage::own_cpu().saturating_sub(own);
         let nodes = usage_since(subject.local, &nodes);
-        let backlog = engine.backlog();
         // What an open loop sent in time counts whenever its answer comes: the last stall too.
         engine.measuring = self.rate.is_some();
         engine.drain()?;
