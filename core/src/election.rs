@@ -134,12 +134,26 @@ impl Looking {
             );
         } else if better(cx.s, &vote.candidate, &self.vote) {
             self.adopt(cx, vote.candidate);
+        } else if self.is_corrected_by(vote) {
+            let mine = own(cx.s);
+            self.adopt(
+                cx,
+                if better(cx.s, &vote.candidate, &mine) { vote.candidate } else { mine },
+            );
         } else if vote.candidate != self.vote {
             self.answer(cx, vote.from);
         }
         self.received.insert(vote.from, vote.candidate);
         // Whoever looks for a leader has none.
         self.settled.remove(&vote.from);
+    }
+
+    /// True if the one for whom this node votes says itself that it stands for less: what was heard
+    /// before is of an earlier life of it, in a round of the same number. Without this both would
+    /// answer each other for ever, and never agree.
+    fn is_corrected_by(&self, vote: &Vote) -> bool {
+        let word = &vote.candidate;
+        word.node == vote.from && self.vote.node == vote.from && *word < self.vote
     }
 
     fn begin_if_ready(&mut self, cx: &mut Cx<'_>) {

@@ -687,3 +687,21 @@ fn a_read_that_waits_for_what_a_snapshot_brings_is_answered() {
     bench.event(Event::SnapshotVerified(true));
     assert_eq!(bench.upcalls.iter().filter(|c| **c == Upcall::Readable(ticket)).count(), 1);
 }
+
+#[test]
+fn a_candidates_own_word_corrects_what_was_heard_of_an_earlier_life_of_it() {
+    let mut bench = Bench::new(1, 1);
+    let before = Candidate { epoch: e(1), txid: t(1, 9), node: n(2) };
+    bench.vote(2, before, 1, Stance::Looking);
+    let now = Candidate { epoch: e(1), txid: t(1, 2), node: n(2) };
+    bench.take();
+    bench.vote(2, now, 1, Stance::Looking);
+    let says = |action: &Action| match action {
+        Action::Notify { vote, .. } => Some(vote.candidate),
+        _ => None,
+    };
+    let said: Vec<Candidate> = bench.take().iter().filter_map(says).collect();
+    assert!(!said.is_empty() && said.iter().all(|candidate| *candidate == now), "{said:?}");
+    bench.vote(2, now, 1, Stance::Looking);
+    assert!(bench.take().iter().filter_map(says).next().is_none(), "agreement needs no answer");
+}

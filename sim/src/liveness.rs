@@ -174,7 +174,7 @@ impl World {
                 }
                 let unled = self.unled();
                 if epoch != settled_epoch || unled.is_some() {
-                    if self.locked_out(settled_epoch) {
+                    if self.locked_out(settled_epoch) || self.epoch_is_full() {
                         return self.settle_again();
                     }
                     let what = format!(
@@ -218,11 +218,19 @@ impl World {
         promises.any(|promised| promised > settled)
     }
 
+    /// True if late requests have used up the epoch's last counter: then a new one must begin.
+    fn epoch_is_full(&self) -> bool {
+        let full = self.plan.options.limits.counter_max;
+        let last = self.hosts.iter().filter_map(|host| Some(host.process.as_ref()?.status.last));
+        let newest = last.max().unwrap_or_default();
+        newest.counter() >= full && self.quiet.as_ref().is_some_and(|q| q.given_way < q.core.len())
+    }
+
     /// Gives the core the time of one more recovery.
     fn settle_again(&mut self) -> Check {
         let now = self.now;
-        self.tell(0, || "a locked-out voter takes an election".to_string());
-        self.mark("recovered again for a locked-out voter");
+        self.tell(0, || "a locked-out voter or a full epoch takes an election".to_string());
+        self.mark("recovered again after a needed election");
         if let Some(quiet) = &mut self.quiet {
             (quiet.settled, quiet.since) = (None, now);
             quiet.given_way += 1;

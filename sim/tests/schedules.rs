@@ -3,7 +3,7 @@
 //! ends as a short list of steps; `Next(1)` is what would have come anyway.
 
 use proptest::prelude::*;
-use proptest::test_runner::{TestError, TestRunner};
+use proptest::test_runner::{RngAlgorithm, TestError, TestRng, TestRunner};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use zabkeeper_core::digest::Digest;
@@ -166,8 +166,10 @@ fn any_schedule_keeps_one_leader_an_epoch_and_one_order() {
 
 #[test]
 fn a_schedule_that_shows_a_planted_bug_shrinks_to_a_few_steps() {
-    let config = ProptestConfig { max_shrink_iters: 300, ..config(200) };
-    let mut runner = TestRunner::new(config);
+    // What it draws is fixed: how far luck lets a failure shrink is not what is tested.
+    let config = ProptestConfig { max_shrink_iters: 1_000, ..config(200) };
+    let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
+    let mut runner = TestRunner::new_with_rng(config, rng);
     let ran = runner.run(&schedules(), |(seed, steps)| {
         obeys(seed, &steps, Some("FailOnStepDown")).map_err(TestCaseError::fail)?;
         Ok(())
