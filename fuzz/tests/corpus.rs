@@ -306,8 +306,7 @@ fn journal_records() -> Made {
 
 fn journal_files() -> Made {
     let dir = tempfile::tempdir().unwrap();
-    let options =
-        Options { journal: JournalOptions { segment_bytes: 16 << 10 }, ..Options::default() };
+    let options = Options { journal: JournalOptions { segment_bytes: 16 << 10 } };
     let bootstrap = Bootstrap {
         node: NodeId::new(1),
         membership: membership(),
