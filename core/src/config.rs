@@ -48,10 +48,15 @@ impl Default for Timeouts {
 /// Limits. Everything that can grow has one.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Limits {
-    /// Bytes of log kept for followers that were away; older entries are pruned.
+    /// Bytes of log kept in memory for followers that were away; older entries are forgotten.
     pub retain_bytes: usize,
-    /// Entries of log kept for followers that were away.
+    /// Entries of log kept in memory for followers that were away.
     pub retain_entries: usize,
+    /// Bytes of entries applied after which the next checkpoint of the state begins: what a restart
+    /// applies again at most, apart from what is applied while a checkpoint is written.
+    pub checkpoint_bytes: usize,
+    /// Entries applied after which the next checkpoint of the state begins.
+    pub checkpoint_entries: usize,
     /// Bytes of entries in one message.
     pub message_bytes: usize,
     /// Bytes of entries sent to a follower and not acknowledged by it.
@@ -73,6 +78,8 @@ impl Default for Limits {
         Self {
             retain_bytes: 4 << 20,
             retain_entries: 100_000,
+            checkpoint_bytes: 16 << 20,
+            checkpoint_entries: 200_000,
             message_bytes: 256 << 10,
             window_bytes: 4 << 20,
             window_chunks: 8,

@@ -54,6 +54,7 @@ impl Node {
         let mut node = Self { state, role: Role::Halted, latest: now.at };
         let mut cx = Cx { s: &mut node.state, out, now };
         // The last life may have ended between a checkpoint and the pruning behind it.
+        cx.forget(|| None);
         cx.prune(None);
         node.role = Role::Looking(Looking::start(&mut cx));
         node.settle(now, out);
@@ -69,6 +70,25 @@ impl Node {
         }
         let next = self.dispatch(now, event, out);
         self.change(next, now, out);
+        self.forget(now, out);
+    }
+
+    /// Keeps the log in memory short, and drops the followers that this leaves behind.
+    fn forget(&mut self, now: Now, out: &mut Actions) {
+        let cx = &mut Cx { s: &mut self.state, out, now };
+        let leading = match &mut self.role {
+            Role::Leading(leading) => Some(leading),
+            _ => None,
+        };
+        if !cx.forget(|| leading.as_ref().and_then(|leading| leading.pin())) {
+            return;
+        }
+        if cx.s.cfg.mutant(Mutant::PruneUnsaved) {
+            cx.prune(None);
+        }
+        if let Some(leading) = leading {
+            leading.drop_slow(cx);
+        }
     }
 
     /// When the next [`Event::Tick`] is due. An earlier one is harmless.
@@ -111,14 +131,7 @@ impl Node {
             Event::Closed(conn) => self.on_closed(now, conn, out),
             Event::Persisted(upto) => self.on_persisted(now, upto, out),
             Event::Checkpointed(upto) => {
-                let pin = match &self.role {
-                    Role::Leading(leading) => leading.pin(),
-                    _ => None,
-                };
-                cx.checkpointed(upto, pin);
-                if let Role::Leading(leading) = &mut self.role {
-                    leading.drop_slow(cx);
-                }
+                cx.checkpointed(upto);
                 Next::Stay
             }
             Event::StorageFailed if cx.s.cfg.mutant(Mutant::IgnoreStorageFailure) => Next::Stay,
@@ -425,7 +438,7 @@ fn admit(cx: &mut Cx<'_>, submissions: Vec<Submission>, leading: bool) {
             RefuseReason::TooLarge
         } else if cx.s.is_full()
             || cx.s.requests.bytes() >= limits.pending_bytes
-            || leading && cx.s.log.bytes() >= cx.s.log_limit()
+            || leading && cx.s.is_log_full()
         {
             RefuseReason::Busy
         } else {
@@ -622,7 +635,8 @@ impl Node {
             assert!(s.applied <= s.durable, "applied {} is not durable", s.applied);
             assert!(s.log.position_at(s.applied).is_some(), "{} is not in the log", s.applied);
             assert!(s.checkpointed() <= s.applied, "a checkpoint ahead of what is applied");
-            assert!(s.log.base().at.txid <= s.checkpointed(), "pruned beyond the checkpoint");
+            assert!(s.pruned() <= s.checkpointed(), "pruned beyond the checkpoint");
+            assert!(s.log.base().at.txid <= s.applied, "forgotten before it was applied");
         }
         s.log.check_ends();
         if self.is_established() {

@@ -49,22 +49,47 @@ pub(crate) struct State {
     installing: Option<(WriteId, Position)>,
     /// Numbers the snapshots staged in this life.
     pub(crate) stages: u64,
-    checkpoint: Compaction,
+    compaction: Compaction,
     /// Inbound connections that have not said who they are, with when they came.
     pub(crate) strangers: BTreeMap<ConnId, Instant>,
 }
 
-/// Where the state store stands, for the compaction of the log.
-#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
+/// Where the state store stands, for the compaction of the log. In memory the log may be shorter
+/// than on disk: a restart needs every entry that the state store lacks, a follower that was away
+/// only the latest ones.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 struct Compaction {
     /// The last entry known to be in the durable state store.
     durable: Txid,
-    /// Since when a checkpoint is being written, if one is.
-    running: Option<Instant>,
+    /// Where the log on disk starts, as last issued.
+    start: Txid,
+    /// The checkpoint that is being written, if one is.
+    running: Option<Running>,
     /// Bytes applied since the last checkpoint began.
     bytes: usize,
     /// Entries applied since the last checkpoint began.
     entries: usize,
+}
+
+/// A checkpoint that is being written.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+struct Running {
+    since: Instant,
+    /// What it will let the log on disk start with.
+    base: Base,
+    /// Bytes applied between the one before and this one.
+    bytes: usize,
+}
+
+impl Compaction {
+    fn new(durable: Txid, start: Txid) -> Self {
+        Self { durable, start, running: None, bytes: 0, entries: 0 }
+    }
+
+    /// Bytes applied that no finished checkpoint has.
+    fn unsaved(&self) -> usize {
+        self.bytes + self.running.as_ref().map_or(0, |running| running.bytes)
+    }
 }
 
 /// The state, the outputs and the time of one step.
@@ -114,6 +139,7 @@ impl State {
             before = entry.txid;
         }
         let rng = Rng::new(seed);
+        let start = log.base().at.txid;
         Self {
             promise,
             current,
@@ -131,7 +157,7 @@ impl State {
             epoch_floor: Epoch::ZERO,
             readmitted: None,
             installing: None,
-            checkpoint: Compaction { durable: applied, ..Compaction::default() },
+            compaction: Compaction::new(applied, start),
             strangers: BTreeMap::new(),
             cfg,
             identity,
@@ -150,7 +176,8 @@ impl State {
         if let Some((id, _)) = &mut self.installing {
             rebase.write(id);
         }
-        let kept = self.readmitted.iter_mut().chain(&mut self.checkpoint.running);
+        let running = self.compaction.running.as_mut().map(|running| &mut running.since);
+        let kept = self.readmitted.iter_mut().chain(running);
         kept.chain(self.strangers.values_mut()).for_each(|at| rebase.instant(at));
     }
 
@@ -177,7 +204,12 @@ impl State {
 
     /// What is known to be durable in the state store.
     pub(crate) fn checkpointed(&self) -> Txid {
-        self.checkpoint.durable
+        self.compaction.durable
+    }
+
+    /// Where the log on disk starts.
+    pub(crate) fn pruned(&self) -> Txid {
+        self.compaction.start
     }
 
     /// True if no more requests of clients may wait.
@@ -186,23 +218,37 @@ impl State {
     }
 
     /// True if the state store has taken a checkpoint in for longer than any disk needs, and the
-    /// log, which cannot be pruned before that is done, is over its limit: the node can neither
-    /// lead nor follow for long.
+    /// log on disk, which cannot be pruned before that is done, is over its limit: the node can
+    /// neither lead nor follow for long.
     pub(crate) fn is_choked(&self, now: Instant) -> bool {
         let patience = Micros::new(self.cfg.timeouts.disk.get().saturating_mul(2));
-        let late = self.checkpoint.running.is_some_and(|since| now >= since.after(patience));
-        late && self.log.bytes() >= self.log_limit()
+        let running = self.compaction.running.as_ref();
+        let late = running.is_some_and(|running| now >= running.since.after(patience));
+        late && self.is_unsaved()
     }
 
-    /// Bytes of log at which new writes are refused: what is logged does not get committed.
-    pub(crate) fn log_limit(&self) -> usize {
-        self.cfg.limits.retain_bytes.saturating_mul(4)
+    /// True if new writes are refused: what is logged does not get committed, or what is applied
+    /// does not get saved.
+    pub(crate) fn is_log_full(&self) -> bool {
+        self.log.bytes() >= self.log_limit() || self.is_unsaved()
     }
 
-    /// Bytes of log at which a follower that is being fed no longer holds back pruning. Well below
-    /// the limit of the log, so that no slow follower can ever bring the writes to a halt.
+    /// True if more was applied without a checkpoint than ever should be.
+    fn is_unsaved(&self) -> bool {
+        self.compaction.unsaved() >= self.log_limit()
+    }
+
+    /// Bytes of log that are too many, in memory and, without a checkpoint, on disk.
+    fn log_limit(&self) -> usize {
+        let limits = &self.cfg.limits;
+        limits.retain_bytes.max(limits.checkpoint_bytes).saturating_mul(4)
+    }
+
+    /// Bytes of log at which a follower that is being fed no longer holds back what is forgotten.
+    /// Well below the limit of the log, so that no slow follower can ever bring the writes to a
+    /// halt.
     fn pin_limit(&self) -> usize {
-        self.cfg.limits.retain_bytes.saturating_mul(2)
+        self.log_limit() / 2
     }
 }
 
@@ -298,11 +344,8 @@ impl Cx<'_> {
             self.s.commit = self.s.commit.max(at.txid);
             self.s.applied = at.txid;
             self.s.durable = self.s.durable.max(at.txid);
-            self.s.checkpoint = Compaction {
-                durable: at.txid,
-                running: self.s.checkpoint.running,
-                ..Compaction::default()
-            };
+            let running = self.s.compaction.running.take();
+            self.s.compaction = Compaction { running, ..Compaction::new(at.txid, at.txid) };
             self.out.call(Upcall::FinishInstall);
             self.s.requests.lose_sent(self.out);
             self.s.requests.readable(self.s.applied, self.out);
@@ -352,8 +395,8 @@ impl Cx<'_> {
             }
             let ticket = entry.origin.and_then(|origin| self.s.requests.applied(origin));
             self.s.applied = entry.txid;
-            self.s.checkpoint.bytes += entry.size();
-            self.s.checkpoint.entries += 1;
+            self.s.compaction.bytes += entry.size();
+            self.s.compaction.entries += 1;
             self.out.call(Upcall::Deliver {
                 txid: entry.txid,
                 time: entry.time,
@@ -367,41 +410,59 @@ impl Cx<'_> {
 
     fn checkpoint_if_due(&mut self) {
         let limits = &self.s.cfg.limits;
-        let due = self.s.checkpoint.bytes >= limits.retain_bytes / 2
-            || self.s.checkpoint.entries >= limits.retain_entries / 2;
-        let anything_new = self.s.checkpoint.entries > 0;
-        if due && anything_new && self.s.checkpoint.running.is_none() {
-            let at = self.s.log.position_at(self.s.applied).expect("applied is in the log");
-            self.s.checkpoint = Compaction {
-                durable: self.s.checkpoint.durable,
-                running: Some(self.now.at),
-                ..Default::default()
-            };
-            self.out.call(Upcall::Checkpoint(at));
+        let Compaction { running, bytes, entries, .. } = &self.s.compaction;
+        let due = *bytes >= limits.checkpoint_bytes || *entries >= limits.checkpoint_entries;
+        if !due || *entries == 0 || running.is_some() {
+            return;
         }
+        let at = self.s.log.position_at(self.s.applied).expect("applied is in the log");
+        let base = Base { at, membership: self.s.log.membership_at(at.txid) };
+        let running = Some(Running { since: self.now.at, base, bytes: *bytes });
+        let Compaction { durable, start, .. } = self.s.compaction;
+        self.s.compaction = Compaction { running, ..Compaction::new(durable, start) };
+        self.out.call(Upcall::Checkpoint(at));
     }
 
     /// The state store holds everything up to here.
-    pub(crate) fn checkpointed(&mut self, upto: Txid, pin: Option<Txid>) {
-        self.s.checkpoint.running = None;
-        if upto < self.s.log.base().at.txid || self.s.installing.is_some() {
+    pub(crate) fn checkpointed(&mut self, upto: Txid) {
+        let running = self.s.compaction.running.take();
+        if upto < self.s.compaction.start || self.s.installing.is_some() {
             return; // A checkpoint of before the last snapshot.
         }
-        self.s.checkpoint.durable = self.s.checkpoint.durable.max(upto);
-        self.prune(pin);
+        self.s.compaction.durable = self.s.compaction.durable.max(upto);
+        self.prune(running.map(|running| running.base));
         self.checkpoint_if_due();
     }
 
-    /// Forgets the oldest entries that need not be kept: not above what the state store holds,
-    /// and not above what a follower is being fed from, unless that holds back too much.
-    pub(crate) fn prune(&mut self, pin: Option<Txid>) {
-        let pin = pin.filter(|_| self.s.log.bytes() <= self.s.pin_limit());
+    /// Lets the log on disk start as late as the state store allows, but not after the log in
+    /// memory, which knows what followers may want. `saved` is the checkpoint just finished.
+    pub(crate) fn prune(&mut self, saved: Option<Base>) {
         let unsaved = self.s.cfg.mutant(Mutant::PruneUnsaved);
-        let durable = if unsaved { self.s.applied } else { self.s.checkpoint.durable };
-        let limit = pin.unwrap_or(durable).min(durable);
+        let Compaction { durable, start, .. } = self.s.compaction;
+        let memory = self.s.log.base();
+        let base = match saved {
+            _ if memory.at.txid <= durable || unsaved => memory.clone(),
+            Some(saved) if saved.at.txid <= durable => saved,
+            _ => return,
+        };
+        if base.at.txid > start {
+            self.s.compaction.start = base.at.txid;
+            self.note(Note::Pruned(base.at.txid));
+            self.persist(Record::Prune(base));
+        }
+    }
+
+    /// Forgets the oldest entries in memory once they are well beyond what is kept for followers:
+    /// nothing that is not applied, and nothing from `pin` on, which a follower is being fed from,
+    /// unless that holds back too much.
+    pub(crate) fn forget(&mut self, pin: impl FnOnce() -> Option<Txid>) -> bool {
         let limits = &self.s.cfg.limits;
-        let mut bytes = self.s.log.bytes();
-        let mut entries = self.s.log.len();
+        let (mut bytes, mut entries) = (self.s.log.bytes(), self.s.log.len());
+        if bytes <= limits.retain_bytes / 8 * 9 && entries <= limits.retain_entries / 8 * 9 {
+            return false;
+        }
+        let pin = pin().filter(|_| bytes <= self.s.pin_limit());
+        let limit = pin.unwrap_or(self.s.applied).min(self.s.applied);
         let mut to = self.s.log.base().at;
         for entry in self.s.log.iter() {
             let enough = bytes <= limits.retain_bytes && entries <= limits.retain_entries;
@@ -412,11 +473,11 @@ impl Cx<'_> {
             entries -= 1;
             to = entry.position();
         }
-        if to.txid > self.s.log.base().at.txid {
+        let moves = to.txid > self.s.log.base().at.txid;
+        if moves {
             self.s.log.prune(to);
-            self.persist(Record::Prune(self.s.log.base().clone()));
-            self.note(Note::Pruned(to.txid));
         }
+        moves
     }
 
     /// The node has joined a leader, or become one, with its log as it is now: what was sent

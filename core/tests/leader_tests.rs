@@ -458,6 +458,7 @@ fn a_leader_learns_from_a_follower_that_its_ensemble_has_formed() {
 fn a_node_whose_state_store_hangs_halts_when_its_log_is_over_the_limit() {
     let mut config = Config::new(n(3));
     config.limits.retain_bytes = 300;
+    config.limits.checkpoint_bytes = 300;
     let mut bench = Bench::established_with(config);
     let submit = |ticket| Event::Submit(vec![submission(ticket)]);
     // The first writes make a checkpoint due; it never completes.

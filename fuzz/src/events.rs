@@ -80,6 +80,7 @@ impl Driver {
         if input.flag() {
             // Small limits bring what is rare.
             config.limits.retain_bytes = 300;
+            config.limits.checkpoint_bytes = 300;
             config.limits.window_bytes = 300;
             config.limits.message_bytes = 120;
             config.limits.pending_requests = 4;

@@ -99,7 +99,8 @@ impl ServerConfig {
     ///
     /// `Timeouts` holds milliseconds: `ResendMinMs`, `ResendMaxMs`, `FinalizeMs`, `InitMs`,
     /// `SyncMs`, `PingMs`, `RedialMs`, `DiskMs` ([`Timeouts`] says what they mean). `Limits`
-    /// holds `RetainBytes`, `RetainEntries` (log kept for followers that were away), `ValueBytes`
+    /// holds `RetainBytes`, `RetainEntries` (log kept in memory for followers that were away),
+    /// `CheckpointBytes`, `CheckpointEntries` (log after which the state is written), `ValueBytes`
     /// (the largest value), and those of [`NetLimits`]: `Clients`, `ClientRequests`,
     /// `ClientBufferBytes`, `ClientStallMs`, `PeerBufferBytes`.
     pub fn parse(file: &str, text: &str) -> Result<Self, ConfigError> {
@@ -373,6 +374,8 @@ fn limits(file: &str, json: Option<Json>) -> Result<(Limits, NetLimits), ConfigE
     let places = [
         ("RetainBytes", &mut core.retain_bytes, 1 << 12..=1 << 36),
         ("RetainEntries", &mut core.retain_entries, 1..=1 << 32),
+        ("CheckpointBytes", &mut core.checkpoint_bytes, 1 << 12..=1 << 36),
+        ("CheckpointEntries", &mut core.checkpoint_entries, 1..=1 << 32),
         ("ValueBytes", &mut value_bytes, 1..=VALUE_MAX),
         ("Clients", &mut net.clients, 1..=1 << 20),
         ("ClientRequests", &mut net.client_requests, 1..=1 << 20),

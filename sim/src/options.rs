@@ -117,6 +117,8 @@ pub struct TimeoutOptions {
 pub struct LimitOptions {
     pub retain_bytes: usize,
     pub retain_entries: usize,
+    pub checkpoint_bytes: usize,
+    pub checkpoint_entries: usize,
     pub message_bytes: usize,
     pub window_bytes: usize,
     pub window_chunks: u64,
@@ -389,6 +391,16 @@ fn draw_limits(rng: &mut Rng) -> LimitOptions {
         } else {
             default.retain_bytes
         },
+        checkpoint_entries: if tiny(rng) {
+            rng.magnitude(1, 60) as usize
+        } else {
+            default.checkpoint_entries
+        },
+        checkpoint_bytes: if tiny(rng) {
+            rng.magnitude(200, 20_000) as usize
+        } else {
+            default.checkpoint_bytes
+        },
         message_bytes: if tiny(rng) {
             rng.magnitude(100, 4_000) as usize
         } else {
@@ -432,6 +444,8 @@ impl From<&Limits> for LimitOptions {
         Self {
             retain_bytes: from.retain_bytes,
             retain_entries: from.retain_entries,
+            checkpoint_bytes: from.checkpoint_bytes,
+            checkpoint_entries: from.checkpoint_entries,
             message_bytes: from.message_bytes,
             window_bytes: from.window_bytes,
             window_chunks: from.window_chunks,
@@ -497,6 +511,8 @@ impl Options {
         config.limits = Limits {
             retain_bytes: l.retain_bytes,
             retain_entries: l.retain_entries,
+            checkpoint_bytes: l.checkpoint_bytes,
+            checkpoint_entries: l.checkpoint_entries,
             message_bytes: l.message_bytes,
             window_bytes: l.window_bytes,
             window_chunks: l.window_chunks,

@@ -79,7 +79,7 @@ impl Feed {
         (feed, plan)
     }
 
-    /// Entries after this must not be pruned while the feed lasts.
+    /// Entries after this should not be forgotten while the feed lasts.
     pub(crate) fn pin(&self) -> Txid {
         self.sent
     }

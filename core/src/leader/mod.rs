@@ -133,7 +133,7 @@ impl Leading {
         crate::election::ballot(s, Stance::Leading(epoch), self.round, self.candidate)
     }
 
-    /// Entries after this must not be pruned: a follower is being fed from there.
+    /// Entries after this should not be forgotten: a follower is being fed from there.
     pub(crate) fn pin(&self) -> Option<crate::ids::Txid> {
         self.peers.values().filter_map(|peer| peer.feed.as_ref()).map(Feed::pin).min()
     }

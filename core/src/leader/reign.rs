@@ -119,7 +119,7 @@ impl Leading {
         feed.pump(cx, conn, epoch);
     }
 
-    /// Drops the followers whose next entry was pruned: they come back by a snapshot.
+    /// Drops the followers whose next entry was forgotten: they come back by a snapshot.
     pub(crate) fn drop_slow(&mut self, cx: &mut Cx<'_>) {
         let base = cx.s.log.base().at.txid;
         let behind = |feed: &Feed| feed.pin() < base;
@@ -569,7 +569,7 @@ impl Leading {
         let limit = cx.s.cfg.limits.command_bytes;
         let why = if !self.is_established() {
             Some(RefuseReason::NoLeader)
-        } else if cx.s.log.bytes() >= cx.s.log_limit() {
+        } else if cx.s.is_log_full() {
             Some(RefuseReason::Busy)
         } else if requests.iter().any(|request| request.body.len() > limit) {
             Some(RefuseReason::TooLarge)

@@ -158,6 +158,8 @@ impl World {
             match name.as_str() {
                 "retain_bytes" => config.limits.retain_bytes = *value as usize,
                 "retain" => config.limits.retain_entries = *value as usize,
+                "checkpoint" => config.limits.checkpoint_entries = *value as usize,
+                "checkpoint_bytes" => config.limits.checkpoint_bytes = *value as usize,
                 "counter_max" => config.limits.counter_max = *value,
                 "pending" => config.limits.pending_requests = *value as usize,
                 "message" => config.limits.message_bytes = *value as usize,
