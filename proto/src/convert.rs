@@ -184,23 +184,6 @@ impl TryFrom<wire::Origin> for Origin {
     }
 }
 
-impl From<&Entry> for payloads::Entry {
-    fn from(entry: &Entry) -> Self {
-        use payloads::Body as Kind;
-        Self {
-            txid: Some(entry.txid.into()),
-            prev: Some(entry.prev.into()),
-            chain: entry.chain.get(),
-            time_ms: entry.time.as_millis(),
-            origin: entry.origin.map(wire::Origin::from),
-            body: Some(match &entry.body {
-                Body::Command(command) => Kind::Command(command.clone()),
-                Body::Membership(membership) => Kind::Membership((&**membership).into()),
-            }),
-        }
-    }
-}
-
 impl TryFrom<payloads::Entry> for Entry {
     type Error = DecodeError;
 

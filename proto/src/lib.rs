@@ -36,6 +36,7 @@
 pub mod client;
 mod convert;
 mod datagram;
+mod entries;
 mod error;
 pub mod frame;
 mod payloads;

@@ -1,20 +1,28 @@
 //! Messages between nodes.
 
 use crate::convert::{all, epoch, need, node, payload, refuse_reason, share, to_refuse_reason};
+use crate::entries::{Entries, put_message};
 use crate::error::DecodeError;
 use crate::frame::{self, Frame, Kind};
 use crate::payloads;
 use crate::wire::{self, peer_message::Message as Wire};
 use prost::Message as _;
 use zabkeeper_core::digest::Digest;
-use zabkeeper_core::entry::{Entry, Origin, Payload};
+use zabkeeper_core::entry::{Origin, Payload};
 use zabkeeper_core::ids::{ClusterId, Epoch, Incarnation, Txid};
 use zabkeeper_core::message::{EpochAck, FollowerInfo, Forwarded, Item, Message, SnapshotHead};
 
 /// Appends the message to `out` as a whole frame.
 pub fn encode(message: &Message, out: &mut Vec<u8>) {
-    let message = wire::PeerMessage { message: Some(message.into()) };
-    frame::write(out, Kind::Peer, &message);
+    let begun = frame::begin(out, Kind::Peer);
+    match message {
+        Message::LogEntries { entries } => put_message(10, 0, Entries { tag: 1, entries }, out),
+        Message::Propose { epoch, entries } => {
+            put_message(15, epoch.get(), Entries { tag: 2, entries }, out);
+        }
+        other => wire::PeerMessage { message: Some(other.into()) }.encode_raw(out),
+    }
+    frame::finish(out, begun);
 }
 
 /// Reads the message of a frame.
@@ -49,17 +57,14 @@ impl From<&Message> for Wire {
             Message::SnapshotChunkAck { index } => {
                 Self::SnapshotChunkAck(wire::SnapshotChunkAck { index: *index })
             }
-            Message::LogEntries { entries } => {
-                Self::LogEntries(wire::LogEntries { entries: to_wire(entries) })
-            }
             Message::LogEntriesAck { upto } => Self::LogEntriesAck((*upto).into()),
             Message::NewLeader { epoch, end } => {
                 Self::NewLeader(wire::NewLeader { epoch: epoch.get(), end: Some((*end).into()) })
             }
             Message::NewLeaderAck { epoch, end } => Self::NewLeaderAck(pair(*epoch, *end)),
             Message::UpToDate { epoch, commit } => Self::UpToDate(pair(*epoch, *commit)),
-            Message::Propose { epoch, entries } => {
-                Self::Propose(wire::Propose { epoch: epoch.get(), entries: to_wire(entries) })
+            Message::LogEntries { .. } | Message::Propose { .. } => {
+                unreachable!("entries are encoded as they are")
             }
             Message::Ack { epoch, upto } => Self::Ack(pair(*epoch, *upto)),
             Message::Commit { epoch, upto } => Self::Commit(pair(*epoch, *upto)),
@@ -143,10 +148,6 @@ impl TryFrom<Wire> for Message {
             },
         })
     }
-}
-
-fn to_wire(entries: &[Entry]) -> Vec<payloads::Entry> {
-    entries.iter().map(payloads::Entry::from).collect()
 }
 
 fn pair(epoch: Epoch, txid: Txid) -> wire::EpochTxid {

@@ -1,8 +1,8 @@
 //! What a node writes to its journal. The storage frames, numbers and checksums these payloads.
 
 use crate::convert::{all, entry_id, epoch, need, node};
+use crate::entries::{Entries, put_message};
 use crate::error::DecodeError;
-use crate::payloads;
 use crate::wire;
 use prost::Message as _;
 use std::sync::Arc;
@@ -33,7 +33,10 @@ pub struct SegmentHead {
 
 /// Appends the record's bytes to `out`.
 pub fn encode(record: &Record, out: &mut Vec<u8>) {
-    write(&wire::Record::from(record), out);
+    match record {
+        Record::Append(entries) => put_message(2, 0, Entries { tag: 1, entries }, out),
+        other => write(&wire::Record::from(other), out),
+    }
 }
 
 /// Reads a record.
@@ -72,9 +75,7 @@ impl From<&Record> for wire::Record {
         Self {
             record: Some(match record {
                 Record::Promise(promise) => Wire::Promise((*promise).into()),
-                Record::Append(entries) => Wire::Append(wire::Append {
-                    entries: entries.iter().map(payloads::Entry::from).collect(),
-                }),
+                Record::Append(_) => unreachable!("entries are encoded as they are"),
                 Record::Truncate(to) => Wire::Truncate((*to).into()),
                 Record::Enter(epoch) => Wire::Enter(epoch.get()),
                 Record::Install { base, stage, digest } => Wire::Install(wire::Install {

@@ -6,10 +6,8 @@ use zabkeeper_core::storage::Record;
 use zabkeeper_proto::DecodeError;
 use zabkeeper_proto::record::{self, SegmentHead};
 
-pub(crate) fn encode_record(record: &Record) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    record::encode(record, &mut bytes);
-    bytes
+pub(crate) fn encode_record(record: &Record, out: &mut Vec<u8>) {
+    record::encode(record, out);
 }
 
 pub(crate) fn decode_record(bytes: &[u8]) -> Result<Record, DecodeError> {

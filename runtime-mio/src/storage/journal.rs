@@ -11,6 +11,7 @@ use super::fs::{Fs, JournalFile};
 use super::segment::{self, HEADER, Header, Kind};
 use super::summary::{Head, Summary};
 use std::io;
+use std::mem;
 use std::path::Path;
 use zabkeeper_core::entry::Position;
 use zabkeeper_core::ids::Txid;
@@ -58,6 +59,8 @@ pub struct Journal<F: Fs> {
     pub(crate) durable: u64,
     /// What follows it.
     pub(crate) buffer: Vec<u8>,
+    /// Room for the payload of a record, kept from one to the next.
+    pub(crate) payload: Vec<u8>,
     /// The start of the log, according to the records appended, and to those flushed.
     pub(crate) base: Txid,
     pub(crate) durable_base: Txid,
@@ -84,7 +87,9 @@ impl<F: Fs> Journal<F> {
     /// Adds a record to what the next flush writes. Writes and flushes by itself only when the
     /// segment is full.
     pub fn append(&mut self, record: &Record) -> io::Result<()> {
-        let payload = codec::encode_record(record);
+        let mut payload = mem::take(&mut self.payload);
+        payload.clear();
+        codec::encode_record(record, &mut payload);
         debug_assert_eq!(codec::decode_record(&payload).as_ref(), Ok(record));
         self.make_room(segment::framed(payload.len()))?;
         self.summary
@@ -95,6 +100,8 @@ impl<F: Fs> Journal<F> {
             self.base = base.at.txid;
         }
         self.push(Kind::Record, &payload);
+        payload.shrink_to(BUFFER_KEPT);
+        self.payload = payload;
         Ok(())
     }
 

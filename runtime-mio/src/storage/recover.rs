@@ -141,6 +141,7 @@ impl Found {
                 durable: self.header.start + self.end as u64,
                 header: self.header,
                 buffer: Vec::new(),
+                payload: Vec::new(),
                 base,
                 durable_base: base,
             };

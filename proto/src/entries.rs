@@ -1,0 +1,149 @@
+//! Log entries on their way out: straight from the core's own type into a buffer. They are most of
+//! what is sent and stored, and the messages that carry them are the only ones whose encoding does
+//! not go through the generated structs. The bytes are those that prost would write for these; a
+//! test compares.
+
+use crate::payloads;
+use crate::wire;
+use prost::Message as _;
+use prost::encoding::{
+    WireType, encode_key, encode_varint, encoded_len_varint, key_len, message, uint64,
+};
+use zabkeeper_core::entry::{self, Entry};
+
+/// The entries of a message whose field `tag` repeats them.
+#[derive(Clone, Copy)]
+pub(crate) struct Entries<'a> {
+    pub(crate) tag: u32,
+    pub(crate) entries: &'a [Entry],
+}
+
+impl Entries<'_> {
+    /// How many bytes they take.
+    fn len(self) -> usize {
+        let lengths = self.entries.iter().map(|entry| delimited_len(self.tag, entry_len(entry)));
+        lengths.sum()
+    }
+
+    /// Appends them.
+    fn put(self, out: &mut Vec<u8>) {
+        for entry in self.entries {
+            put_head(self.tag, entry_len(entry), out);
+            put_entry(entry, out);
+        }
+    }
+}
+
+/// Appends a message, as field `tag` of another, that holds an epoch as its first field, unless
+/// that is 0, and entries.
+pub(crate) fn put_message(tag: u32, epoch: u64, entries: Entries<'_>, out: &mut Vec<u8>) {
+    let epoch_len = if epoch == 0 { 0 } else { uint64::encoded_len(1, &epoch) };
+    let length = epoch_len + entries.len();
+    out.reserve(delimited_len(tag, length));
+    put_head(tag, length, out);
+    if epoch != 0 {
+        uint64::encode(1, &epoch, out);
+    }
+    entries.put(out);
+}
+
+/// Appends the tag and the length of a message of `length` bytes.
+fn put_head(tag: u32, length: usize, out: &mut Vec<u8>) {
+    encode_key(tag, WireType::LengthDelimited, out);
+    encode_varint(length as u64, out);
+}
+
+/// Bytes that a message of `length` bytes takes as field `tag`.
+fn delimited_len(tag: u32, length: usize) -> usize {
+    key_len(tag) + encoded_len_varint(length as u64) + length
+}
+
+fn entry_len(entry: &Entry) -> usize {
+    let head = head(entry).encoded_len();
+    match &entry.body {
+        entry::Body::Command(command) => head + delimited_len(6, command.len()),
+        entry::Body::Membership(membership) => {
+            head + message::encoded_len(7, &wire::Membership::from(&**membership))
+        }
+    }
+}
+
+fn put_entry(entry: &Entry, out: &mut Vec<u8>) {
+    head(entry).encode_raw(out);
+    match &entry.body {
+        entry::Body::Command(command) => {
+            put_head(6, command.len(), out);
+            out.extend_from_slice(command);
+        }
+        entry::Body::Membership(membership) => {
+            message::encode(7, &wire::Membership::from(&**membership), out);
+        }
+    }
+}
+
+/// All but the body, which comes last.
+fn head(entry: &Entry) -> payloads::Entry {
+    payloads::Entry {
+        txid: Some(entry.txid.into()),
+        prev: Some(entry.prev.into()),
+        chain: entry.chain.get(),
+        time_ms: entry.time.as_millis(),
+        origin: entry.origin.map(wire::Origin::from),
+        body: None,
+    }
+}
+
+/// The entry as a generated struct would hold it.
+#[cfg(test)]
+fn to_wire(entry: &Entry) -> payloads::Entry {
+    use payloads::Body;
+    let body = match &entry.body {
+        entry::Body::Command(command) => Body::Command(command.clone()),
+        entry::Body::Membership(membership) => Body::Membership((&**membership).into()),
+    };
+    payloads::Entry { body: Some(body), ..head(entry) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::{self, Kind};
+    use crate::strategies;
+    use crate::{peer, record};
+    use proptest::prelude::*;
+    use zabkeeper_core::ids::Epoch;
+    use zabkeeper_core::message::Message;
+    use zabkeeper_core::storage::Record;
+
+    fn all(entries: &[Entry]) -> Vec<payloads::Entry> {
+        entries.iter().map(to_wire).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn what_carries_entries_has_the_bytes_that_prost_would_write(
+            entries in strategies::entries(),
+            epoch in 1..300u64,
+        ) {
+            let append = wire::Append { entries: all(&entries) };
+            let append = wire::Record { record: Some(wire::record::Record::Append(append)) };
+            let mut bytes = Vec::new();
+            record::encode(&Record::Append(entries.clone()), &mut bytes);
+            prop_assert_eq!(bytes, append.encode_to_vec());
+
+            let log = wire::LogEntries { entries: all(&entries) };
+            let log = (Message::LogEntries { entries: entries.clone() },
+                wire::peer_message::Message::LogEntries(log));
+            let propose = wire::Propose { epoch, entries: all(&entries) };
+            let propose = (Message::Propose { epoch: Epoch::new(epoch), entries },
+                wire::peer_message::Message::Propose(propose));
+            for (message, wire) in [log, propose] {
+                let (mut bytes, mut expected) = (Vec::new(), Vec::new());
+                peer::encode(&message, &mut bytes);
+                let wire = wire::PeerMessage { message: Some(wire) };
+                frame::write(&mut expected, Kind::Peer, &wire);
+                prop_assert_eq!(bytes, expected);
+            }
+        }
+    }
+}
