@@ -2,7 +2,9 @@
 
 use divan::{Bencher, black_box};
 use zabkeeper_core::app::App;
+use zabkeeper_core::entry::Payload;
 use zabkeeper_core::ids::{Epoch, Txid};
+use zabkeeper_core::storage::Change;
 use zabkeeper_core::time::WallTime;
 use zabkeeper_core::tree::{Command, Path, Query, Tree};
 
@@ -21,9 +23,9 @@ fn txid(counter: u64) -> Txid {
     Txid::new(Epoch::new(1), counter).expect("a txid")
 }
 
-fn set(key: u64) -> Vec<u8> {
+fn set(key: u64) -> Payload {
     let value: &[u8] = &[7; 100];
-    Command::Set { path: path(key), value: value.into() }.encode().to_vec()
+    Command::Set { path: path(key), value: value.into() }.encode()
 }
 
 /// A tree of so many keys, and the counter of its last entry.
@@ -33,8 +35,13 @@ fn tree(keys: u64) -> (Tree, u64) {
         let outcome = tree.apply(txid(key + 1), WallTime::from_millis(1), &set(key));
         assert!(outcome.is_ok());
     }
-    drop(tree.take_changes());
+    drop(changes(&mut tree));
     (tree, keys)
+}
+
+fn changes(tree: &mut Tree) -> Vec<Change> {
+    tree.begin_changes();
+    tree.read_changes(usize::MAX).0
 }
 
 /// Keys in an order that is no order.
@@ -46,7 +53,7 @@ fn next(key: &mut u64, keys: u64) -> u64 {
 #[divan::bench(args = SIZES)]
 fn set_a_key(bencher: Bencher<'_, '_>, keys: u64) {
     let (mut tree, mut last) = tree(keys);
-    let commands: Vec<Vec<u8>> =
+    let commands: Vec<Payload> =
         (0..keys.min(10_000)).map(|n| set(n * keys / keys.min(10_000))).collect();
     let mut state = 1;
     bencher.bench_local(|| {
@@ -84,12 +91,12 @@ fn list_a_hundred_keys(bencher: Bencher<'_, '_>, keys: u64) {
 #[divan::bench(args = SIZES)]
 fn take_ten_thousand_changes(bencher: Bencher<'_, '_>, keys: u64) {
     let (mut tree, mut last) = tree(keys);
-    let commands: Vec<Vec<u8>> = (0..keys.min(10_000)).map(set).collect();
+    let commands: Vec<Payload> = (0..keys.min(10_000)).map(set).collect();
     bencher.bench_local(|| {
         for command in &commands {
             last += 1;
             let _ = tree.apply(txid(last), WallTime::from_millis(1), command);
         }
-        black_box(tree.take_changes())
+        black_box(changes(&mut tree))
     });
 }

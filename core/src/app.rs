@@ -1,6 +1,7 @@
 //! The replicated application: what committed entries do.
 
 use crate::digest::Digest;
+use crate::entry::Payload;
 use crate::ids::{ConnId, Txid};
 use crate::message::Item;
 use crate::storage::Change;
@@ -47,7 +48,7 @@ pub trait App: Clone + fmt::Debug {
 
     /// Applies the committed command of entry `txid`. A command that cannot be read has an outcome
     /// too: it must never panic and never differ between replicas.
-    fn apply(&mut self, txid: Txid, time: WallTime, command: &[u8]) -> Self::Outcome;
+    fn apply(&mut self, txid: Txid, time: WallTime, command: &Payload) -> Self::Outcome;
 
     /// Reads the present state.
     fn query(&self, query: &Self::Query) -> Self::Answer;
@@ -55,8 +56,14 @@ pub trait App: Clone + fmt::Debug {
     /// The digest of the present state. Equal states have equal digests.
     fn digest(&self) -> Digest;
 
-    /// What changed since the last call: the present content of each element touched.
-    fn take_changes(&mut self) -> Vec<Change>;
+    /// Holds what changed since the last call, each element as it is now, for
+    /// [`App::read_changes`] while commands go on being applied. Not called again before all of it
+    /// was read.
+    fn begin_changes(&mut self);
+
+    /// The next of those changes, about `max` but at least one if there is any; true with the last
+    /// of them.
+    fn read_changes(&mut self, max: usize) -> (Vec<Change>, bool);
 
     /// Holds the present state for [`App::read_snapshot`] while commands go on being applied.
     fn open_snapshot(&mut self, id: ConnId);

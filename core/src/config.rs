@@ -57,6 +57,9 @@ pub struct Limits {
     pub checkpoint_bytes: usize,
     /// Entries applied after which the next checkpoint of the state begins.
     pub checkpoint_entries: usize,
+    /// Changes of the state that one step reads for a checkpoint: while a checkpoint is begun, each
+    /// step takes so much longer.
+    pub checkpoint_part: usize,
     /// Bytes of entries in one message.
     pub message_bytes: usize,
     /// Bytes of entries sent to a follower and not acknowledged by it.
@@ -80,6 +83,7 @@ impl Default for Limits {
             retain_entries: 100_000,
             checkpoint_bytes: 16 << 20,
             checkpoint_entries: 200_000,
+            checkpoint_part: 256,
             message_bytes: 256 << 10,
             window_bytes: 4 << 20,
             window_chunks: 8,

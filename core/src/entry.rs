@@ -6,18 +6,49 @@ use crate::quorum::Membership;
 use crate::time::WallTime;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::cmp::Ordering;
 use core::fmt;
+use core::hash::{Hash, Hasher};
 use core::ops::Deref;
 
-/// Bytes that the core carries without looking inside. Cloning shares them.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-pub struct Payload(Arc<[u8]>);
+/// Bytes that the core carries without looking inside. Cloning shares them, and so does taking
+/// their end: the value in a command need not be copied out of it.
+#[derive(Clone)]
+pub struct Payload {
+    bytes: Arc<[u8]>,
+    /// They begin here.
+    start: u32,
+}
 
 impl Payload {
     /// The bytes.
     pub fn as_slice(&self) -> &[u8] {
-        &self.0
+        self.bytes.get(self.start as usize..).unwrap_or_default()
+    }
+
+    /// All bytes but the first `count`, shared. Panics if there are not so many.
+    #[must_use]
+    pub fn after(&self, count: usize) -> Self {
+        assert!(count <= self.len(), "{count} bytes of {}", self.len());
+        match u32::try_from(self.start as usize + count) {
+            Ok(start) => Self { bytes: self.bytes.clone(), start },
+            Err(_) => self.get(count..).unwrap_or_default().into(),
+        }
+    }
+
+    /// How many shared bytes come before these.
+    pub(crate) fn hidden(&self) -> usize {
+        self.start as usize
+    }
+
+    /// The shared bytes, and where these begin in them.
+    pub(crate) fn into_parts(self) -> (Arc<[u8]>, u32) {
+        (self.bytes, self.start)
+    }
+
+    /// The reverse of [`Payload::into_parts`].
+    pub(crate) fn from_parts(bytes: Arc<[u8]>, start: u32) -> Self {
+        Self { bytes, start }
     }
 }
 
@@ -25,25 +56,65 @@ impl Deref for Payload {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        &self.0
+        self.as_slice()
     }
 }
 
 impl From<Vec<u8>> for Payload {
     fn from(bytes: Vec<u8>) -> Self {
-        Self(bytes.into())
+        Self { bytes: bytes.into(), start: 0 }
     }
 }
 
 impl From<&[u8]> for Payload {
     fn from(bytes: &[u8]) -> Self {
-        Self(bytes.into())
+        Self { bytes: bytes.into(), start: 0 }
+    }
+}
+
+impl PartialEq for Payload {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_slice() == other.as_slice()
+    }
+}
+
+impl Eq for Payload {}
+
+impl PartialOrd for Payload {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Payload {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.as_slice().cmp(other.as_slice())
+    }
+}
+
+impl Hash for Payload {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_slice().hash(state);
+    }
+}
+
+#[cfg(feature = "serde")]
+impl serde::Serialize for Payload {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.as_slice().serialize(serializer)
+    }
+}
+
+#[cfg(feature = "serde")]
+impl<'de> serde::Deserialize<'de> for Payload {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Vec::<u8>::deserialize(deserializer).map(Self::from)
     }
 }
 
 impl fmt::Debug for Payload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "\"{}\"", self.0.escape_ascii())
+        write!(f, "\"{}\"", self.as_slice().escape_ascii())
     }
 }
 

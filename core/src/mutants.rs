@@ -27,6 +27,8 @@ pub enum Mutant {
     IgnoreStorageFailure,
     /// M10: a committed entry is applied before the own disk has it.
     ApplyBeforeDurable,
+    /// M62: a checkpoint that is read in parts is said to stand for what is applied at the last of them.
+    StampCheckpointLate,
     /// M13: the log is pruned to what is applied, not to what the state store holds.
     PruneUnsaved,
     /// M15: half of the voters are taken for a majority.

@@ -584,6 +584,11 @@ impl Node {
         }
     }
 
+    /// How many changes of the application a step reads for a checkpoint.
+    pub(crate) fn checkpoint_part(&self) -> usize {
+        self.state.cfg.limits.checkpoint_part
+    }
+
     /// True if this bug is planted.
     pub(crate) fn has_mutant(&self, mutant: Mutant) -> bool {
         self.state.cfg.mutant(mutant)

@@ -118,6 +118,8 @@ pub struct Replica<A: App> {
     queries: BTreeMap<Ticket, A::Query>,
     /// A second state, built from a snapshot that arrives.
     incoming: Option<Incoming<A>>,
+    /// A checkpoint whose changes are being read.
+    saving: Option<Checkpoint>,
 }
 
 #[derive(Clone, Debug)]
@@ -141,7 +143,8 @@ impl<A: App> Replica<A> {
         let mut actions = Actions::new();
         let applied = disk.applied.txid;
         let node = Node::restore(config, disk, seed, now, &mut actions)?;
-        let mut replica = Self { node, app, applied, queries: BTreeMap::new(), incoming: None };
+        let queries = BTreeMap::new();
+        let mut replica = Self { node, app, applied, queries, incoming: None, saving: None };
         let mut out = Outputs::new();
         replica.run(now, actions, &mut out);
         Ok((replica, out))
@@ -164,9 +167,13 @@ impl<A: App> Replica<A> {
         self.run(now, actions, out);
     }
 
-    /// When the next [`Event::Tick`] is due.
+    /// When the next [`Event::Tick`] is due: at once while a checkpoint is being read, of which
+    /// each step reads a part.
     pub fn deadline(&self) -> Option<Instant> {
-        self.node.deadline()
+        match self.saving {
+            Some(_) => Some(Instant::default()),
+            None => self.node.deadline(),
+        }
     }
 
     /// What the replica does.
@@ -225,7 +232,24 @@ impl<A: App> Replica<A> {
                 calls.extend(core::mem::take(&mut actions.upcalls));
             }
         }
+        // Before a snapshot can take the state's place, all of it must be read.
+        let all = self.incoming.is_some();
+        self.save(if all { usize::MAX } else { self.node.checkpoint_part() }, &mut actions);
         out.actions.append(&mut actions.actions);
+    }
+
+    /// Reads the next part of a checkpoint, if there is one, and hands it over with the last.
+    fn save(&mut self, max: usize, to: &mut Actions) {
+        let Some(saving) = &mut self.saving else { return };
+        let (mut changes, last) = self.app.read_changes(max);
+        saving.changes.append(&mut changes);
+        if let Some(mut checkpoint) = self.saving.take_if(|_| last) {
+            if self.node.has_mutant(Mutant::StampCheckpointLate) {
+                checkpoint.at = self.node.log().floor(self.applied).unwrap_or(checkpoint.at);
+                checkpoint.digest = self.app.digest();
+            }
+            to.actions.push(Action::Checkpoint(checkpoint));
+        }
     }
 
     /// Serves one call; some want an answer.
@@ -262,6 +286,7 @@ impl<A: App> Replica<A> {
             }
             Upcall::CloseSnapshot(conn) => self.app.close_snapshot(conn),
             Upcall::BeginInstall(head) => {
+                self.save(usize::MAX, to);
                 let overlays = self.node.has_mutant(Mutant::SnapshotOverlays);
                 let app = if overlays { self.app.clone() } else { A::empty() };
                 self.incoming = Some(Incoming { app, head, good: true });
@@ -279,11 +304,11 @@ impl<A: App> Replica<A> {
                 }
             }
             Upcall::AbortInstall => self.incoming = None,
-            Upcall::Checkpoint(at) => to.actions.push(Action::Checkpoint(Checkpoint {
-                at,
-                digest: self.app.digest(),
-                changes: self.app.take_changes(),
-            })),
+            Upcall::Checkpoint(at) => {
+                self.app.begin_changes();
+                self.saving =
+                    Some(Checkpoint { at, digest: self.app.digest(), changes: Vec::new() });
+            }
         }
         None
     }

@@ -9,7 +9,8 @@ use crate::dice::{Dice, Stream, stream};
 use crate::plan::{Op, OpKind};
 use crate::world::{Occur, World};
 use std::collections::{BTreeMap, BTreeSet};
-use zabkeeper_core::ids::{Epoch, NodeId};
+use zabkeeper_core::ids::{Epoch, NodeId, Txid};
+use zabkeeper_core::log::Log;
 use zabkeeper_core::replica::RoleStatus;
 
 /// The state of the quiet period.
@@ -174,7 +175,7 @@ impl World {
                 }
                 let unled = self.unled();
                 if epoch != settled_epoch || unled.is_some() {
-                    if self.locked_out(settled_epoch) || self.epoch_is_full() {
+                    if self.locked_out(settled_epoch) || self.epoch_is_full(settled_epoch) {
                         return self.settle_again();
                     }
                     let what = format!(
@@ -218,12 +219,16 @@ impl World {
         promises.any(|promised| promised > settled)
     }
 
-    /// True if late requests have used up the epoch's last counter: then a new one must begin.
-    fn epoch_is_full(&self) -> bool {
+    /// True if late requests have used up the epoch's last counter: then a new one must begin, and
+    /// perhaps has begun already.
+    fn epoch_is_full(&self, settled: Epoch) -> bool {
         let full = self.plan.options.limits.counter_max;
-        let last = self.hosts.iter().filter_map(|host| Some(host.process.as_ref()?.status.last));
-        let newest = last.max().unwrap_or_default();
-        newest.counter() >= full && self.quiet.as_ref().is_some_and(|q| q.given_way < q.core.len())
+        let end = Txid::new(settled, u64::MAX).unwrap_or_default();
+        let is_full = |log: &Log| {
+            log.floor(end).is_some_and(|at| at.txid.epoch() == settled && at.txid.counter() >= full)
+        };
+        self.hosts.iter().any(|host| is_full(&host.issued.log))
+            && self.quiet.as_ref().is_some_and(|quiet| quiet.given_way < quiet.core.len())
     }
 
     /// Gives the core the time of one more recovery.

@@ -19,6 +19,7 @@ pub const ALL: &[(Mutant, &str)] = &[
     (Mutant::IgnoreStorageFailure, "M9"),
     (Mutant::ApplyBeforeDurable, "M10"),
     (Mutant::PruneUnsaved, "M13"),
+    (Mutant::StampCheckpointLate, "M62"),
     (Mutant::HalfIsQuorum, "M15"),
     (Mutant::LeaderCountsUnflushed, "M16"),
     (Mutant::CommitOldEpochByCounting, "M19, M20"),

@@ -119,6 +119,7 @@ pub struct LimitOptions {
     pub retain_entries: usize,
     pub checkpoint_bytes: usize,
     pub checkpoint_entries: usize,
+    pub checkpoint_part: usize,
     pub message_bytes: usize,
     pub window_bytes: usize,
     pub window_chunks: u64,
@@ -401,6 +402,11 @@ fn draw_limits(rng: &mut Rng) -> LimitOptions {
         } else {
             default.checkpoint_bytes
         },
+        checkpoint_part: if tiny(rng) {
+            rng.between(1, 4) as usize
+        } else {
+            default.checkpoint_part
+        },
         message_bytes: if tiny(rng) {
             rng.magnitude(100, 4_000) as usize
         } else {
@@ -446,6 +452,7 @@ impl From<&Limits> for LimitOptions {
             retain_entries: from.retain_entries,
             checkpoint_bytes: from.checkpoint_bytes,
             checkpoint_entries: from.checkpoint_entries,
+            checkpoint_part: from.checkpoint_part,
             message_bytes: from.message_bytes,
             window_bytes: from.window_bytes,
             window_chunks: from.window_chunks,
@@ -513,6 +520,7 @@ impl Options {
             retain_entries: l.retain_entries,
             checkpoint_bytes: l.checkpoint_bytes,
             checkpoint_entries: l.checkpoint_entries,
+            checkpoint_part: l.checkpoint_part,
             message_bytes: l.message_bytes,
             window_bytes: l.window_bytes,
             window_chunks: l.window_chunks,

@@ -48,40 +48,60 @@ impl Command {
     /// Reads a command. Never panics; accepts exactly what [`Command::encode`] makes of commands
     /// within the limits.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        let mut reader = Reader(bytes);
-        let format = reader.byte()?;
-        if format != FORMAT {
-            return Err(DecodeError::Format(format));
-        }
-        let kind = reader.byte()?;
-        if !(ADD..=DELETE_RECURSIVE).contains(&kind) {
-            return Err(DecodeError::Kind(kind));
-        }
-        let path = read_path(&mut reader)?;
-        let command = match kind {
-            ADD => Self::Add { path, value: read_value(&mut reader)? },
-            SET => Self::Set { path, value: read_value(&mut reader)? },
-            _ => Self::Delete { path, recursive: kind == DELETE_RECURSIVE },
-        };
-        reader.end()?;
-        Ok(command)
+        let (path, act) = read(bytes)?;
+        let path = Path::parse(path).map_err(DecodeError::Path)?;
+        Ok(match act {
+            Act::Add(value) => Self::Add { path, value: value.into() },
+            Act::Set(value) => Self::Set { path, value: value.into() },
+            Act::Delete { recursive } => Self::Delete { path, recursive },
+        })
     }
 }
 
-fn read_path(reader: &mut Reader<'_>) -> Result<Path, DecodeError> {
+/// What a command does, in the command's own bytes. They end with the value, if there is one.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Act<'a> {
+    Add(&'a [u8]),
+    Set(&'a [u8]),
+    Delete { recursive: bool },
+}
+
+/// The path of a command, checked and without a leading `/`, and what is to be done there.
+pub(super) fn read(bytes: &[u8]) -> Result<(&str, Act<'_>), DecodeError> {
+    let mut reader = Reader(bytes);
+    let format = reader.byte()?;
+    if format != FORMAT {
+        return Err(DecodeError::Format(format));
+    }
+    let kind = reader.byte()?;
+    if !(ADD..=DELETE_RECURSIVE).contains(&kind) {
+        return Err(DecodeError::Kind(kind));
+    }
+    let path = read_path(&mut reader)?;
+    let act = match kind {
+        ADD => Act::Add(read_value(&mut reader)?),
+        SET => Act::Set(read_value(&mut reader)?),
+        _ => Act::Delete { recursive: kind == DELETE_RECURSIVE },
+    };
+    reader.end()?;
+    Ok((path, act))
+}
+
+fn read_path<'a>(reader: &mut Reader<'a>) -> Result<&'a str, DecodeError> {
     let text = core::str::from_utf8(reader.bytes()?).map_err(|_| DecodeError::Utf8)?;
     if text.starts_with('/') {
         return Err(DecodeError::LeadingSlash);
     }
-    Path::parse(text).map_err(DecodeError::Path)
+    Path::check(text).map_err(DecodeError::Path)?;
+    Ok(text)
 }
 
-fn read_value(reader: &mut Reader<'_>) -> Result<Payload, DecodeError> {
+fn read_value<'a>(reader: &mut Reader<'a>) -> Result<&'a [u8], DecodeError> {
     let bytes = reader.bytes()?;
     if bytes.len() > MAX_VALUE_BYTES {
         return Err(DecodeError::ValueTooLarge(bytes.len()));
     }
-    Ok(bytes.into())
+    Ok(bytes)
 }
 
 #[cfg(test)]

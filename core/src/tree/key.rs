@@ -1,6 +1,7 @@
 //! The texts by which the map is sorted, in memory: short ones in place, so that a search down the
 //! map stays in its nodes. Most keys of a metadata store are short.
 
+use super::path::SEPARATOR;
 use alloc::sync::Arc;
 use core::borrow::Borrow;
 use core::cmp::Ordering;
@@ -18,6 +19,18 @@ pub(super) enum Key {
 }
 
 impl Key {
+    /// The key of a path, which is given by its text without a leading `/`.
+    pub(super) fn of(path: &str) -> Self {
+        let mut key = match path.len() <= ROOM || !path.contains('/') {
+            true => Self::from(path),
+            false => Self::Long(path.replace('/', SEPARATOR.encode_utf8(&mut [0])).into()),
+        };
+        if let Self::Short { bytes, .. } = &mut key {
+            bytes.iter_mut().filter(|byte| **byte == b'/').for_each(|byte| *byte = SEPARATOR as u8);
+        }
+        key
+    }
+
     /// The bytes of its text.
     pub(super) fn as_bytes(&self) -> &[u8] {
         match self {
@@ -96,6 +109,12 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn keys_of_paths_are_those_of_their_texts(text in "(a|bb|cccccccc){1,3}(/(a|bb|ccccc)){0,6}") {
+            let path = super::super::Path::parse(&text).unwrap();
+            prop_assert_eq!(Key::of(&text), Key::from(&*path.as_str().replace('/', "\0")));
+        }
+
         #[test]
         fn keys_are_their_texts_in_their_order(a in "[a\0é]{0,30}", b in "[a\0é]{0,30}") {
             let (x, y) = (Key::from(&*a), Key::from(&*b));

@@ -31,7 +31,7 @@ impl Tree {
         let mut page = Page { nodes: Vec::new(), more: false };
         let mut room = MAX_PAGE_BYTES;
         for (key, node) in self.below(&top, &after.unwrap_or_else(|| top.clone()), recursive) {
-            let size = FIXED_BYTES + key.len() + if values { node.value.len() } else { 0 };
+            let size = FIXED_BYTES + key.len() + if values { node.value().len() } else { 0 };
             let full = room < size && !page.nodes.is_empty();
             if full || page.nodes.len() >= limit as usize {
                 page.more = true;
@@ -40,7 +40,7 @@ impl Tree {
             room = room.saturating_sub(size);
             page.nodes.push(Found {
                 path: Path::from_key(key),
-                value: values.then(|| node.value.clone()),
+                value: values.then(|| node.payload()),
                 stat: node.stat(),
             });
         }

@@ -32,11 +32,11 @@ impl Tree {
         if node.stat().created.is_zero() != key.is_empty() {
             return Err(LoadError::Inconsistent("only the root was created by no entry"));
         }
-        if key.is_empty() && !node.value.is_empty() {
+        if key.is_empty() && !node.value().is_empty() {
             return Err(LoadError::Inconsistent("the root has a value"));
         }
         self.loaded(node.stat().touched());
-        self.digest = self.digest.plus(node.digest(&key));
+        self.digest = self.digest.plus(node.digest());
         match self.nodes.insert(key, node) {
             // The root is there from the start.
             Some(old) if old.stat() != Stat::default() => {

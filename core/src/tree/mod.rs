@@ -14,6 +14,7 @@ mod node;
 mod path;
 mod snapshot;
 mod store;
+mod taking;
 #[cfg(test)]
 mod tests;
 mod types;

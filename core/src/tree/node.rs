@@ -3,77 +3,146 @@
 
 use super::command::MAX_VALUE_BYTES;
 use super::key::Key;
-use super::path::Path;
+use super::path::check_key;
 use super::types::Stat;
 use super::wire::{DecodeError, Reader, put_number, put_txid};
 use crate::digest::{Digest, Digester};
 use crate::entry::Payload;
-use crate::ids::Txid;
+use crate::ids::{Epoch, Txid};
 use crate::message::Item;
 use crate::time::WallTime;
 use alloc::boxed::Box;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 /// The first byte of every element. A new form gets a new byte.
 const FORMAT: u8 = 1;
 
-/// A value and a stat. Most nodes are leaves that were set once: only the others pay for a whole
-/// stat.
-#[derive(Clone, PartialEq, Eq, Debug)]
+/// A value and a stat, in few bytes and few places: setting a node reads and writes nothing but
+/// this, since what it adds to the digest is kept. Most nodes are leaves, and only the others, and
+/// those with numbers that are out of the ordinary, pay for a whole stat.
+#[derive(Clone, Debug)]
 pub(super) struct Node {
-    pub(super) value: Payload,
-    created: Txid,
+    /// They end with the value, which begins at `start`. Mostly the command that set it, which the
+    /// log shares, or the element from which the node was loaded.
+    bytes: Arc<[u8]>,
+    start: u32,
+    version: u32,
+    /// What the node adds to the digest of the tree.
+    digest: Digest,
+    created: Packed,
+    modified: Packed,
     created_at: WallTime,
-    /// The whole stat, unless it is that of a leaf just created. Equal stats have equal forms.
+    modified_at: WallTime,
+    /// The stat that the fields above cannot hold.
     whole: Option<Box<Stat>>,
 }
 
+/// A txid in half its size.
+#[derive(Clone, Copy, Debug, Default)]
+struct Packed(u64);
+
+/// Bits of the counter; what is left is the epoch's.
+const COUNTER: u32 = 40;
+
+impl Packed {
+    fn new(txid: Txid) -> Option<Self> {
+        let (epoch, counter) = (txid.epoch().get(), txid.counter());
+        let fits = epoch < 1 << (u64::BITS - COUNTER) && counter < 1 << COUNTER;
+        fits.then_some(Self(epoch << COUNTER | counter))
+    }
+
+    fn get(self) -> Txid {
+        let (epoch, counter) = (self.0 >> COUNTER, self.0 & ((1 << COUNTER) - 1));
+        Txid::new(Epoch::new(epoch), counter).expect("it was made from a txid")
+    }
+}
+
 impl Node {
-    pub(super) fn new(value: Payload, stat: Stat) -> Self {
-        let mut node =
-            Self { value, created: stat.created, created_at: stat.created_at, whole: None };
-        if stat != node.stat() {
-            node.whole = Some(Box::new(stat));
-        }
+    pub(super) fn new(key: &str, value: Payload, stat: Stat) -> Self {
+        let mut node = Self {
+            bytes: Arc::default(),
+            start: 0,
+            version: 0,
+            digest: Digest::ZERO,
+            created: Packed::default(),
+            modified: Packed::default(),
+            created_at: WallTime::default(),
+            modified_at: WallTime::default(),
+            whole: None,
+        };
+        node.set(key, value, stat);
         node
+    }
+
+    pub(super) fn value(&self) -> &[u8] {
+        self.bytes.get(self.start as usize..).unwrap_or_default()
+    }
+
+    /// The value, shared.
+    pub(super) fn payload(&self) -> Payload {
+        Payload::from_parts(self.bytes.clone(), self.start)
     }
 
     pub(super) fn stat(&self) -> Stat {
         match &self.whole {
             Some(whole) => **whole,
-            None => Stat::created(self.created, self.created_at),
-        }
-    }
-
-    /// Gives the node another stat.
-    pub(super) fn set_stat(&mut self, stat: Stat) {
-        self.created = stat.created;
-        self.created_at = stat.created_at;
-        match &mut self.whole {
-            // Mostly there is room for it already.
-            Some(whole) if stat != Stat::created(stat.created, stat.created_at) => **whole = stat,
-            _ => self.whole = Self::new(self.value.clone(), stat).whole,
+            None => Stat {
+                created: self.created.get(),
+                modified: self.modified.get(),
+                created_at: self.created_at,
+                modified_at: self.modified_at,
+                version: u64::from(self.version),
+                ..Stat::default()
+            },
         }
     }
 
     /// What the node adds to the digest of the tree.
-    pub(super) fn digest(&self, key: &str) -> Digest {
-        self.value_digest(key).plus(stat_digest(key, &self.stat()))
+    pub(super) fn digest(&self) -> Digest {
+        self.digest
     }
 
-    /// The value's share, apart from the stat's: a child that comes or goes changes the stat of a
-    /// node whose value may be large. An empty value counts nothing.
-    fn value_digest(&self, key: &str) -> Digest {
-        if self.value.is_empty() {
-            return Digest::ZERO;
+    /// Gives the node another value and stat.
+    pub(super) fn set(&mut self, key: &str, value: Payload, stat: Stat) {
+        /// So many bytes before the value are not worth a copy.
+        const SPARE: usize = 64;
+        self.digest = value_digest(key, &value).plus(stat_digest(key, &stat));
+        let unused = value.hidden();
+        let value = if unused > value.len() + SPARE { value.as_slice().into() } else { value };
+        (self.bytes, self.start) = value.into_parts();
+        self.set_stat(stat);
+    }
+
+    /// Gives the node another stat. Its value, which may be large, is not looked at.
+    pub(super) fn restat(&mut self, key: &str, stat: Stat) {
+        let without = self.digest.minus(stat_digest(key, &self.stat()));
+        self.digest = without.plus(stat_digest(key, &stat));
+        self.set_stat(stat);
+    }
+
+    fn set_stat(&mut self, stat: Stat) {
+        let childless =
+            Stat { children_version: 0, children_changed: Txid::ZERO, children: 0, ..stat };
+        let (created, modified) = (Packed::new(stat.created), Packed::new(stat.modified));
+        match (created, modified, u32::try_from(stat.version)) {
+            (Some(created), Some(modified), Ok(version)) if stat == childless => {
+                (self.created, self.modified, self.version) = (created, modified, version);
+                (self.created_at, self.modified_at) = (stat.created_at, stat.modified_at);
+                self.whole = None;
+            }
+            _ => match &mut self.whole {
+                Some(whole) => **whole = stat,
+                None => self.whole = Some(Box::new(stat)),
+            },
         }
-        Digester::after(Digest::ZERO).number(1).bytes(key.as_bytes()).bytes(&self.value).finish()
     }
 
     /// The node as an element: format, stat, value.
     pub(super) fn encode(&self) -> Payload {
         let stat = self.stat();
-        let mut out = Vec::with_capacity(self.value.len() + 48);
+        let value = self.value();
+        let mut out = Vec::with_capacity(value.len() + 48);
         out.push(FORMAT);
         put_txid(&mut out, stat.created);
         put_txid(&mut out, stat.modified);
@@ -83,11 +152,12 @@ impl Node {
         put_number(&mut out, stat.children_version);
         put_txid(&mut out, stat.children_changed);
         put_number(&mut out, stat.children);
-        out.extend_from_slice(&self.value);
+        out.extend_from_slice(value);
         out.into()
     }
 
-    pub(super) fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+    /// Reads the element of `key`, whose bytes the node then shares.
+    pub(super) fn decode(key: &str, bytes: &Payload) -> Result<Self, DecodeError> {
         let mut reader = Reader(bytes);
         let format = reader.byte()?;
         if format != FORMAT {
@@ -104,11 +174,28 @@ impl Node {
             children_changed: reader.txid()?,
             children: reader.number()?,
         };
-        if reader.0.len() > MAX_VALUE_BYTES {
-            return Err(DecodeError::ValueTooLarge(reader.0.len()));
+        let length = reader.0.len();
+        if length > MAX_VALUE_BYTES {
+            return Err(DecodeError::ValueTooLarge(length));
         }
-        Ok(Self::new(reader.0.into(), stat))
+        Ok(Self::new(key, bytes.after(bytes.len() - length), stat))
     }
+}
+
+impl PartialEq for Node {
+    fn eq(&self, other: &Self) -> bool {
+        self.value() == other.value() && self.stat() == other.stat() && self.digest == other.digest
+    }
+}
+
+impl Eq for Node {}
+
+/// The value's share of the digest, apart from the stat's. An empty value counts nothing.
+fn value_digest(key: &str, value: &[u8]) -> Digest {
+    if value.is_empty() {
+        return Digest::ZERO;
+    }
+    Digester::after(Digest::ZERO).number(1).bytes(key.as_bytes()).bytes(value).finish()
 }
 
 /// The stat's share of the digest. The stat of a root that nothing has touched counts nothing, so
@@ -136,8 +223,8 @@ pub(super) fn to_item(key: &str, node: &Node) -> Item {
 /// The key and node of an element from outside.
 pub(super) fn from_item(item: &Item) -> Result<(Key, Node), DecodeError> {
     let key = core::str::from_utf8(&item.key).map_err(|_| DecodeError::Utf8)?;
-    Path::parse_key(key).map_err(DecodeError::Path)?;
-    Ok((key.into(), Node::decode(&item.value)?))
+    check_key(key).map_err(DecodeError::Path)?;
+    Ok((key.into(), Node::decode(key, &item.value)?))
 }
 
 impl Stat {
@@ -197,20 +284,20 @@ mod tests {
             children_changed: txid(8, 9),
             children: 10,
         };
-        let node = Node::new(b"xy".as_slice().into(), stat);
+        let node = Node::new("a\0b", b"xy".as_slice().into(), stat);
         let bytes = b"\x01\x01\x02\x03\xac\x02\x04\x05\x06\x07\x08\x09\x0axy";
         assert_eq!(node.encode().as_slice(), bytes);
-        assert_eq!(Node::decode(bytes), Ok(node.clone()));
+        assert_eq!(Node::decode("a\0b", &bytes.as_slice().into()), Ok(node.clone()));
         assert_eq!(to_item("a\0b", &node).key.as_slice(), b"a\0b");
         assert_eq!(
-            alloc::format!("{} {}", node.digest("a\0b"), stat_digest("a\0b", &stat)),
+            alloc::format!("{} {}", node.digest(), stat_digest("a\0b", &stat)),
             "53e793772a2f9fda 21c980aa22b42413"
         );
     }
 
     #[test]
     fn keys_from_outside_are_checked() {
-        let value = Node::new(b"".as_slice().into(), Stat::default()).encode();
+        let value = Node::new("", b"".as_slice().into(), Stat::default()).encode();
         for (key, good) in [
             (b"a\0b".as_slice(), true),
             (b"", true),
@@ -227,9 +314,38 @@ mod tests {
 
     #[test]
     fn leaves_are_lean() {
-        assert!(size_of::<Node>() <= 48);
+        assert!(size_of::<Node>() <= 72);
         let fresh = Stat::created(txid(1, 1), WallTime::from_millis(7));
-        assert!(Node::new(b"".as_slice().into(), fresh).whole.is_none());
+        let set = fresh.set(txid(2, 9), WallTime::from_millis(8));
+        let lean = |stat| Node::new("a", b"".as_slice().into(), stat).whole.is_none();
+        assert!(lean(fresh) && lean(set));
+        assert!(!lean(set.with_children(txid(2, 10), 1)));
+    }
+
+    #[test]
+    fn every_stat_comes_back() {
+        let fresh = Stat::created(txid(1, 1), WallTime::from_millis(7));
+        let last = txid((1 << 24) - 1, (1 << 40) - 1);
+        let limits = [last, txid(1 << 24, 1), txid(1, 1 << 40), txid(u64::MAX, u64::MAX)];
+        let changed = limits.map(|created| Stat { created, modified: created, ..fresh });
+        let versions =
+            [u64::from(u32::MAX), 1 << 32, u64::MAX].map(|v| Stat { version: v, ..fresh });
+        let mut node = Node::new("a", b"x".as_slice().into(), fresh);
+        for stat in changed.into_iter().chain(versions).chain([fresh.with_children(last, 3), fresh])
+        {
+            node.restat("a", stat);
+            assert_eq!(node.stat(), stat);
+            assert_eq!(node, Node::new("a", b"x".as_slice().into(), stat));
+        }
+    }
+
+    #[test]
+    fn a_short_value_does_not_keep_a_long_command() {
+        let command = Payload::from(alloc::vec![7; 500]);
+        let stat = Stat::created(txid(1, 1), WallTime::from_millis(7));
+        let node = |from| Node::new("a", command.after(from), stat);
+        assert_eq!((node(200).bytes.len(), node(499).bytes.len()), (500, 1));
+        assert_eq!(node(499).value(), [7]);
     }
 
     proptest! {
@@ -238,8 +354,9 @@ mod tests {
             bytes in prop::collection::vec(0..3u8, 0..16),
         ) {
             let bytes: Vec<u8> = core::iter::once(FORMAT).chain(bytes).collect();
-            if let Ok(node) = Node::decode(&bytes) {
-                prop_assert_eq!(node.encode(), Payload::from(bytes));
+            let bytes = Payload::from(bytes);
+            if let Ok(node) = Node::decode("a", &bytes) {
+                prop_assert_eq!(node.encode(), bytes);
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Keys: paths of non-empty segments.
 
-use alloc::borrow::Cow;
+use super::key::Key;
 use alloc::string::String;
 use alloc::sync::Arc;
 use core::cmp::Ordering;
@@ -12,7 +12,7 @@ pub const MAX_PATH_BYTES: usize = 4096;
 
 /// Stands for `/` in a key: below every byte that a segment can hold, so that the plain byte order
 /// of keys is the order of the tree.
-const SEPARATOR: char = '\0';
+pub(super) const SEPARATOR: char = '\0';
 
 /// A key: UTF-8 segments joined by `/`, at most [`MAX_PATH_BYTES`] long. No segment is empty, `.`
 /// or `..`, and none holds a NUL. Kept without the leading `/`; the root is empty.
@@ -66,13 +66,13 @@ impl Path {
     /// Reads a path. One leading `/` is allowed and means nothing.
     pub fn parse(text: &str) -> Result<Self, PathError> {
         let text = text.strip_prefix('/').unwrap_or(text);
-        if text.len() > MAX_PATH_BYTES {
-            return Err(PathError::TooLong(text.len()));
-        }
-        if !text.is_empty() {
-            text.split('/').try_for_each(check_segment)?;
-        }
+        check(text, '/')?;
         Ok(Self(Arc::from(text)))
+    }
+
+    /// Checks the text of a path without its leading `/`.
+    pub(super) fn check(text: &str) -> Result<(), PathError> {
+        check(text, '/')
     }
 
     /// The text, without a leading `/`; empty for the root.
@@ -129,29 +129,33 @@ impl Path {
     }
 
     /// The text by which the tree sorts and stores it.
-    pub(super) fn key(&self) -> Cow<'_, str> {
-        if self.0.contains('/') {
-            Cow::Owned(self.0.replace('/', "\0"))
-        } else {
-            Cow::Borrowed(&self.0)
-        }
+    pub(super) fn key(&self) -> Key {
+        Key::of(self.as_str())
     }
 
     /// The path that [`Path::key`] was made from. `key` must be such a text.
     pub(super) fn from_key(key: &str) -> Self {
         Self(key.replace(SEPARATOR, "/").into())
     }
+}
 
-    /// Reads a key that came from outside.
-    pub(super) fn parse_key(key: &str) -> Result<Self, PathError> {
-        if key.starts_with(SEPARATOR) {
-            return Err(PathError::EmptySegment);
-        }
-        if key.contains('/') {
-            return Err(PathError::Slash);
-        }
-        Self::parse(&key.replace(SEPARATOR, "/"))
+/// Checks a key that came from outside.
+pub(super) fn check_key(key: &str) -> Result<(), PathError> {
+    if key.contains('/') {
+        return Err(PathError::Slash);
     }
+    check(key, SEPARATOR)
+}
+
+/// Checks the segments of a text, which `separator` parts.
+fn check(text: &str, separator: char) -> Result<(), PathError> {
+    if text.len() > MAX_PATH_BYTES {
+        return Err(PathError::TooLong(text.len()));
+    }
+    if text.is_empty() {
+        return Ok(());
+    }
+    text.split(separator).try_for_each(check_segment)
 }
 
 fn check_segment(segment: &str) -> Result<(), PathError> {
@@ -321,8 +325,8 @@ mod tests {
         fn keys_can_be_turned_back(a in segments()) {
             let p = path(&a.join("/"));
             prop_assert_eq!(&Path::from_key(&p.key()), &p);
-            prop_assert_eq!(Path::parse_key(&p.key()), Ok(p.clone()));
-            let parent = p.parent().map(|parent| parent.key().into_owned());
+            prop_assert_eq!(check_key(&p.key()), Ok(()));
+            let parent = p.parent().map(|parent| parent.key());
             let key = p.key();
             prop_assert_eq!(parent_key(&key), parent.as_deref());
         }

@@ -1,10 +1,12 @@
 //! The tree itself: what commands do to it.
 
+use super::command::{self, Act};
 use super::key::Key;
-use super::node::{Node, stat_digest};
+use super::node::Node;
 use super::path::{Path, is_below, parent_key};
 use super::snapshot::Held;
-use super::types::{Answer, Command, CommandError, Found, Outcome, Query, Stat};
+use super::taking::Taking;
+use super::types::{Answer, CommandError, Found, Outcome, Query, Stat};
 use crate::app::{App, LoadError};
 use crate::digest::Digest;
 use crate::entry::Payload;
@@ -24,8 +26,10 @@ pub struct Tree {
     pub(super) nodes: Nodes,
     /// The sum over all nodes.
     pub(super) digest: Digest,
-    /// The nodes touched since the last [`App::take_changes`], some of them more than once.
+    /// The nodes touched since the last [`App::begin_changes`], some of them more than once.
     changed: Vec<Key>,
+    /// The changes before it, as far as they were not read yet.
+    taking: Option<Taking>,
     /// Nodes touched by a later entry than this are in `changed`.
     taken: Txid,
     /// The last entry applied, as far as is known.
@@ -58,46 +62,41 @@ impl Tree {
         self.taken = self.newest;
     }
 
-    fn execute(&mut self, at: At, command: Command) -> Outcome {
-        if command.path().is_root() {
+    fn execute(&mut self, at: At, path: &str, act: Act<'_>, command: &Payload) -> Outcome {
+        if path.is_empty() {
             return Err(CommandError::Root);
         }
-        match command {
-            Command::Add { path, value } => {
-                let key = path.key();
-                match self.nodes.contains_key(key.as_bytes()) {
-                    true => Err(CommandError::Exists),
-                    false => Ok(self.create(at, &key, value)),
-                }
-            }
-            Command::Set { path, value } => {
-                let key = path.key();
-                Ok(match self.set(at, &key, &value) {
-                    Some(stat) => stat,
-                    None => self.create(at, &key, value),
-                })
-            }
-            Command::Delete { path, recursive } => self.delete(at, &path.key(), recursive),
+        let key = Key::of(path);
+        // A value is the end of its command, and shares its bytes.
+        let shared = |value: &[u8]| command.after(command.len() - value.len());
+        match act {
+            Act::Add(_) if self.nodes.contains_key(key.as_bytes()) => Err(CommandError::Exists),
+            Act::Add(value) => Ok(self.create(at, &key, shared(value))),
+            Act::Set(value) => Ok(match self.set(at, &key, shared(value)) {
+                Ok(stat) => stat,
+                Err(value) => self.create(at, &key, value),
+            }),
+            Act::Delete { recursive } => self.delete(at, &key, recursive),
         }
     }
 
     /// Makes a node that does not exist, and what is missing above it.
-    fn create(&mut self, at: At, key: &str, value: Payload) -> Stat {
+    fn create(&mut self, at: At, key: &Key, value: Payload) -> Stat {
         let stat = Stat::created(at.txid, at.time);
-        self.insert(key, Node::new(value, stat));
-        let mut child = key;
+        self.insert(key.clone(), Node::new(key, value, stat));
+        let mut child: &str = key;
         while let Some(parent) = parent_key(child) {
             if self.count_child(at, parent, |children| children.saturating_add(1)) {
                 break;
             }
             let stat = stat.with_children(at.txid, 1);
-            self.insert(parent, Node::new(Payload::from(Vec::new()), stat));
+            self.insert(parent.into(), Node::new(parent, Payload::from(Vec::new()), stat));
             child = parent;
         }
         stat
     }
 
-    fn delete(&mut self, at: At, key: &str, recursive: bool) -> Outcome {
+    fn delete(&mut self, at: At, key: &Key, recursive: bool) -> Outcome {
         let stat = match self.nodes.get(key.as_bytes()) {
             Some(node) => node.stat(),
             None => return Err(CommandError::NotFound),
@@ -126,67 +125,67 @@ impl Tree {
 
     // All that depends on the nodes is kept up by what follows, and nowhere else.
 
-    // All that depends on the nodes is kept up by what follows, and nowhere else.
-
-    /// Sets the value of a node, if there is one.
-    fn set(&mut self, at: At, key: &str, value: &Payload) -> Option<Stat> {
-        let node = self.nodes.get_mut(key.as_bytes())?;
-        let (before, held) = (node.stat(), (!self.held.is_empty()).then(|| node.clone()));
+    /// Sets the value of a node, or gives it back if there is none.
+    fn set(&mut self, at: At, key: &Key, value: Payload) -> Result<Stat, Payload> {
+        let held = self.is_held();
+        let Some(node) = self.nodes.get_mut(key.as_bytes()) else { return Err(value) };
+        let (before, old) = (node.stat(), held.then(|| node.clone()));
         let after = before.set(at.txid, at.time);
-        self.digest = self.digest.minus(node.digest(key));
-        node.value = value.clone();
-        node.set_stat(after);
-        self.digest = self.digest.plus(node.digest(key));
-        self.changed(key, Some(&before), held);
-        Some(after)
+        self.digest = self.digest.minus(node.digest());
+        node.set(key, value, after);
+        self.digest = self.digest.plus(node.digest());
+        self.changed(key, Some(&before), old);
+        Ok(after)
     }
 
     /// Changes the number of children of a node; false if there is none.
     fn count_child(&mut self, at: At, key: &str, count: impl FnOnce(u64) -> u64) -> bool {
+        let held = self.is_held();
         let Some(node) = self.nodes.get_mut(key.as_bytes()) else { return false };
-        let (before, held) = (node.stat(), (!self.held.is_empty()).then(|| node.clone()));
-        let after = before.with_children(at.txid, count(before.children));
-        node.set_stat(after);
-        // The value is the same: only the stat's share of the digest changes.
-        self.digest = self.digest.minus(stat_digest(key, &before)).plus(stat_digest(key, &after));
-        self.changed(key, Some(&before), held);
+        let (before, old) = (node.stat(), held.then(|| node.clone()));
+        self.digest = self.digest.minus(node.digest());
+        node.restat(key, before.with_children(at.txid, count(before.children)));
+        self.digest = self.digest.plus(node.digest());
+        self.changed(&key.into(), Some(&before), old);
         true
     }
 
-    fn insert(&mut self, key: &str, node: Node) {
-        self.digest = self.digest.plus(node.digest(key));
-        let old = self.nodes.insert(key.into(), node);
+    fn insert(&mut self, key: Key, node: Node) {
+        self.digest = self.digest.plus(node.digest());
+        self.changed(&key, None, None);
+        let old = self.nodes.insert(key, node);
         assert!(old.is_none(), "a node was made that existed");
-        self.changed(key, None, None);
     }
 
-    fn remove(&mut self, key: &str) {
+    fn remove(&mut self, key: &Key) {
         let Some(old) = self.nodes.remove(key.as_bytes()) else { return };
-        self.digest = self.digest.minus(old.digest(key));
+        self.digest = self.digest.minus(old.digest());
         self.changed(key, Some(&old.stat()), Some(old));
+    }
+
+    /// True if somebody wants to know what a node was before it changes.
+    fn is_held(&self) -> bool {
+        !self.held.is_empty() || self.taking.is_some()
     }
 
     /// Remembers that a node was changed: for the next checkpoint, unless it is listed already,
     /// and what it was before for the states that are held.
-    fn changed(&mut self, key: &str, before: Option<&Stat>, old: Option<Node>) {
-        let listed = before.is_some_and(|before| before.touched() > self.taken);
-        if listed && self.held.is_empty() {
-            return;
-        }
-        let shared = self.nodes.get_key_value(key.as_bytes()).map(|(key, _)| key.clone());
-        let key = shared.unwrap_or_else(|| key.into());
+    fn changed(&mut self, key: &Key, before: Option<&Stat>, old: Option<Node>) {
         for held in self.held.values_mut() {
-            held.keep(&key, old.as_ref());
+            held.keep(key, old.as_ref());
         }
-        if !listed {
-            self.changed.push(key);
+        if let Some(taking) = &mut self.taking {
+            taking.keep(key, before, old);
+        }
+        if before.is_none_or(|before| before.touched() <= self.taken) {
+            self.changed.push(key.clone());
         }
     }
 
     fn get(&self, path: &Path) -> Option<Found> {
         self.nodes.get(path.key().as_bytes()).map(|node| Found {
             path: path.clone(),
-            value: Some(node.value.clone()),
+            value: Some(node.payload()),
             stat: node.stat(),
         })
     }
@@ -199,6 +198,7 @@ impl PartialEq for Tree {
         self.nodes == other.nodes
             && self.digest == other.digest
             && self.held == other.held
+            && self.taking == other.taking
             && pending(self) == pending(other)
     }
 }
@@ -217,22 +217,23 @@ impl App for Tree {
     type Outcome = Outcome;
 
     fn empty() -> Self {
-        let root = Node::new(Payload::from(Vec::new()), Stat::default());
+        let root = Node::new("", Payload::from(Vec::new()), Stat::default());
         Self {
             nodes: BTreeMap::from([(Key::from(""), root)]),
             digest: Digest::ZERO,
             changed: Vec::new(),
+            taking: None,
             taken: Txid::ZERO,
             newest: Txid::ZERO,
             held: BTreeMap::new(),
         }
     }
 
-    fn apply(&mut self, txid: Txid, time: WallTime, command: &[u8]) -> Outcome {
+    fn apply(&mut self, txid: Txid, time: WallTime, command: &Payload) -> Outcome {
         debug_assert!(txid > self.newest, "entries are applied in their order");
         self.newest = txid;
-        let command = Command::decode(command).map_err(|_| CommandError::Malformed)?;
-        self.execute(At { txid, time }, command)
+        let (path, act) = command::read(command).map_err(|_| CommandError::Malformed)?;
+        self.execute(At { txid, time }, path, act, command)
     }
 
     fn query(&self, query: &Query) -> Answer {
@@ -248,18 +249,20 @@ impl App for Tree {
         self.digest
     }
 
-    fn take_changes(&mut self) -> Vec<Change> {
-        let mut changed = core::mem::take(&mut self.changed);
-        changed.sort_unstable();
-        changed.dedup();
+    fn begin_changes(&mut self) {
+        assert!(self.taking.is_none(), "the changes before were not read to their end");
+        let changed = core::mem::take(&mut self.changed);
+        self.taking = Some(Taking::new(changed, self.taken, self.newest));
         self.taken = self.newest;
-        changed
-            .into_iter()
-            .map(|key| Change {
-                key: key.as_bytes().into(),
-                value: self.nodes.get(key.as_bytes()).map(Node::encode),
-            })
-            .collect()
+    }
+
+    fn read_changes(&mut self, max: usize) -> (Vec<Change>, bool) {
+        let Some(taking) = &mut self.taking else { return (Vec::new(), true) };
+        let (changes, last) = taking.read(&self.nodes, max);
+        if last {
+            self.taking = None;
+        }
+        (changes, last)
     }
 
     fn open_snapshot(&mut self, id: ConnId) {

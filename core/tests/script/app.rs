@@ -2,6 +2,7 @@
 
 use zabkeeper_core::app::{App, LoadError};
 use zabkeeper_core::digest::{Digest, Digester};
+use zabkeeper_core::entry::Payload;
 use zabkeeper_core::ids::{ConnId, Txid};
 use zabkeeper_core::message::Item;
 use zabkeeper_core::storage::Change;
@@ -11,6 +12,7 @@ use zabkeeper_core::time::WallTime;
 pub(crate) struct Lines {
     lines: Vec<String>,
     open: Vec<(ConnId, Vec<String>)>,
+    saved: String,
 }
 
 impl App for Lines {
@@ -22,7 +24,7 @@ impl App for Lines {
         Self::default()
     }
 
-    fn apply(&mut self, _: Txid, _: WallTime, command: &[u8]) -> String {
+    fn apply(&mut self, _: Txid, _: WallTime, command: &Payload) -> String {
         let text = String::from_utf8_lossy(command).into_owned();
         if let Some(gone) = text.strip_prefix("del ") {
             let before = self.lines.len();
@@ -42,10 +44,14 @@ impl App for Lines {
         self.lines.iter().fold(start, |digest, line| digest.bytes(line.as_bytes())).finish()
     }
 
-    fn take_changes(&mut self) -> Vec<Change> {
+    fn begin_changes(&mut self) {
         // The whole state as one element: small enough here.
-        let text = self.lines.join("\n");
-        vec![Change { key: b"lines".as_slice().into(), value: Some(text.as_bytes().into()) }]
+        self.saved = self.lines.join("\n");
+    }
+
+    fn read_changes(&mut self, _: usize) -> (Vec<Change>, bool) {
+        let text = core::mem::take(&mut self.saved).into_bytes();
+        (vec![Change { key: b"lines".as_slice().into(), value: Some(text.into()) }], true)
     }
 
     fn open_snapshot(&mut self, id: ConnId) {

@@ -16,9 +16,10 @@ pub fn tree_commands(input: &[u8]) {
             assert_eq!(decoded.encode().as_slice(), command, "{decoded:?}");
         }
         let txid = Txid::new(Epoch::new(1), txid).expect("a txid");
-        let _ = tree.apply(txid, WallTime::from_millis(txid.counter()), command);
+        let _ = tree.apply(txid, WallTime::from_millis(txid.counter()), &command.into());
     }
-    let _ = tree.take_changes();
+    tree.begin_changes();
+    let _ = tree.read_changes(usize::MAX);
     assert_eq!(reload(&mut tree).as_ref().map(App::digest), Some(tree.digest()));
 }
 

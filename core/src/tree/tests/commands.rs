@@ -1,9 +1,11 @@
 //! Commands, stats, reads, digests and changes.
 
 use super::naive::entry;
-use super::{Twins, command, commands, items, path, paths, set};
+use super::{Twins, changes, command, commands, items, path, paths, set};
 use crate::app::App;
 use crate::digest::Digest;
+use crate::entry::Payload;
+use crate::storage::Change;
 use crate::tree::{
     Answer, Command, CommandError, MAX_PAGE_BYTES, MAX_VALUE_BYTES, Page, Query, Tree,
 };
@@ -16,6 +18,19 @@ fn list(tree: &Tree, query: Query) -> Option<Page> {
     match tree.query(&query) {
         Answer::List(page) => page,
         Answer::Node(_) => panic!("asked for a list"),
+    }
+}
+
+fn elements(tree: &mut Tree) -> BTreeMap<Payload, Payload> {
+    items(tree).into_iter().map(|item| (item.key, item.value)).collect()
+}
+
+fn bring(stored: &mut BTreeMap<Payload, Payload>, changes: Vec<Change>) {
+    for change in changes {
+        match change.value {
+            Some(value) => stored.insert(change.key, value),
+            None => stored.remove(&change.key),
+        };
     }
 }
 
@@ -51,34 +66,40 @@ proptest! {
     fn changes_bring_an_older_state_up_to_date(
         before in commands(),
         after in commands(),
+        meanwhile in commands(),
+        part in 1..5usize,
     ) {
         let mut twins = Twins::after(&before);
-        let mut stored: BTreeMap<_, _> = items(&mut twins.tree)
-            .into_iter()
-            .map(|item| (item.key, item.value))
-            .collect();
-        twins.tree.take_changes();
+        let mut stored = elements(&mut twins.tree);
+        changes(&mut twins.tree);
         for command in &after {
             twins.apply(command);
         }
-        for change in twins.tree.take_changes() {
-            match change.value {
-                Some(value) => stored.insert(change.key, value),
-                None => stored.remove(&change.key),
-            };
+        let expected = elements(&mut twins.tree);
+        twins.tree.begin_changes();
+        // What is applied while the changes are read is none of them, but is among the next.
+        let mut meanwhile = meanwhile.iter();
+        let mut last = false;
+        while !last {
+            if let Some(command) = meanwhile.next() {
+                twins.apply(command);
+            }
+            let list;
+            (list, last) = twins.tree.read_changes(part);
+            prop_assert!(list.len() <= part && (last || list.len() == part));
+            prop_assert!(list.is_sorted_by(|a, b| a.key < b.key));
+            bring(&mut stored, list);
         }
-        let present: BTreeMap<_, _> = items(&mut twins.tree)
-            .into_iter()
-            .map(|item| (item.key, item.value))
-            .collect();
-        prop_assert_eq!(stored, present);
-        prop_assert_eq!(twins.tree.take_changes(), []);
+        prop_assert_eq!(&stored, &expected);
+        bring(&mut stored, changes(&mut twins.tree));
+        prop_assert_eq!(stored, elements(&mut twins.tree));
+        prop_assert_eq!(changes(&mut twins.tree), []);
     }
 
     #[test]
     fn a_refused_command_changes_nothing(commands in commands(), last in command()) {
         let mut twins = Twins::after(&commands);
-        twins.tree.take_changes();
+        changes(&mut twins.tree);
         let before = twins.tree.clone();
         let (txid, time) = entry(twins.applied + 1);
         if twins.tree.apply(txid, time, &last.encode()).is_err() {
@@ -90,7 +111,7 @@ proptest! {
     fn bytes_that_are_no_command_have_an_outcome(bytes: Vec<u8>) {
         let mut tree = Tree::empty();
         let (txid, time) = entry(1);
-        let outcome = tree.apply(txid, time, &bytes);
+        let outcome = tree.apply(txid, time, &bytes.as_slice().into());
         if Command::decode(&bytes).is_err() {
             prop_assert_eq!(outcome, Err(CommandError::Malformed));
             prop_assert_eq!(tree, Tree::empty());

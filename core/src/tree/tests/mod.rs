@@ -8,6 +8,7 @@ mod snapshot;
 use super::{Command, Path, Tree};
 use crate::app::App;
 use crate::message::Item;
+use crate::storage::Change;
 use alloc::string::String;
 use alloc::vec::Vec;
 use naive::{Naive, entry};
@@ -64,6 +65,14 @@ impl Twins {
         let outcome = self.tree.apply(txid, time, &command.encode());
         assert_eq!(outcome, self.naive.apply(self.applied, command));
     }
+}
+
+/// Everything that changed, in one part.
+fn changes(tree: &mut Tree) -> Vec<Change> {
+    tree.begin_changes();
+    let (changes, last) = tree.read_changes(usize::MAX);
+    assert!(last);
+    changes
 }
 
 /// Everything of a new snapshot, in one part.

@@ -161,13 +161,14 @@ impl Naive {
 
     /// The digest from scratch.
     pub(super) fn digest(&self) -> Digest {
-        self.nodes().fold(Digest::ZERO, |sum, (key, node)| sum.plus(node.digest(&key)))
+        self.nodes().fold(Digest::ZERO, |sum, (_, node)| sum.plus(node.digest()))
     }
 
     fn nodes(&self) -> impl Iterator<Item = (String, Node)> {
         self.0.iter().map(|(path, (value, stat))| {
             let key = path.trim_start_matches('/').replace('/', "\0");
-            (key, Node::new(value.clone(), *stat))
+            let node = Node::new(&key, value.clone(), *stat);
+            (key, node)
         })
     }
 }

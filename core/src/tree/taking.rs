@@ -1,0 +1,62 @@
+//! The changes for a checkpoint, read in parts while the tree changes on: the keys of all nodes that
+//! were touched before it began, and what those of them were that were touched again since.
+
+use super::key::Key;
+use super::node::Node;
+use super::store::Nodes;
+use super::types::Stat;
+use crate::ids::Txid;
+use crate::storage::Change;
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+/// Changes that are being read.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Taking {
+    /// The nodes that were changed by entries after `since`, up to `upto`; without those read, and
+    /// the next one last.
+    keys: Vec<Key>,
+    since: Txid,
+    upto: Txid,
+    /// What nodes among them were, if they changed after `upto`; `None` for those that did not
+    /// exist.
+    kept: BTreeMap<Key, Option<Node>>,
+}
+
+impl Taking {
+    /// The changes of these nodes, which may be named more than once.
+    pub(super) fn new(mut keys: Vec<Key>, since: Txid, upto: Txid) -> Self {
+        keys.sort_unstable_by(|a, b| b.cmp(a));
+        keys.dedup();
+        Self { keys, since, upto, kept: BTreeMap::new() }
+    }
+
+    /// Remembers a node that is changing; `before` and `old` are what it is, unless it is new.
+    pub(super) fn keep(&mut self, key: &Key, before: Option<&Stat>, old: Option<Node>) {
+        // What was touched last before or after those entries is not among the nodes, or is kept
+        // already. A node that is made anew may be among them as a removed one.
+        let touched = before.is_none_or(|before| {
+            let touched = before.touched();
+            touched > self.since && touched <= self.upto
+        });
+        let unread = touched && self.keys.binary_search_by(|other| key.cmp(other)).is_ok();
+        if unread && !self.kept.contains_key(key) {
+            self.kept.insert(key.clone(), old);
+        }
+    }
+
+    /// The next changes, at most `max` but at least one if there is any, in the order of their
+    /// keys; and true if they are the last.
+    pub(super) fn read(&mut self, nodes: &Nodes, max: usize) -> (Vec<Change>, bool) {
+        let rest = self.keys.len().saturating_sub(max.max(1));
+        let read = self.keys.split_off(rest).into_iter().rev();
+        let changes = read.map(|key| {
+            let value = match self.kept.remove(&key) {
+                Some(old) => old.as_ref().map(Node::encode),
+                None => nodes.get(key.as_bytes()).map(Node::encode),
+            };
+            Change { key: key.as_bytes().into(), value }
+        });
+        (changes.collect(), self.keys.is_empty())
+    }
+}
