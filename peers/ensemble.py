@@ -72,6 +72,11 @@ class Ensemble:
                 preexec_fn=end_with_parent,
             )
 
+    def restart(self, node):
+        """Starts a node again that was killed."""
+        self.processes[node].wait()
+        self.start(node)
+
     def leads(self, node):
         """Whether a node leads; None if it does not serve."""
         try:

@@ -3,6 +3,7 @@
 
 mod conn;
 mod engine;
+mod failover;
 mod limits;
 mod load;
 mod proto;
@@ -11,6 +12,7 @@ mod usage;
 
 use clap::{Args, Parser, Subcommand};
 use engine::Plan;
+use failover::FailoverArgs;
 use load::LoadArgs;
 use proto::Protocol;
 use serde_json::Value;
@@ -47,6 +49,13 @@ enum Command {
         subject: SubjectArgs,
         #[command(flatten)]
         load: LoadArgs,
+    },
+    /// Kill the leader under writes, and measure how long there is no acknowledgement
+    Failover {
+        #[command(flatten)]
+        subject: SubjectArgs,
+        #[command(flatten)]
+        failover: FailoverArgs,
     },
     /// Write 256 bytes to a file and sync them, again and again
     Disk {
@@ -117,6 +126,9 @@ fn run(command: Command) -> Fallible<Value> {
     match command {
         Command::Fill { subject } => load::fill(subject.plan(PATIENCE), subject.keys),
         Command::Load { subject, load } => load::run(subject.plan(PATIENCE), subject.keys, &load),
+        Command::Failover { subject, failover } => {
+            failover::run(subject.plan(failover::PATIENCE), subject.keys, &failover)
+        }
         Command::Disk { dir, seconds } => limits::disk(&dir, seconds),
         Command::Echo { connections, load } => limits::echo(connections, &load),
     }
