@@ -1,7 +1,9 @@
 //! Folding: several tables become one, in small steps between which other work is done.
 
+use super::error::{Damage, OpenError};
 use super::merge::Merge;
 use super::table::{Table, Writer};
+use std::io;
 use std::ops::Range;
 use std::path::Path;
 
@@ -40,6 +42,35 @@ pub(crate) fn due(tables: &[Table]) -> Option<Range<usize>> {
     Some(from..tables.len())
 }
 
+/// Why a fold does not come to its end. Nothing depends on it yet.
+pub(crate) enum Stopped {
+    /// The system refused something: the fold can be begun anew later.
+    Refused(String),
+    /// One of the tables is not what was written there.
+    Damaged(Damage),
+}
+
+impl From<io::Error> for Stopped {
+    fn from(error: io::Error) -> Self {
+        Self::Refused(error.to_string())
+    }
+}
+
+impl From<Damage> for Stopped {
+    fn from(damage: Damage) -> Self {
+        Self::Damaged(damage)
+    }
+}
+
+impl From<OpenError> for Stopped {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::Damaged(damage) => Self::Damaged(damage),
+            refused => Self::Refused(refused.to_string()),
+        }
+    }
+}
+
 /// A fold that is under way.
 pub(crate) struct Fold {
     old: Vec<Table>,
@@ -52,39 +83,38 @@ pub(crate) struct Fold {
 }
 
 impl Fold {
-    /// Begins to fold `old`, oldest first.
+    /// Begins to fold `old`, oldest first, into table `number`.
     pub(crate) fn begin(
         dir: &Path,
         old: &[Table],
-        writer: Writer,
+        number: u64,
         whole: bool,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, Stopped> {
         let bytes: u64 = old.iter().map(|table| table.bytes).sum();
-        let merge = Merge::open(dir, old).map_err(|error| error.to_string())?;
+        let merge = Merge::open(dir, old)?;
+        let writer = Writer::create(dir, number)?;
         let step = STEP.max(bytes / STEPS);
         Ok(Self { old: old.to_vec(), merge, writer, whole, step })
     }
 
     /// Goes on; false at the end.
-    pub(crate) fn step(&mut self) -> Result<bool, String> {
+    pub(crate) fn step(&mut self) -> Result<bool, Stopped> {
         let mut merged = 0;
         while merged < self.step {
-            let record = self.merge.next().map_err(|damage| damage.to_string())?;
-            let Some((key, value)) = record else {
+            let Some((key, value)) = self.merge.next()? else {
                 return Ok(false);
             };
             merged += (key.len() + value.map_or(0, <[u8]>::len)) as u64;
             if value.is_some() || !self.whole {
-                self.writer.push((key, value)).map_err(|error| error.to_string())?;
+                self.writer.push((key, value))?;
             }
         }
         Ok(true)
     }
 
     /// The tables folded, and the one that takes their place, durable but for its name.
-    pub(crate) fn finish(self) -> Result<(Vec<Table>, Table), String> {
-        let new = self.writer.finish().map_err(|error| error.to_string())?;
-        Ok((self.old, new))
+    pub(crate) fn finish(self) -> Result<(Vec<Table>, Table), Stopped> {
+        Ok((self.old, self.writer.finish()?))
     }
 }
 
