@@ -6,6 +6,8 @@ mod storage_common;
 use std::fs;
 use std::path::Path;
 use std::sync::mpsc::channel;
+use std::thread;
+use std::time::{Duration, Instant};
 use storage_common::*;
 use zabkeeper_core::digest::Digest;
 use zabkeeper_core::entry::Position;
@@ -286,6 +288,31 @@ fn the_threads_complete_everything_in_order_and_keep_it() {
     assert_eq!(opened.recovered.applied, after[0].position());
     assert_eq!(opened.recovered.entries, after);
     assert_eq!(load(opened.items).keys().collect::<Vec<_>>(), ["c"]);
+}
+
+#[test]
+fn tables_that_piled_up_in_earlier_lives_are_merged_without_a_checkpoint() {
+    let dir = Scratch::new("piled");
+    let entries = chain(Position::ZERO, 1, 20, 10);
+    let mut store = open_node(&dir).store;
+    store.append(&Record::Append(entries.clone())).unwrap();
+    store.flush().unwrap();
+    for (n, entry) in (1..).zip(&entries) {
+        let change = [(&*format!("k{n}"), Some(vec![n as u8; 100]))];
+        store.states().checkpoint(&checkpoint(entry.position(), n, &change)).unwrap();
+    }
+    drop(store);
+    let tables = || listing(&dir).iter().filter(|name| name.ends_with(".zkt")).count();
+    let opened = open_node(&dir);
+    assert_eq!(tables(), 20);
+    let handle = StorageThread::spawn(opened.store, || {}).unwrap();
+    let patience = Instant::now() + Duration::from_secs(60);
+    while tables() > 8 {
+        assert!(Instant::now() < patience, "{} tables", tables());
+        thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(handle.stop(), []);
+    assert_eq!(load(open_node(&dir).items).len(), 20);
 }
 
 #[test]

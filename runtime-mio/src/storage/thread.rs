@@ -290,7 +290,8 @@ fn run_states(
     jobs: &Receiver<StateJob>,
     shared: &Shared,
 ) -> Result<(), String> {
-    let mut folding = false;
+    // Lives too short to end a fold may have left many tables.
+    let mut folding = true;
     loop {
         // A fold waits for everything else, but every job brings it forward, so that it ends.
         let job = match folding {
