@@ -47,6 +47,13 @@ pub enum OpenError {
         /// The only format that this release reads.
         supported: u32,
     },
+    /// sled's files were made by a release that uses sled otherwise.
+    Settings {
+        /// The file with the settings.
+        file: PathBuf,
+        /// What sled says of them.
+        why: String,
+    },
     /// This program's flushes do not reach the disk: it is linked in a way that must not be used.
     NoFlush,
     /// The system refused something.
@@ -143,6 +150,12 @@ impl fmt::Display for OpenError {
                  release that wrote it",
                 file.display()
             ),
+            Self::Settings { file, why } => write!(
+                f,
+                "{} was made with other settings than this release has ({why}); start the release \
+                 that wrote it",
+                file.display()
+            ),
             Self::NoFlush => write!(
                 f,
                 "the state store's flush does not reach the disk in this build: the program must \
@@ -174,6 +187,7 @@ impl std::error::Error for OpenError {
             | Self::WrongNode { .. }
             | Self::WrongCluster { .. }
             | Self::Version { .. }
+            | Self::Settings { .. }
             | Self::NoFlush => None,
         }
     }

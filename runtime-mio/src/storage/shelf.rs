@@ -4,7 +4,6 @@
 //! replacement is tested at every open; values stay small; a snapshot file of its own that a crash
 //! left half made is removed; its panics on damage are caught.
 
-use super::catalogue::{FIRST_FORMAT, FORMAT};
 use super::cure;
 use super::error::{Damage, OpenError};
 use super::fs::sync_dir;
@@ -136,13 +135,9 @@ fn open_sled(dir: &Path, name: &str) -> Result<sled::Db, OpenError> {
             Ok(Err(sled::Error::Io(error))) if error.kind() != io::ErrorKind::InvalidData => {
                 return Err(OpenError::io("open", dir)(error));
             }
-            // Made with other settings: only another release does so.
-            Ok(Err(sled::Error::Unsupported(_))) => {
-                return Err(OpenError::Version {
-                    file: dir.join("conf"),
-                    found: FIRST_FORMAT,
-                    supported: FORMAT,
-                });
+            // Only another release has other settings.
+            Ok(Err(sled::Error::Unsupported(why))) => {
+                return Err(OpenError::Settings { file: dir.join("conf"), why });
             }
             Ok(Err(error)) => return Err(Damage::new(error.to_string(), name).into()),
             Err(_) => return Err(Damage::new("sled gave up reading it", name).into()),
