@@ -11,10 +11,14 @@ use std::path::Path;
 const TABLES: usize = 8;
 /// Tables behind the oldest may hold this many bytes more than twice that one.
 const SLACK: u64 = 32 << 20;
-/// A fold merges at least so many bytes a step ...
-const STEP: u64 = 1 << 20;
-/// ... and takes at most about so many steps, so that checkpoints cannot outrun it.
+/// A fold takes about so many steps, so that few tables are added meanwhile ...
 const STEPS: u64 = 16;
+/// ... but merges at least so many bytes a step,
+const STEP_MIN: u64 = 1 << 20;
+/// and at most so many, since a checkpoint may have to wait for it ...
+const STEP_MAX: u64 = 32 << 20;
+/// ... and for each time so many tables there are, twice as many: checkpoints must not outrun it.
+const CROWD: usize = 100;
 
 /// Which tables must become one, oldest first; `None` if all is well.
 ///
@@ -40,6 +44,12 @@ pub(crate) fn due(tables: &[Table]) -> Option<Range<usize>> {
         from = index;
     }
     Some(from..tables.len())
+}
+
+/// How many bytes a fold of `bytes` merges in a step while the state has so many tables.
+fn step(bytes: u64, tables: usize) -> u64 {
+    let doublings = (tables / CROWD).min(32);
+    (bytes / STEPS).clamp(STEP_MIN, STEP_MAX) << doublings
 }
 
 /// Why a fold does not come to its end. Nothing depends on it yet.
@@ -78,8 +88,8 @@ pub(crate) struct Fold {
     writer: Writer,
     /// Nothing is older than these tables, so what is removed can be forgotten.
     whole: bool,
-    /// Bytes merged in a step.
-    step: u64,
+    /// Bytes of all old tables.
+    bytes: u64,
 }
 
 impl Fold {
@@ -90,17 +100,17 @@ impl Fold {
         number: u64,
         whole: bool,
     ) -> Result<Self, Stopped> {
-        let bytes: u64 = old.iter().map(|table| table.bytes).sum();
+        let bytes = old.iter().map(|table| table.bytes).sum();
         let merge = Merge::open(dir, old)?;
         let writer = Writer::create(dir, number)?;
-        let step = STEP.max(bytes / STEPS);
-        Ok(Self { old: old.to_vec(), merge, writer, whole, step })
+        Ok(Self { old: old.to_vec(), merge, writer, whole, bytes })
     }
 
-    /// Goes on; false at the end.
-    pub(crate) fn step(&mut self) -> Result<bool, Stopped> {
+    /// Goes on, in a state that has so many tables; false at the end.
+    pub(crate) fn step(&mut self, tables: usize) -> Result<bool, Stopped> {
+        let most = step(self.bytes, tables);
         let mut merged = 0;
-        while merged < self.step {
+        while merged < most {
             let Some((key, value)) = self.merge.next()? else {
                 return Ok(false);
             };
@@ -141,6 +151,22 @@ mod tests {
         let heavy = [1 << 20, 40 << 20];
         assert_eq!(due(&tables(&heavy)), Some(0..2));
         assert_eq!(due(&[]), None);
+    }
+
+    #[test]
+    fn a_step_is_short_and_checkpoints_do_not_outrun_a_fold_of_any_size() {
+        for bytes in (20..=40).map(|power| 1_u64 << power) {
+            let (mut merged, mut tables, mut longest) = (0, TABLES + 1, 0);
+            while merged < bytes {
+                // One checkpoint, and one table more, between any two steps.
+                let step = step(bytes, tables);
+                merged += step;
+                tables += 1;
+                longest = longest.max(step);
+            }
+            assert!(tables < 900, "{tables} tables, folding {bytes} bytes");
+            assert!(bytes > 2 << 30 || longest <= 32 << 20, "{longest} of {bytes} bytes at once");
+        }
     }
 
     proptest! {

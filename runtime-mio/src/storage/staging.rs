@@ -131,11 +131,15 @@ impl States {
         }
     }
 
-    /// Goes on making few tables of many, a little at a time; true if there is more to do.
+    /// Goes on making few tables of many, a little at a time; true if there is more to do now. Not
+    /// while a snapshot comes in: that must not wait, and most likely replaces these tables.
     ///
     /// # Errors
     /// Final.
     pub fn fold(&mut self) -> Result<bool, String> {
+        if self.incoming.is_some() {
+            return Ok(false);
+        }
         self.sealed.last_mut().map_or(Ok(false), StateStore::fold)
     }
 }

@@ -183,7 +183,7 @@ impl StateStore {
             self.fold = Some(Fold::begin(&self.dir, tables, number, whole)?);
             return Ok(Folding::More);
         };
-        if fold.step()? {
+        if fold.step(self.catalogue.tables.len())? {
             self.fold = Some(fold);
             return Ok(Folding::More);
         }

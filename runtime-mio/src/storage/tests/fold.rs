@@ -41,6 +41,44 @@ fn a_fold_that_cannot_be_flushed_is_put_off() {
     });
 }
 
+#[test]
+fn a_fold_goes_faster_when_there_are_many_tables() {
+    let steps = |count: u64| {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut states, mut model) = new(dir.path());
+        // 8 MiB in all.
+        let size = (8 << 20) / count as usize;
+        for n in 1..=count {
+            checkpoint(&mut states, &mut model, n, Changes::from([(key(n), Some(vec![1; size]))]));
+        }
+        let mut steps = 0;
+        while tables(dir.path()).len() as u64 > 1 {
+            assert!(states.fold().unwrap());
+            steps += 1;
+        }
+        steps
+    };
+    let (few, many) = (steps(32), steps(320));
+    assert!(few >= 8 && many <= 4, "{few} and {many} steps");
+}
+
+#[test]
+fn no_tables_are_merged_while_a_snapshot_comes_in() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut states, mut model) = new(dir.path());
+    let mut last = 0;
+    for _ in 0..9 {
+        last = next(&mut states, &mut model, last, 300);
+    }
+    states.stage_open(5).unwrap();
+    assert!(!states.fold().unwrap());
+    assert_eq!(tables(dir.path()).len(), 9);
+    states.stage_drop(5);
+    while states.fold().unwrap() {}
+    assert!(tables(dir.path()).len() <= 8);
+    killed(dir.path(), last, &model);
+}
+
 /// Has a fold of values of `size` bytes fail, for what `hinder` puts in the place of its file and
 /// then does with the fold; it must be made good after eight more checkpoints, and not before.
 fn put_off_and_made_good(size: usize, hinder: impl FnOnce(&Path) -> Box<dyn FnOnce(&mut States)>) {
