@@ -127,7 +127,7 @@ impl EventLoop {
         let reason = self.work.exit.take().unwrap_or(ExitReason::Stopped);
         // What was to be stored is stored; a failure on the way still counts.
         let late = self.storage.stop().into_iter().find_map(|it| match it {
-            Completion::Failed(error) => Some(ExitReason::StorageFailed(error)),
+            Completion::Failed(failure) => Some(ExitReason::StorageFailed(failure)),
             Completion::Persisted(_) | Completion::Checkpointed(_) => None,
         });
         match reason {
@@ -356,10 +356,10 @@ impl EventLoop {
             match completion {
                 Completion::Persisted(id) => self.step(now, Event::Persisted(id)),
                 Completion::Checkpointed(at) => self.step(now, Event::Checkpointed(at)),
-                Completion::Failed(error) => {
-                    log::error!("{}: the disk failed: {error}", self.shared.node);
+                Completion::Failed(failure) => {
+                    log::error!("{}: {failure}", self.shared.node);
                     self.step(now, Event::StorageFailed);
-                    self.work.exit = Some(ExitReason::StorageFailed(error));
+                    self.work.exit = Some(ExitReason::StorageFailed(failure));
                     return;
                 }
             }

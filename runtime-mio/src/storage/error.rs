@@ -1,4 +1,5 @@
-//! Why a data directory cannot be opened: what, where, and what to do about it.
+//! Why a data directory cannot be opened, or nothing more be stored in it: what, where, and what to
+//! do about it.
 
 use std::fmt;
 use std::io;
@@ -192,6 +193,36 @@ impl std::error::Error for OpenError {
         }
     }
 }
+
+/// Why nothing more is stored.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Failure {
+    /// The disk or the system refused something.
+    Refused(String),
+    /// What is stored is found not to be what was stored: this would be found at a start too.
+    Damaged(Damage),
+}
+
+impl From<String> for Failure {
+    fn from(why: String) -> Self {
+        Self::Refused(why)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(why) => write!(
+                f,
+                "the disk failed: {why}; make sure that it is healthy and has room, then start \
+                 the node again"
+            ),
+            Self::Damaged(damage) => write!(f, "{}", OpenError::from(damage.clone())),
+        }
+    }
+}
+
+impl std::error::Error for Failure {}
 
 /// A list of members for people.
 struct Members<'a>(&'a Membership);

@@ -49,8 +49,7 @@ impl Shelf {
             return Err(format!(
                 "the list of the tables in {} would take {} bytes, of {LARGEST} at most: there are \
                  too many tables, because merging them failed or did not keep up. What was stored \
-                 before is whole; see that the file system has free space, and start again: the \
-                 tables are merged then",
+                 before is whole, and the next start merges them",
                 self.dir.display(),
                 value.len()
             ));

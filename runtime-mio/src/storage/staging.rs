@@ -2,6 +2,7 @@
 //! received.
 
 use super::catalogue::Meta;
+use super::error::Failure;
 use super::items;
 use super::state::StateStore;
 use super::table::Writer;
@@ -136,7 +137,7 @@ impl States {
     ///
     /// # Errors
     /// Final.
-    pub fn fold(&mut self) -> Result<bool, String> {
+    pub fn fold(&mut self) -> Result<bool, Failure> {
         if self.incoming.is_some() {
             return Ok(false);
         }

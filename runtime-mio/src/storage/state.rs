@@ -10,7 +10,7 @@
 //! one in the same manner. A file that the catalogue does not name is nothing.
 
 use super::catalogue::{Catalogue, Meta};
-use super::error::{Damage, OpenError};
+use super::error::{Damage, Failure, OpenError};
 use super::fold::{self, Fold, Stopped};
 use super::fs::sync_dir;
 use super::items::{self, Items};
@@ -154,19 +154,22 @@ impl StateStore {
 
     /// Goes on folding tables, if there are too many; true if there is more to do now. A fold that
     /// the system refuses to write is begun anew some checkpoints later.
-    pub(crate) fn fold(&mut self) -> Result<bool, String> {
+    pub(crate) fn fold(&mut self) -> Result<bool, Failure> {
         if self.pause > 0 {
             return Ok(false);
         }
         match self.fold_on() {
             Ok(Folding::Idle) => Ok(false),
             Ok(Folding::More) => Ok(true),
-            Ok(Folding::Done(old, new)) => self.replace(&old, new).map(|()| true),
+            Ok(Folding::Done(old, new)) => {
+                self.replace(&old, new)?;
+                Ok(true)
+            }
             Err(Stopped::Refused(why)) => {
                 self.put_off(&why);
                 Ok(false)
             }
-            Err(Stopped::Damaged(damage)) => Err(damage.to_string()),
+            Err(Stopped::Damaged(damage)) => Err(Failure::Damaged(damage)),
         }
     }
 
