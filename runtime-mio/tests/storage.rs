@@ -309,6 +309,25 @@ fn tables_that_piled_up_in_earlier_lives_are_merged_without_a_checkpoint() {
 }
 
 #[test]
+fn a_merge_for_which_there_is_no_room_does_not_take_what_checkpoints_need() {
+    let Some(small) = Mounted::tmpfs("room", "size=64m") else { return };
+    let entries = chain(Position::ZERO, 1, 18, 10);
+    let mut store = open_node(&small.dir).store;
+    store.append(&Record::Append(entries.clone())).unwrap();
+    store.flush().unwrap();
+    for (n, entry) in (1..).zip(&entries) {
+        // All of it fits, but not a merge of it besides.
+        let size = if n <= 9 { 3 << 20 } else { 2 << 20 };
+        let change = [(&*format!("k{n}"), Some(vec![n as u8; size]))];
+        store.states().checkpoint(&checkpoint(entry.position(), n, &change)).unwrap();
+        store.states().fold().unwrap();
+        store.states().fold().unwrap();
+    }
+    drop(store);
+    assert_eq!(load(open_node(&small.dir).items).len(), 18);
+}
+
+#[test]
 fn damage_that_is_found_while_tables_are_merged_is_told_as_damage_at_a_start_is() {
     let dir = Scratch::new("merged");
     pile_up(&dir, 9);

@@ -3,6 +3,7 @@
 use super::error::{Damage, OpenError};
 use super::merge::Merge;
 use super::table::{Table, Writer};
+use rustix::fs::statvfs;
 use std::io;
 use std::ops::Range;
 use std::path::Path;
@@ -93,14 +94,23 @@ pub(crate) struct Fold {
 }
 
 impl Fold {
-    /// Begins to fold `old`, oldest first, into table `number`.
+    /// Begins to fold `old`, oldest first, into table `number`, if there is room for it: it must not
+    /// take what checkpoints and the journal need.
     pub(crate) fn begin(
         dir: &Path,
         old: &[Table],
         number: u64,
         whole: bool,
     ) -> Result<Self, Stopped> {
-        let bytes = old.iter().map(|table| table.bytes).sum();
+        let bytes: u64 = old.iter().map(|table| table.bytes).sum();
+        let disk = statvfs(dir).map_err(io::Error::from)?;
+        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        let wanted = bytes + SLACK.min(bytes);
+        // A file system without a size does not tell.
+        if free < wanted && disk.f_blocks > 0 {
+            let why = format!("that wants {} KiB free, and {} are", wanted >> 10, free >> 10);
+            return Err(Stopped::Refused(why));
+        }
         let merge = Merge::open(dir, old)?;
         let writer = Writer::create(dir, number)?;
         Ok(Self { old: old.to_vec(), merge, writer, whole, bytes })
