@@ -6,13 +6,16 @@ mod storage_common;
 use std::fs;
 use std::path::Path;
 use std::sync::mpsc::channel;
+use std::thread;
+use std::time::{Duration, Instant};
 use storage_common::*;
 use zabkeeper_core::digest::Digest;
 use zabkeeper_core::entry::Position;
 use zabkeeper_core::ids::{Epoch, Txid, WriteId};
 use zabkeeper_core::storage::{Base, Record};
+use zabkeeper_runtime_mio::server::ExitReason;
 use zabkeeper_runtime_mio::storage::{
-    Completion, OpenError, Options, StorageCommand, StorageThread, open,
+    Completion, Failure, OpenError, Options, StorageCommand, StorageThread, open,
 };
 
 #[test]
@@ -229,7 +232,7 @@ fn a_disk_that_fills_up_ends_the_storage_and_keeps_what_was_acknowledged() {
             }
         }
     };
-    assert!(failure.contains("No space"), "{failure}");
+    assert!(failure.to_string().contains("No space"), "{failure}");
     assert!(!handle.stop().iter().any(|c| matches!(c, Completion::Persisted(_))));
     small.remount("size=200m");
     let found = open_node(&small.dir).recovered.entries;
@@ -289,6 +292,65 @@ fn the_threads_complete_everything_in_order_and_keep_it() {
 }
 
 #[test]
+fn tables_that_piled_up_in_earlier_lives_are_merged_without_a_checkpoint() {
+    let dir = Scratch::new("piled");
+    pile_up(&dir, 20);
+    let tables = || listing(&dir).iter().filter(|name| name.ends_with(".zkt")).count();
+    let opened = open_node(&dir);
+    assert_eq!(tables(), 20);
+    let handle = StorageThread::spawn(opened.store, || {}).unwrap();
+    let patience = Instant::now() + Duration::from_secs(60);
+    while tables() > 8 {
+        assert!(Instant::now() < patience, "{} tables", tables());
+        thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(handle.stop(), []);
+    assert_eq!(load(open_node(&dir).items).len(), 20);
+}
+
+#[test]
+fn a_merge_for_which_there_is_no_room_does_not_take_what_checkpoints_need() {
+    let Some(small) = Mounted::tmpfs("room", "size=64m") else { return };
+    let entries = chain(Position::ZERO, 1, 18, 10);
+    let mut store = open_node(&small.dir).store;
+    store.append(&Record::Append(entries.clone())).unwrap();
+    store.flush().unwrap();
+    for (n, entry) in (1..).zip(&entries) {
+        // All of it fits, but not a merge of it besides.
+        let size = if n <= 9 { 3 << 20 } else { 2 << 20 };
+        let change = [(&*format!("k{n}"), Some(vec![n as u8; size]))];
+        store.states().checkpoint(&checkpoint(entry.position(), n, &change)).unwrap();
+        store.states().fold().unwrap();
+        store.states().fold().unwrap();
+    }
+    drop(store);
+    assert_eq!(load(open_node(&small.dir).items).len(), 18);
+}
+
+#[test]
+fn damage_that_is_found_while_tables_are_merged_is_told_as_damage_at_a_start_is() {
+    let dir = Scratch::new("merged");
+    pile_up(&dir, 9);
+    let opened = open_node(&dir);
+    let file = "state-0000000000/table-0000000004.zkt";
+    let mut bytes = fs::read(dir.join(file)).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(dir.join(file), bytes).unwrap();
+    let (tell, told) = channel();
+    let handle = StorageThread::spawn(opened.store, move || _ = tell.send(())).unwrap();
+    told.recv().unwrap();
+    let done = handle.stop();
+    let [Completion::Failed(failure @ Failure::Damaged(damage))] = &done[..] else {
+        panic!("{done:?}")
+    };
+    assert!(damage.file == file && damage.offset.is_some(), "{damage}");
+    assert_eq!(ExitReason::StorageFailed(failure.clone()).exit_code(), 3);
+    assert!(failure.to_string().contains("must not vote"), "{failure}");
+    let at_start = open_node(&dir).items.find_map(Result::err);
+    assert_eq!(at_start.as_ref(), Some(damage));
+}
+
+#[test]
 fn a_list_without_members_does_not_initialise_anything() {
     let dir = Scratch::new("nobody");
     let error = open(&dir, &Options::default(), &bootstrap(1, 0, 1)).err().unwrap();
@@ -312,6 +374,18 @@ fn a_half_made_snapshot_file_of_sleds_does_not_block_the_start() {
     drop(open_node(&dir));
     fs::write(dir.join("state-0000000000/snap.00000000.generating"), "half").unwrap();
     assert!(!open_node(&dir).created);
+}
+
+/// Leaves so many tables behind, as lives do that end before they are merged.
+fn pile_up(dir: &Path, count: usize) {
+    let entries = chain(Position::ZERO, 1, count, 10);
+    let mut store = open_node(dir).store;
+    store.append(&Record::Append(entries.clone())).unwrap();
+    store.flush().unwrap();
+    for (n, entry) in (1..).zip(&entries) {
+        let change = [(&*format!("k{n}"), Some(vec![n as u8; 100]))];
+        store.states().checkpoint(&checkpoint(entry.position(), n, &change)).unwrap();
+    }
 }
 
 fn base(at: Position) -> Base {

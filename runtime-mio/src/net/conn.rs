@@ -4,6 +4,7 @@
 //! Nothing here waits. Reading takes a bounded amount at a time and says whether there may be
 //! more; writing happens once a turn and keeps what the socket did not take.
 
+use mio::event::Event;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 use std::io::{self, ErrorKind, Read, Write};
@@ -48,8 +49,8 @@ struct Input {
     end: usize,
     /// Room offered to the next read.
     offer: usize,
-    /// True once the other side has said that it will say no more.
-    ending: bool,
+    /// True once a short read no longer means that the socket is dry.
+    exhaust: bool,
 }
 
 #[derive(Debug)]
@@ -68,11 +69,12 @@ impl Conn {
         token: Token,
         registry: &Registry,
     ) -> io::Result<Self> {
-        registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
+        let interest = Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY;
+        registry.register(&mut stream, token, interest)?;
         Ok(Self {
             stream,
             peer,
-            input: Input { bytes: Vec::new(), start: 0, end: 0, offer: READ_MIN, ending: false },
+            input: Input { bytes: Vec::new(), start: 0, end: 0, offer: READ_MIN, exhaust: false },
             output: Output { bytes: Vec::new(), start: 0, stuck_since: None },
         })
     }
@@ -81,7 +83,10 @@ impl Conn {
     pub(crate) fn tune(&self) -> io::Result<()> {
         self.stream.set_nodelay(true)?;
         let keepalive = socket2::TcpKeepalive::new().with_time(KEEPALIVE);
-        socket2::SockRef::from(&self.stream).set_tcp_keepalive(&keepalive)
+        let socket = socket2::SockRef::from(&self.stream);
+        // Nobody has a use for urgent data; as a part of the rest it does no harm.
+        socket.set_out_of_band_inline(true)?;
+        socket.set_tcp_keepalive(&keepalive)
     }
 
     /// The other side's address.
@@ -101,10 +106,11 @@ impl Conn {
         }
     }
 
-    /// Takes note that the other side has closed its direction, or the connection broke: reading
-    /// then goes on to the end.
-    pub(crate) fn ending(&mut self) {
-        self.input.ending = true;
+    /// Takes note of what the socket reports. If the other side has closed its direction, or the
+    /// connection broke, reading then goes on to the end; if the other side sends urgent data, at
+    /// which a read stops whatever comes after it, until there is no more.
+    pub(crate) fn reported(&mut self, event: &Event) {
+        self.input.exhaust |= event.is_read_closed() || event.is_error() || event.is_priority();
     }
 
     /// Reads until the socket is dry, or about `share` bytes were read.
@@ -120,7 +126,7 @@ impl Conn {
                     taken += count;
                     if count == offered {
                         self.input.offer = (self.input.offer * 2).min(READ_MAX);
-                    } else if !self.input.ending {
+                    } else if !self.input.exhaust {
                         // Less than there was room for: the socket is dry, and what comes later,
                         // an end included, is reported anew (epoll(7), on edges and streams).
                         return Ok(Drained::Dry);
@@ -226,5 +232,46 @@ impl Output {
             self.bytes.drain(..self.start);
             self.start = 0;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mio::{Events, Poll};
+    use std::net::{TcpListener, TcpStream as Peer};
+
+    /// A connection, its poll, and who talks to it.
+    fn connection() -> (Conn, Poll, Peer) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let peer = Peer::connect(listener.local_addr().unwrap()).unwrap();
+        let (stream, addr) = listener.accept().unwrap();
+        stream.set_nonblocking(true).unwrap();
+        let poll = Poll::new().unwrap();
+        let stream = TcpStream::from_std(stream);
+        let conn = Conn::new(stream, addr, Token(1), poll.registry()).unwrap();
+        conn.tune().unwrap();
+        (conn, poll, peer)
+    }
+
+    /// Reads as a turn does, whenever the socket reports, until so many bytes are there.
+    fn read(conn: &mut Conn, poll: &mut Poll, count: usize) -> Vec<u8> {
+        let mut events = Events::with_capacity(8);
+        while conn.unread().len() < count {
+            poll.poll(&mut events, Some(Duration::from_secs(5))).unwrap();
+            assert!(!events.is_empty(), "only {:?} was read", conn.unread());
+            events.iter().for_each(|event| conn.reported(event));
+            while conn.read(KEEP).unwrap() == Drained::More {}
+        }
+        conn.unread().to_vec()
+    }
+
+    #[test]
+    fn urgent_bytes_are_read_in_their_place_and_what_follows_is_not_left() {
+        let (mut conn, mut poll, mut peer) = connection();
+        peer.write_all(b"before").unwrap();
+        socket2::SockRef::from(&peer).send_out_of_band(b"!").unwrap();
+        peer.write_all(b"after").unwrap();
+        assert_eq!(read(&mut conn, &mut poll, 12), b"before!after");
     }
 }

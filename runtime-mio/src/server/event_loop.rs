@@ -127,7 +127,7 @@ impl EventLoop {
         let reason = self.work.exit.take().unwrap_or(ExitReason::Stopped);
         // What was to be stored is stored; a failure on the way still counts.
         let late = self.storage.stop().into_iter().find_map(|it| match it {
-            Completion::Failed(error) => Some(ExitReason::StorageFailed(error)),
+            Completion::Failed(failure) => Some(ExitReason::StorageFailed(failure)),
             Completion::Persisted(_) | Completion::Checkpointed(_) => None,
         });
         match reason {
@@ -192,33 +192,26 @@ impl EventLoop {
             ELECTION => self.work.ready.election = true,
             MESSAGES => self.work.ready.messages = true,
             REQUESTS => self.work.ready.requests = true,
-            _ => {
-                let ending = event.is_read_closed() || event.is_error();
-                match self.clients.get_mut(token) {
-                    Some(client) => {
-                        if ending {
-                            client.conn.ending();
-                        }
-                        if event.is_writable() && client.conn.backlog() > 0 {
-                            self.clients.touch(token);
-                        }
-                        if event.is_readable() || ending {
-                            self.queue_client(token);
-                        }
+            _ => match self.clients.get_mut(token) {
+                Some(client) => {
+                    client.conn.reported(event);
+                    if event.is_writable() && client.conn.backlog() > 0 {
+                        self.clients.touch(token);
                     }
-                    None => self.mark_peer(conn_id(token), event.is_writable(), ending),
+                    if event.is_readable() || event.is_read_closed() || event.is_error() {
+                        self.queue_client(token);
+                    }
                 }
-            }
+                None => self.mark_peer(conn_id(token), event),
+            },
         }
     }
 
-    fn mark_peer(&mut self, id: ConnId, writable: bool, ending: bool) {
-        if let Some(peer) = self.peers.get_mut(id)
-            && ending
-        {
-            peer.conn.ending();
+    fn mark_peer(&mut self, id: ConnId, event: &mio::event::Event) {
+        if let Some(peer) = self.peers.get_mut(id) {
+            peer.conn.reported(event);
         }
-        if writable {
+        if event.is_writable() {
             self.peers.touch(id);
         }
         if !self.work.ready.peers.contains(&id) {
@@ -356,10 +349,10 @@ impl EventLoop {
             match completion {
                 Completion::Persisted(id) => self.step(now, Event::Persisted(id)),
                 Completion::Checkpointed(at) => self.step(now, Event::Checkpointed(at)),
-                Completion::Failed(error) => {
-                    log::error!("{}: the disk failed: {error}", self.shared.node);
+                Completion::Failed(failure) => {
+                    log::error!("{}: {failure}", self.shared.node);
                     self.step(now, Event::StorageFailed);
-                    self.work.exit = Some(ExitReason::StorageFailed(error));
+                    self.work.exit = Some(ExitReason::StorageFailed(failure));
                     return;
                 }
             }

@@ -29,6 +29,7 @@ pub use start::StartError;
 
 use crate::config::ServerConfig;
 use crate::notes::Counters;
+use crate::storage::Failure;
 use mio::Waker;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -69,8 +70,8 @@ pub enum ExitReason {
     Stopped,
     /// The protocol does not let it go on.
     Halted(HaltReason),
-    /// Its disk failed.
-    StorageFailed(String),
+    /// Its disk failed, or holds something else than was stored.
+    StorageFailed(Failure),
     /// Something that should not happen, such as a bug.
     Failed(String),
 }
@@ -220,7 +221,8 @@ impl ExitReason {
         match self {
             Self::Stopped => 0,
             Self::Failed(_) => 1,
-            Self::StorageFailed(_)
+            Self::StorageFailed(Failure::Damaged(_)) => 3,
+            Self::StorageFailed(Failure::Refused(_))
             | Self::Halted(HaltReason::Storage | HaltReason::StateStoreStalled) => 4,
             Self::Halted(_) => 5,
         }
@@ -232,11 +234,7 @@ impl fmt::Display for ExitReason {
         match self {
             Self::Stopped => write!(f, "the node stopped because it was asked to"),
             Self::Halted(reason) => write!(f, "the node halted: {reason}"),
-            Self::StorageFailed(why) => write!(
-                f,
-                "the disk failed: {why}; make sure that it is healthy and has room, then start \
-                 the node again"
-            ),
+            Self::StorageFailed(failure) => write!(f, "{failure}"),
             Self::Failed(why) => write!(f, "the node failed: {why}"),
         }
     }

@@ -7,10 +7,9 @@ use zabkeeper_core::digest::Digest;
 use zabkeeper_core::entry::Position;
 use zabkeeper_core::ids::{Epoch, Txid};
 
-/// The format of stored states that this release writes and reads, tables included.
-pub(crate) const FORMAT: u32 = 2;
-/// The one before, which had every element in sled.
-pub(crate) const FIRST_FORMAT: u32 = 1;
+/// The format of stored states that this release writes and reads, tables included. The one before
+/// had every element in sled.
+const FORMAT: u32 = 2;
 /// Numbers before those of the tables, and of each table.
 const META: usize = 6;
 const TABLE: usize = 4;

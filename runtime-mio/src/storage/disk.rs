@@ -179,7 +179,7 @@ impl<F: Fs> DiskStorage<F> {
     /// Final: after one, nothing more may be written.
     pub fn checkpoint(&mut self, checkpoint: &Checkpoint) -> Result<(), String> {
         self.states.checkpoint(checkpoint)?;
-        while self.states.fold()? {}
+        while self.states.fold().map_err(|failure| failure.to_string())? {}
         Ok(())
     }
 

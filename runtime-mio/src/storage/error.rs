@@ -1,4 +1,5 @@
-//! Why a data directory cannot be opened: what, where, and what to do about it.
+//! Why a data directory cannot be opened, or nothing more be stored in it: what, where, and what to
+//! do about it.
 
 use std::fmt;
 use std::io;
@@ -46,6 +47,13 @@ pub enum OpenError {
         found: u32,
         /// The only format that this release reads.
         supported: u32,
+    },
+    /// sled's files were made by a release that uses sled otherwise.
+    Settings {
+        /// The file with the settings.
+        file: PathBuf,
+        /// What sled says of them.
+        why: String,
     },
     /// This program's flushes do not reach the disk: it is linked in a way that must not be used.
     NoFlush,
@@ -143,6 +151,12 @@ impl fmt::Display for OpenError {
                  release that wrote it",
                 file.display()
             ),
+            Self::Settings { file, why } => write!(
+                f,
+                "{} was made with other settings than this release has ({why}); start the release \
+                 that wrote it",
+                file.display()
+            ),
             Self::NoFlush => write!(
                 f,
                 "the state store's flush does not reach the disk in this build: the program must \
@@ -174,10 +188,41 @@ impl std::error::Error for OpenError {
             | Self::WrongNode { .. }
             | Self::WrongCluster { .. }
             | Self::Version { .. }
+            | Self::Settings { .. }
             | Self::NoFlush => None,
         }
     }
 }
+
+/// Why nothing more is stored.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Failure {
+    /// The disk or the system refused something.
+    Refused(String),
+    /// What is stored is found not to be what was stored: this would be found at a start too.
+    Damaged(Damage),
+}
+
+impl From<String> for Failure {
+    fn from(why: String) -> Self {
+        Self::Refused(why)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(why) => write!(
+                f,
+                "the disk failed: {why}; make sure that it is healthy and has room, then start \
+                 the node again"
+            ),
+            Self::Damaged(damage) => write!(f, "{}", OpenError::from(damage.clone())),
+        }
+    }
+}
+
+impl std::error::Error for Failure {}
 
 /// A list of members for people.
 struct Members<'a>(&'a Membership);

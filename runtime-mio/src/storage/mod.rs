@@ -36,7 +36,7 @@ mod table;
 mod thread;
 
 pub use disk::{Bootstrap, Contents, DiskStorage, Opened, Options, open, open_on};
-pub use error::{Damage, OpenError};
+pub use error::{Damage, Failure, OpenError};
 pub use items::Items;
 pub use journal::{Journal, JournalOptions};
 pub use recover::inspect;

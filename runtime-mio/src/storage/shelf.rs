@@ -4,7 +4,6 @@
 //! replacement is tested at every open; values stay small; a snapshot file of its own that a crash
 //! left half made is removed; its panics on damage are caught.
 
-use super::catalogue::{FIRST_FORMAT, FORMAT};
 use super::cure;
 use super::error::{Damage, OpenError};
 use super::fs::sync_dir;
@@ -16,9 +15,11 @@ use std::time::{Duration, Instant};
 
 const ROOT: &[u8] = b"m";
 const PROBE: &[u8] = b"p";
-/// sled's unit of writing and of reuse, held in memory a few times. Values of a quarter of it or
-/// more would become files of their own, which sled never flushes.
+/// sled's unit of writing and of reuse, held in memory a few times.
 const SLED_SEGMENT: usize = 128 << 10;
+/// The longest value. What takes more than a quarter of a segment, with all that sled writes beside
+/// and around it, would become a file of its own, which sled never flushes.
+const LARGEST: usize = SLED_SEGMENT / 4 - (1 << 10);
 /// There is next to nothing to be cached.
 const SLED_CACHE: u64 = 1 << 20;
 
@@ -44,8 +45,17 @@ impl Shelf {
 
     /// Replaces the value, all of it or nothing; durable on return.
     pub(crate) fn write(&self, value: &[u8]) -> Result<(), String> {
-        guarded(|| self.db.insert(ROOT, value))?;
+        if value.len() > LARGEST {
+            return Err(format!(
+                "the list of the tables in {} would take {} bytes, of {LARGEST} at most: there are \
+                 too many tables, because merging them failed or did not keep up. What was stored \
+                 before is whole, and the next start merges them",
+                self.dir.display(),
+                value.len()
+            ));
+        }
         let before = cure::flushes();
+        guarded(|| self.db.insert(ROOT, value))?;
         guarded(|| self.db.flush())?;
         // It must have come by our own.
         if cure::flushes() == before {
@@ -124,13 +134,9 @@ fn open_sled(dir: &Path, name: &str) -> Result<sled::Db, OpenError> {
             Ok(Err(sled::Error::Io(error))) if error.kind() != io::ErrorKind::InvalidData => {
                 return Err(OpenError::io("open", dir)(error));
             }
-            // Made with other settings: only another release does so.
-            Ok(Err(sled::Error::Unsupported(_))) => {
-                return Err(OpenError::Version {
-                    file: dir.join("conf"),
-                    found: FIRST_FORMAT,
-                    supported: FORMAT,
-                });
+            // Only another release has other settings.
+            Ok(Err(sled::Error::Unsupported(why))) => {
+                return Err(OpenError::Settings { file: dir.join("conf"), why });
             }
             Ok(Err(error)) => return Err(Damage::new(error.to_string(), name).into()),
             Err(_) => return Err(Damage::new("sled gave up reading it", name).into()),
@@ -162,6 +168,31 @@ fn no_blobs(dir: &Path) -> Result<(), Damage> {
             let name = dir.file_name().unwrap_or_default().to_string_lossy();
             let what = "a value is kept outside of the store, where it is not flushed";
             Err(Damage::new(what, format!("{name}/blobs")))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_of_the_largest_size_is_stored_in_its_place_and_a_larger_one_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let largest = |n: u8| vec![n; LARGEST];
+        for life in 0..3 {
+            let shelf = Shelf::open(dir.path(), "state").unwrap();
+            shelf.probe().unwrap();
+            // Often enough that sled writes the value together with all that is beside it.
+            for n in 0..40 {
+                shelf.write(&largest(life + n)).unwrap();
+            }
+            let error = shelf.write(&vec![0xff; LARGEST + 1]).unwrap_err();
+            assert!(error.contains("too many tables"), "{error}");
+            assert_eq!(shelf.read().unwrap(), Some(largest(life + 39)));
+            drop(shelf);
+            let shelf = Shelf::open(dir.path(), "state").unwrap();
+            assert_eq!(shelf.read().unwrap(), Some(largest(life + 39)));
         }
     }
 }

@@ -2,6 +2,7 @@
 //! received.
 
 use super::catalogue::Meta;
+use super::error::Failure;
 use super::items;
 use super::state::StateStore;
 use super::table::Writer;
@@ -131,11 +132,15 @@ impl States {
         }
     }
 
-    /// Goes on making few tables of many, a little at a time; true if there is more to do.
+    /// Goes on making few tables of many, a little at a time; true if there is more to do now. Not
+    /// while a snapshot comes in: that must not wait, and most likely replaces these tables.
     ///
     /// # Errors
     /// Final.
-    pub fn fold(&mut self) -> Result<bool, String> {
+    pub fn fold(&mut self) -> Result<bool, Failure> {
+        if self.incoming.is_some() {
+            return Ok(false);
+        }
         self.sealed.last_mut().map_or(Ok(false), StateStore::fold)
     }
 }

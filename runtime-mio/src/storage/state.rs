@@ -10,8 +10,8 @@
 //! one in the same manner. A file that the catalogue does not name is nothing.
 
 use super::catalogue::{Catalogue, Meta};
-use super::error::{Damage, OpenError};
-use super::fold::{self, Fold};
+use super::error::{Damage, Failure, OpenError};
+use super::fold::{self, Fold, Stopped};
 use super::fs::sync_dir;
 use super::items::{self, Items};
 use super::merge::Merge;
@@ -25,6 +25,9 @@ use zabkeeper_core::digest::Digest;
 use zabkeeper_core::entry::Position;
 use zabkeeper_core::storage::Checkpoint;
 
+/// So many checkpoints after a fold failed it is tried again.
+const RETRY: u32 = 8;
+
 /// One generation of the stored state. After an error nothing more may be asked of it.
 pub(crate) struct StateStore {
     dir: PathBuf,
@@ -34,6 +37,20 @@ pub(crate) struct StateStore {
     /// The number of the next table.
     next: u64,
     fold: Option<Fold>,
+    /// Checkpoints to come before a fold that failed is tried again.
+    pause: u32,
+    /// True if the last fold failed, which has been told.
+    failing: bool,
+}
+
+/// How far a fold has come.
+enum Folding {
+    /// There is nothing to fold.
+    Idle,
+    /// There is more to do.
+    More,
+    /// These tables became this one, durable with its name.
+    Done(Vec<Table>, Table),
 }
 
 impl StateStore {
@@ -47,7 +64,7 @@ impl StateStore {
         let shelf = Shelf::open(&dir, &name)?;
         let meta = Meta { generation, applied: Position::ZERO, digest: Digest::ZERO };
         let catalogue = Catalogue { meta, tables: Vec::new() };
-        Ok(Self { dir, name, shelf, catalogue, next: 1, fold: None })
+        Ok(Self::new(dir, name, shelf, catalogue))
     }
 
     /// Opens the generation that the journal names.
@@ -69,8 +86,7 @@ impl StateStore {
             let what = format!("this is generation {}, moved here", catalogue.meta.generation);
             return Err(Damage::new(what, name).into());
         }
-        let next = catalogue.tables.iter().map(|table| table.number).max().unwrap_or(0) + 1;
-        let store = Self { dir, name, shelf, catalogue, next, fold: None };
+        let store = Self::new(dir, name, shelf, catalogue);
         // Also finds what is missing, before anything is removed.
         store.items()?;
         store.shelf.probe()?;
@@ -78,6 +94,11 @@ impl StateStore {
         sync_dir(parent).map_err(OpenError::io("flush", parent))?;
         store.remove_unnamed().map_err(OpenError::io("tidy", &store.dir))?;
         Ok(store)
+    }
+
+    fn new(dir: PathBuf, name: String, shelf: Shelf, catalogue: Catalogue) -> Self {
+        let next = catalogue.tables.iter().map(|table| table.number).max().unwrap_or(0) + 1;
+        Self { dir, name, shelf, catalogue, next, fold: None, pause: 0, failing: false }
     }
 
     pub(crate) fn meta(&self) -> Meta {
@@ -91,8 +112,7 @@ impl StateStore {
 
     /// Begins a table of a state that is being built.
     pub(crate) fn begin_table(&mut self) -> Result<Writer, String> {
-        let number = self.next;
-        self.next += 1;
+        let number = self.take_number();
         Writer::create(&self.dir, number).map_err(|error| self.failed(&error))
     }
 
@@ -118,6 +138,7 @@ impl StateStore {
             applied: checkpoint.at,
             digest: checkpoint.digest,
         };
+        self.pause = self.pause.saturating_sub(1);
         let mut tables = self.catalogue.tables.clone();
         let changes =
             checkpoint.changes.iter().map(|change| (&change.key[..], change.value.as_deref()));
@@ -131,35 +152,79 @@ impl StateStore {
         self.publish(Catalogue { meta, tables })
     }
 
-    /// Goes on folding tables, if there are too many; true if there is more to do.
-    pub(crate) fn fold(&mut self) -> Result<bool, String> {
+    /// Goes on folding tables, if there are too many; true if there is more to do now. A fold that
+    /// the system refuses to write is begun anew some checkpoints later.
+    pub(crate) fn fold(&mut self) -> Result<bool, Failure> {
+        if self.pause > 0 {
+            return Ok(false);
+        }
+        match self.fold_on() {
+            Ok(Folding::Idle) => Ok(false),
+            Ok(Folding::More) => Ok(true),
+            Ok(Folding::Done(old, new)) => {
+                self.replace(&old, new)?;
+                Ok(true)
+            }
+            Err(Stopped::Refused(why)) => {
+                self.put_off(&why);
+                Ok(false)
+            }
+            Err(Stopped::Damaged(damage)) => Err(Failure::Damaged(damage)),
+        }
+    }
+
+    /// Brings the fold forward, up to where the state would depend on it.
+    fn fold_on(&mut self) -> Result<Folding, Stopped> {
         let Some(mut fold) = self.fold.take() else {
             let Some(range) = fold::due(&self.catalogue.tables) else {
-                return Ok(false);
+                return Ok(Folding::Idle);
             };
-            let writer = self.begin_table()?;
+            let number = self.take_number();
             let tables = self.catalogue.tables.get(range).unwrap_or_default();
             // What the first table of all lacks need not be called removed.
             let whole = tables.first() == self.catalogue.tables.first();
-            self.fold = Some(Fold::begin(&self.dir, tables, writer, whole)?);
-            return Ok(true);
+            self.fold = Some(Fold::begin(&self.dir, tables, number, whole)?);
+            return Ok(Folding::More);
         };
-        if fold.step()? {
+        if fold.step(self.catalogue.tables.len())? {
             self.fold = Some(fold);
-            return Ok(true);
+            return Ok(Folding::More);
         }
         let (old, new) = fold.finish()?;
-        sync_dir(&self.dir).map_err(|error| self.failed(&error))?;
+        sync_dir(&self.dir)?;
+        Ok(Folding::Done(old, new))
+    }
+
+    /// Puts a table in the place of those that it was folded of, and removes these.
+    fn replace(&mut self, old: &[Table], new: Table) -> Result<(), String> {
         let mut tables = self.catalogue.tables.clone();
         let first = tables.iter().position(|table| Some(table) == old.first());
         let first = first.ok_or("a fold of tables that are no part of the state")?;
         tables.splice(first..first + old.len(), [new]);
         self.publish(Catalogue { meta: self.catalogue.meta, tables })?;
+        self.failing = false;
         for table in old {
             let path = self.dir.join(table_name(table.number));
             fs::remove_file(path).map_err(|error| self.failed(&error))?;
         }
-        Ok(true)
+        Ok(())
+    }
+
+    /// Gives up a fold, whose table nothing depends on, until some checkpoints later.
+    fn put_off(&mut self, why: &str) {
+        self.pause = RETRY;
+        if !std::mem::replace(&mut self.failing, true) {
+            log::warn!(
+                "the tables in {} cannot be merged: {why}. Nothing is lost, and it is tried again \
+                 every {RETRY} checkpoints; until it succeeds the state takes more and more space. \
+                 Free space on that file system, or check the disk",
+                self.dir.display()
+            );
+        }
+        if let Err(error) = self.remove_unnamed() {
+            let dir = self.dir.display();
+            log::warn!("a table that was given up cannot be removed from {dir}: {error}");
+        }
     }
 
     /// Counts and digests everything stored, as read back.
@@ -198,6 +263,12 @@ impl StateStore {
             Ok(table)
         };
         write().map(Some).map_err(|error| self.failed(&error))
+    }
+
+    fn take_number(&mut self) -> u64 {
+        let number = self.next;
+        self.next += 1;
+        number
     }
 
     /// Makes the catalogue this one, whose tables are durable.

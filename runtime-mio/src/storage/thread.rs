@@ -5,6 +5,7 @@
 //! not hold up the journal. Both sleep until there is something to do, and do no I/O meanwhile.
 
 use super::disk::DiskStorage;
+use super::error::Failure;
 use super::fs::Fs;
 use super::journal::Journal;
 use super::lock::Lock;
@@ -53,7 +54,7 @@ pub enum Completion {
     /// The application's state up to this entry survives a power cut.
     Checkpointed(Txid),
     /// Storing failed, for this reason. Nothing after it is or will be stored; the process must end.
-    Failed(String),
+    Failed(Failure),
 }
 
 /// About how many bytes of records are written by one flush at most.
@@ -128,7 +129,7 @@ impl StorageThread {
             states: states.clone(),
             shared: shared.clone(),
         };
-        let first = spawn("journal", shared.clone(), move || worker.run(&jobs))?;
+        let first = spawn("journal", shared.clone(), move || Ok(worker.run(&jobs)?))?;
         let (state, state_shared) = (store.states, shared.clone());
         let second =
             spawn("state", shared.clone(), move || run_states(state, &state_jobs, &state_shared))?;
@@ -218,14 +219,17 @@ impl Shared {
 fn spawn(
     name: &'static str,
     shared: Arc<Shared>,
-    run: impl FnOnce() -> Result<(), String> + Send + 'static,
+    run: impl FnOnce() -> Result<(), Failure> + Send + 'static,
 ) -> std::io::Result<JoinHandle<()>> {
     thread::Builder::new().name(name.into()).spawn(move || {
         let ended = catch_unwind(AssertUnwindSafe(run));
-        let ended = ended.unwrap_or_else(|_| Err("the storage thread panicked".into()));
-        if let Err(why) = ended {
-            shared.complete(Completion::Failed(format!("{name}: {why}")));
-        }
+        let panicked = || Failure::Refused("the storage thread panicked".into());
+        let failure = match ended.unwrap_or_else(|_| Err(panicked())) {
+            Ok(()) => return,
+            Err(Failure::Refused(why)) => Failure::Refused(format!("{name}: {why}")),
+            Err(damaged) => damaged,
+        };
+        shared.complete(Completion::Failed(failure));
     })
 }
 
@@ -289,8 +293,9 @@ fn run_states(
     mut states: States,
     jobs: &Receiver<StateJob>,
     shared: &Shared,
-) -> Result<(), String> {
-    let mut folding = false;
+) -> Result<(), Failure> {
+    // Lives too short to end a fold may have left many tables.
+    let mut folding = true;
     loop {
         // A fold waits for everything else, but every job brings it forward, so that it ends.
         let job = match folding {
