@@ -79,6 +79,7 @@ pub trait App: Clone + fmt::Debug {
     /// [`App::empty`]. They come in any order.
     fn load(&mut self, items: Vec<Item>) -> Result<(), LoadError>;
 
-    /// Ends the building: checks that the elements fit together.
-    fn finish_load(&mut self) -> Result<(), LoadError>;
+    /// Ends the building of the state at `at`: checks that the elements fit together, and that none
+    /// is later than that.
+    fn finish_load(&mut self, at: Txid) -> Result<(), LoadError>;
 }

@@ -316,7 +316,7 @@ impl<A: App> Replica<A> {
     fn verify_incoming(&mut self) -> bool {
         self.incoming.as_mut().is_some_and(|incoming| {
             incoming.good
-                && incoming.app.finish_load().is_ok()
+                && incoming.app.finish_load(incoming.head.at.txid).is_ok()
                 && (incoming.app.digest() == incoming.head.digest
                     || self.node.has_mutant(Mutant::SnapshotOverlays))
         })

@@ -115,7 +115,7 @@ fn start(dir: &path::Path) -> Result<(), Box<dyn Error>> {
     for items in opened.items {
         tree.load(items.map_err(|damage| damage.to_string())?)?;
     }
-    tree.finish_load()?;
+    tree.finish_load(opened.recovered.applied.txid)?;
     assert_eq!(tree.digest(), opened.digest);
     let (keys, memory) = (tree.len() as u64, resident()?.saturating_sub(before));
     println!(

@@ -165,6 +165,7 @@ impl Disk {
     /// What a process finds when it starts, and the application's state.
     pub fn recover(&self) -> Result<(Recovered, Tree), String> {
         let tree = load(
+            self.state.at.txid,
             self.state
                 .items
                 .iter()
@@ -212,6 +213,7 @@ impl Disk {
                     return Err(format!("stage {stage} is installed but was never staged"));
                 };
                 let tree = load(
+                    base.at.txid,
                     items
                         .iter()
                         .map(|(key, value)| Item { key: key.clone(), value: value.clone() }),
@@ -260,10 +262,10 @@ impl Disk {
     }
 }
 
-fn load(items: impl Iterator<Item = Item>) -> Result<Tree, String> {
+fn load(at: Txid, items: impl Iterator<Item = Item>) -> Result<Tree, String> {
     let mut tree = Tree::empty();
     tree.load(items.collect())
-        .and_then(|()| tree.finish_load())
+        .and_then(|()| tree.finish_load(at))
         .map_err(|error| format!("the stored state cannot be loaded: {error}"))?;
     Ok(tree)
 }

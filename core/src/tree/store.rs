@@ -56,7 +56,7 @@ impl Tree {
         self.len() == 1
     }
 
-    /// Takes note that a node last touched by this entry is stored already.
+    /// Takes note that what this entry changed is stored already.
     pub(super) fn loaded(&mut self, touched: Txid) {
         self.newest = self.newest.max(touched);
         self.taken = self.newest;
@@ -289,7 +289,11 @@ impl App for Tree {
         items.iter().try_for_each(|item| self.load_item(item))
     }
 
-    fn finish_load(&mut self) -> Result<(), LoadError> {
+    fn finish_load(&mut self, at: Txid) -> Result<(), LoadError> {
+        if self.newest > at {
+            return Err(LoadError::Inconsistent("a node was changed after the state's position"));
+        }
+        self.loaded(at);
         self.check_shape()
     }
 }

@@ -78,7 +78,7 @@ impl App for Lines {
         Ok(())
     }
 
-    fn finish_load(&mut self) -> Result<(), LoadError> {
+    fn finish_load(&mut self, _: Txid) -> Result<(), LoadError> {
         Ok(())
     }
 }

@@ -236,7 +236,7 @@ fn load(items: storage::Items, stored: Digest, at: Txid) -> Result<Tree, StartEr
         let batch = batch.map_err(|damage| StartError::Storage(damage.into()))?;
         tree.load(batch).map_err(state)?;
     }
-    tree.finish_load().map_err(state)?;
+    tree.finish_load(at).map_err(state)?;
     let found = tree.digest();
     if found != stored {
         return Err(StartError::StateDigest { at, stored, found });

@@ -1,18 +1,23 @@
 //! Building a tree from elements.
 
+use super::naive::entry;
 use super::{Twins, changes, commands, items, set};
 use crate::app::{App, LoadError};
+use crate::ids::{Epoch, Txid};
 use crate::message::Item;
 use crate::tree::Tree;
 use alloc::vec::Vec;
 use proptest::prelude::*;
+
+/// After every entry that the tests apply.
+const LATE: Txid = Txid::first(Epoch::new(1_000));
 
 fn load(parts: Vec<Vec<Item>>) -> Result<Tree, LoadError> {
     let mut tree = Tree::empty();
     for part in parts {
         tree.load(part)?;
     }
-    tree.finish_load()?;
+    tree.finish_load(LATE)?;
     Ok(tree)
 }
 
@@ -62,7 +67,20 @@ proptest! {
 
 #[test]
 fn no_elements_make_an_empty_tree() {
-    assert_eq!(load(Vec::new()), Ok(Tree::empty()));
+    assert_eq!(load(Vec::new()).map(|tree| tree.digest()), Ok(Tree::empty().digest()));
+}
+
+#[test]
+fn a_node_changed_after_the_position_of_the_state_is_refused() {
+    // It would be taken for one that the state store has, and left out of the next checkpoint.
+    let finish = |at| {
+        let mut tree = Tree::empty();
+        tree.load(some_items()).and_then(|()| tree.finish_load(at))
+    };
+    let last = entry(3).0;
+    assert_eq!(finish(last), Ok(()));
+    let changed = "a node was changed after the state's position";
+    assert_eq!(finish(entry(2).0), Err(LoadError::Inconsistent(changed)));
 }
 
 #[test]
