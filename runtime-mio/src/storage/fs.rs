@@ -6,8 +6,9 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-/// A directory of journal files. Names change durably only with [`Fs::sync_names`].
-pub trait Fs: Send + 'static {
+/// A directory of journal files. Names change durably only with [`Fs::sync_names`]. A clone is the
+/// same directory.
+pub trait Fs: Clone + Send + 'static {
     /// An open file.
     type File: JournalFile;
 

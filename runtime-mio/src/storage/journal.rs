@@ -17,8 +17,9 @@ use zabkeeper_core::entry::Position;
 use zabkeeper_core::ids::Txid;
 use zabkeeper_core::storage::Record;
 
-/// Segments that were left behind and wait to be used again, at most.
-const SPARES: usize = 2;
+/// Segments that were left behind and wait to be used again, at most: as many as are filled between
+/// two checkpoints by default, and one.
+const SPARES: usize = 3;
 
 /// What can be chosen about the journal.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -142,6 +143,19 @@ impl<F: Fs> Journal<F> {
             self.fs.sync_names()?;
         }
         Ok(())
+    }
+
+    /// The spare file that should be made now, if one should: its name and its size. Not before half
+    /// of the segment is used, so that little used directories stay small.
+    pub(crate) fn wanted_spare(&self) -> Option<(String, u64)> {
+        let half = self.header.start + self.header.size / 2;
+        let wanted = self.spares.is_empty() && self.end() > half;
+        wanted.then(|| (ahead_name(self.header.number + 1), self.options.segment_bytes))
+    }
+
+    /// Takes in a spare file that was made: whole and flushed.
+    pub(crate) fn add_spare(&mut self, name: String) {
+        self.spares.push(name);
     }
 
     /// Bytes appended and not flushed.
@@ -278,6 +292,11 @@ pub(crate) fn segment_number(name: &str) -> Option<u64> {
 /// The name of a file that may become a segment.
 fn spare_name(number: u64) -> String {
     format!("spare-{number:010}.zkj")
+}
+
+/// The name of such a file that is made ahead of time.
+fn ahead_name(number: u64) -> String {
+    format!("spare-ahead-{number:010}.zkj")
 }
 
 /// True for files that no segment depends on.

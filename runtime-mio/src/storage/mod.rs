@@ -29,6 +29,7 @@ mod merge;
 mod recover;
 pub mod segment;
 mod shelf;
+mod spares;
 mod staging;
 mod state;
 mod summary;

@@ -2,13 +2,15 @@
 //!
 //! One thread writes the journal, in groups: whatever has piled up is written at once and flushed
 //! once. A second one writes the application's state, so that checkpoints and incoming snapshots do
-//! not hold up the journal. Both sleep until there is something to do, and do no I/O meanwhile.
+//! not hold up the journal, and a third makes the journal's files ahead of time. All sleep until
+//! there is something to do, and do no I/O meanwhile.
 
 use super::disk::DiskStorage;
 use super::error::Failure;
 use super::fs::Fs;
 use super::journal::Journal;
 use super::lock::Lock;
+use super::spares::{Spares, spares};
 use super::staging::States;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -102,7 +104,7 @@ struct Shared {
     done: Mutex<Vec<Completion>>,
     queued: AtomicUsize,
     notify: Box<dyn Fn() + Send + Sync>,
-    /// Released when the last of both threads and the handle is gone.
+    /// Released when the last of the threads and the handle is gone.
     _lock: Lock,
 }
 
@@ -124,8 +126,11 @@ impl StorageThread {
         });
         let (journal, jobs) = channel();
         let (states, state_jobs) = channel();
+        let (spares, maker) = spares(store.journal.fs.clone());
         let worker = JournalWorker {
             journal: store.journal,
+            spares,
+            ordered: None,
             states: states.clone(),
             shared: shared.clone(),
         };
@@ -133,7 +138,11 @@ impl StorageThread {
         let (state, state_shared) = (store.states, shared.clone());
         let second =
             spawn("state", shared.clone(), move || run_states(state, &state_jobs, &state_shared))?;
-        Ok(StorageHandle { journal, states, shared, threads: vec![first, second] })
+        let third = spawn("spares", shared.clone(), move || {
+            maker.run();
+            Ok(())
+        })?;
+        Ok(StorageHandle { journal, states, shared, threads: vec![first, second, third] })
     }
 }
 
@@ -236,6 +245,9 @@ fn spawn(
 /// What the journal's thread works with.
 struct JournalWorker<F: Fs> {
     journal: Journal<F>,
+    spares: Spares,
+    /// The spare file that was ordered last: it is not tried twice.
+    ordered: Option<String>,
     states: Sender<StateJob>,
     shared: Arc<Shared>,
 }
@@ -255,6 +267,7 @@ impl<F: Fs> JournalWorker<F> {
         let mut installed = None;
         let mut last = None;
         let mut next = Some(first);
+        self.provide();
         while let Some(job) = next {
             last = Some(match job {
                 Job::Persist { id, record, bytes } => {
@@ -286,6 +299,23 @@ impl<F: Fs> JournalWorker<F> {
             let _ = self.states.send(StateJob::Retire(generation));
         }
         self.journal.trim().map_err(text)
+    }
+}
+
+impl<F: Fs> JournalWorker<F> {
+    /// Sees to it that the next segment is there before the present one is full.
+    fn provide(&mut self) {
+        match self.spares.take() {
+            Some(Ok(name)) => self.journal.add_spare(name),
+            // The journal tries on its own when it needs one, and then it matters.
+            Some(Err(error)) => log::warn!("cannot make a journal segment ahead of time: {error}"),
+            None => {}
+        }
+        let wanted = self.journal.wanted_spare().filter(|_| !self.spares.is_waiting());
+        if let Some((name, size)) = wanted.filter(|(name, _)| self.ordered.as_ref() != Some(name)) {
+            self.ordered = Some(name.clone());
+            self.spares.order(name, size);
+        }
     }
 }
 
