@@ -24,8 +24,9 @@ const CHUNK: usize = 64 << 10;
 const CHUNK_HEAD: usize = 8;
 const RECORD_HEAD: usize = 8;
 const REMOVED: u32 = u32::MAX;
-/// Bytes written between two flushes: the last flush must not take long.
-const UNFLUSHED: u64 = 8 << 20;
+/// Bytes written between two flushes: neither the last one nor any of the journal's, which share the
+/// disk, may take long.
+const UNFLUSHED: u64 = 256 << 10;
 
 /// What names a finished table, and vouches for its content.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
