@@ -70,6 +70,7 @@ pub fn journal_files(input: &[u8]) {
 }
 
 /// A directory with one file that nobody writes.
+#[derive(Clone)]
 struct OneFile {
     name: String,
     bytes: Vec<u8>,
