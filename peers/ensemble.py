@@ -1,4 +1,4 @@
-"""Three nodes of ZooKeeper or etcd on loopback, started and stopped again."""
+"""Three nodes of a system on loopback, started and stopped again: ZooKeeper or etcd here."""
 
 import ctypes
 import glob
@@ -23,7 +23,7 @@ class Trouble(Exception):
 
 
 class Ensemble:
-    """What both kinds have in common. Use it in a `with`: its processes end with that."""
+    """What all kinds have in common. Use it in a `with`: its processes end with that."""
 
     name = package = None
     # Ports that each node needs.

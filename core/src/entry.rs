@@ -36,11 +36,6 @@ impl Payload {
         }
     }
 
-    /// How many shared bytes come before these.
-    pub(crate) fn hidden(&self) -> usize {
-        self.start as usize
-    }
-
     /// The shared bytes, and where these begin in them.
     pub(crate) fn into_parts(self) -> (Arc<[u8]>, u32) {
         (self.bytes, self.start)

@@ -147,10 +147,12 @@ impl Log {
     /// Forgets the entries up to `upto`, which must be a position of this log.
     pub fn prune(&mut self, upto: Position) {
         assert_eq!(self.position_at(upto.txid), Some(upto), "prune to a position not in the log");
-        self.base.membership = self.membership_at(upto.txid);
         self.base.at = upto;
         while let Some(entry) = self.entries.pop_front_if(|entry| entry.txid <= upto.txid) {
             self.bytes -= entry.size();
+            if let Body::Membership(membership) = entry.body {
+                self.base.membership = membership;
+            }
         }
     }
 

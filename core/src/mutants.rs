@@ -27,8 +27,6 @@ pub enum Mutant {
     IgnoreStorageFailure,
     /// M10: a committed entry is applied before the own disk has it.
     ApplyBeforeDurable,
-    /// M62: a checkpoint that is read in parts is said to stand for what is applied at the last of them.
-    StampCheckpointLate,
     /// M13: the log is pruned to what is applied, not to what the state store holds.
     PruneUnsaved,
     /// M15: half of the voters are taken for a majority.
@@ -97,4 +95,7 @@ pub enum Mutant {
     ForgetExpired,
     /// M61: a write that was sent and expires is called certainly not done.
     CallSentTimedOut,
+    /// M62: a checkpoint that is read in parts is said to stand for what is applied at the last of
+    /// them.
+    StampCheckpointLate,
 }

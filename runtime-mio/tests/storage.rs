@@ -15,7 +15,7 @@ use zabkeeper_core::ids::{Epoch, Txid, WriteId};
 use zabkeeper_core::storage::{Base, Record};
 use zabkeeper_runtime_mio::server::ExitReason;
 use zabkeeper_runtime_mio::storage::{
-    Completion, Failure, OpenError, Options, StorageCommand, StorageThread, open,
+    Completion, Failure, JournalOptions, OpenError, Options, StorageCommand, StorageThread, open,
 };
 
 #[test]
@@ -348,6 +348,40 @@ fn damage_that_is_found_while_tables_are_merged_is_told_as_damage_at_a_start_is(
     assert!(failure.to_string().contains("must not vote"), "{failure}");
     let at_start = open_node(&dir).items.find_map(Result::err);
     assert_eq!(at_start.as_ref(), Some(damage));
+}
+
+#[test]
+fn the_next_segment_is_made_before_the_present_one_is_full() {
+    let dir = Scratch::new("ahead");
+    let options = Options { journal: JournalOptions { segment_bytes: 1 << 20 } };
+    let opened = open(&dir, &options, &bootstrap(1, 3, 11)).unwrap();
+    let (tell, told) = channel();
+    let handle = StorageThread::spawn(opened.store, move || _ = tell.send(())).unwrap();
+    let entries = chain(Position::ZERO, 1, 14, 100_000);
+    let names = |kind: &str| listing(&dir).iter().filter(|name| name.starts_with(kind)).count();
+    for (n, entry) in (1..).zip(&entries) {
+        let record = Record::Append(vec![entry.clone()]);
+        handle.submit(vec![StorageCommand::Persist { id: WriteId::new(n), record }]);
+        told.recv().unwrap();
+        assert_eq!(handle.completions(), [Completion::Persisted(WriteId::new(n))]);
+        match n {
+            // So little of it is used.
+            3 => assert_eq!(names("spare-"), 0),
+            // The write after the one that used its half sees to it.
+            8 => {
+                let patience = Instant::now() + Duration::from_secs(60);
+                while names("spare-ahead-") == 0 {
+                    assert!(Instant::now() < patience, "no segment is made");
+                    thread::sleep(Duration::from_millis(1));
+                }
+                assert_eq!(names("journal-"), 1);
+            }
+            _ => {}
+        }
+    }
+    assert_eq!(names("journal-"), 2);
+    assert_eq!(handle.stop(), []);
+    assert_eq!(open(&dir, &options, &bootstrap(1, 3, 11)).unwrap().recovered.entries, entries);
 }
 
 #[test]

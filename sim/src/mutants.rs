@@ -19,7 +19,6 @@ pub const ALL: &[(Mutant, &str)] = &[
     (Mutant::IgnoreStorageFailure, "M9"),
     (Mutant::ApplyBeforeDurable, "M10"),
     (Mutant::PruneUnsaved, "M13"),
-    (Mutant::StampCheckpointLate, "M62"),
     (Mutant::HalfIsQuorum, "M15"),
     (Mutant::LeaderCountsUnflushed, "M16"),
     (Mutant::CommitOldEpochByCounting, "M19, M20"),
@@ -53,6 +52,7 @@ pub const ALL: &[(Mutant, &str)] = &[
     (Mutant::ForgetSeen, "M59"),
     (Mutant::ForgetExpired, "M60"),
     (Mutant::CallSentTimedOut, "M61"),
+    (Mutant::StampCheckpointLate, "M62"),
 ];
 
 /// The planted bug of this name.

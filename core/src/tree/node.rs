@@ -108,9 +108,11 @@ impl Node {
         /// So many bytes before the value are not worth a copy.
         const SPARE: usize = 64;
         self.digest = value_digest(key, &value).plus(stat_digest(key, &stat));
-        let unused = value.hidden();
-        let value = if unused > value.len() + SPARE { value.as_slice().into() } else { value };
+        let length = value.len();
         (self.bytes, self.start) = value.into_parts();
+        if self.start as usize > length + SPARE {
+            (self.bytes, self.start) = (self.value().into(), 0);
+        }
         self.set_stat(stat);
     }
 

@@ -175,7 +175,7 @@ impl Tree {
             held.keep(key, old.as_ref());
         }
         if let Some(taking) = &mut self.taking {
-            taking.keep(key, before, old);
+            taking.keep(key, old);
         }
         if before.is_none_or(|before| before.touched() <= self.taken) {
             self.changed.push(key.clone());
@@ -251,8 +251,7 @@ impl App for Tree {
 
     fn begin_changes(&mut self) {
         assert!(self.taking.is_none(), "the changes before were not read to their end");
-        let changed = core::mem::take(&mut self.changed);
-        self.taking = Some(Taking::new(changed, self.taken, self.newest));
+        self.taking = Some(Taking::new(core::mem::take(&mut self.changed)));
         self.taken = self.newest;
     }
 

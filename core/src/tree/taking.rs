@@ -4,8 +4,6 @@
 use super::key::Key;
 use super::node::Node;
 use super::store::Nodes;
-use super::types::Stat;
-use crate::ids::Txid;
 use crate::storage::Change;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -13,33 +11,23 @@ use alloc::vec::Vec;
 /// Changes that are being read.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Taking {
-    /// The nodes that were changed by entries after `since`, up to `upto`; without those read, and
-    /// the next one last.
+    /// The nodes that are not read yet, the next one last.
     keys: Vec<Key>,
-    since: Txid,
-    upto: Txid,
-    /// What nodes among them were, if they changed after `upto`; `None` for those that did not
-    /// exist.
+    /// What nodes among them were, if they changed since; `None` for those that did not exist.
     kept: BTreeMap<Key, Option<Node>>,
 }
 
 impl Taking {
     /// The changes of these nodes, which may be named more than once.
-    pub(super) fn new(mut keys: Vec<Key>, since: Txid, upto: Txid) -> Self {
+    pub(super) fn new(mut keys: Vec<Key>) -> Self {
         keys.sort_unstable_by(|a, b| b.cmp(a));
         keys.dedup();
-        Self { keys, since, upto, kept: BTreeMap::new() }
+        Self { keys, kept: BTreeMap::new() }
     }
 
-    /// Remembers a node that is changing; `before` and `old` are what it is, unless it is new.
-    pub(super) fn keep(&mut self, key: &Key, before: Option<&Stat>, old: Option<Node>) {
-        // What was touched last before or after those entries is not among the nodes, or is kept
-        // already. A node that is made anew may be among them as a removed one.
-        let touched = before.is_none_or(|before| {
-            let touched = before.touched();
-            touched > self.since && touched <= self.upto
-        });
-        let unread = touched && self.keys.binary_search_by(|other| key.cmp(other)).is_ok();
+    /// Remembers a node that is changing.
+    pub(super) fn keep(&mut self, key: &Key, old: Option<Node>) {
+        let unread = self.keys.binary_search_by(|other| key.cmp(other)).is_ok();
         if unread && !self.kept.contains_key(key) {
             self.kept.insert(key.clone(), old);
         }

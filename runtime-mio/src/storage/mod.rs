@@ -11,9 +11,10 @@
 //! | `initialising` | only while the directory is made |
 //!
 //! [`open`] checks everything and hands over what is stored; [`StorageThread`] then takes writes
-//! without making the caller wait. What the disk takes at most: the journal of the retained log and
-//! two segments, three spare segments, and the state: its tables hold at most three times what the oldest
-//! of them holds and 32 MiB, a fold as much again, and so does a snapshot while it is received.
+//! without making the caller wait. What the disk takes at most: the journal of the log and two
+//! segments, three spare segments, and the state: its tables hold at most three times what the
+//! oldest of them holds and 32 MiB, a fold as much again, and so does a snapshot while it is
+//! received.
 
 mod catalogue;
 mod codec;

@@ -3,7 +3,7 @@
 
 use super::fs::{Fs, JournalFile};
 use std::io;
-use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 
 /// A file to be made: its name and its size.
 type Order = (String, u64);
@@ -13,6 +13,9 @@ type Order = (String, u64);
 pub(super) struct Spares {
     orders: Sender<Order>,
     made: Receiver<io::Result<String>>,
+    /// What was ordered last.
+    last: String,
+    /// True until that is made.
     waiting: bool,
 }
 
@@ -27,33 +30,25 @@ pub(super) struct Maker<F> {
 pub(super) fn spares<F: Fs>(fs: F) -> (Spares, Maker<F>) {
     let (orders, ordered) = channel();
     let (done, made) = channel();
-    (Spares { orders, made, waiting: false }, Maker { fs, orders: ordered, made: done })
+    let spares = Spares { orders, made, last: String::new(), waiting: false };
+    (spares, Maker { fs, orders: ordered, made: done })
 }
 
 impl Spares {
-    /// True if a file is being made.
-    pub(super) fn is_waiting(&self) -> bool {
-        self.waiting
-    }
-
-    /// Orders a file. A maker that is gone makes none, and the journal makes its own.
+    /// Orders a file, unless one is being made, or this one was ordered before: what cannot be made
+    /// is not tried twice, and a maker that is gone makes none. The journal makes its own then.
     pub(super) fn order(&mut self, name: String, size: u64) {
-        self.waiting = self.orders.send((name, size)).is_ok();
+        if !self.waiting && self.last != name {
+            self.last.clone_from(&name);
+            self.waiting = self.orders.send((name, size)).is_ok();
+        }
     }
 
     /// The file that was ordered, once it is there, or why it could not be made.
     pub(super) fn take(&mut self) -> Option<io::Result<String>> {
-        match self.made.try_recv() {
-            Ok(made) => {
-                self.waiting = false;
-                Some(made)
-            }
-            Err(TryRecvError::Empty) => None,
-            Err(TryRecvError::Disconnected) => {
-                self.waiting = false;
-                None
-            }
-        }
+        let made = self.made.try_recv().ok()?;
+        self.waiting = false;
+        Some(made)
     }
 }
 
@@ -82,38 +77,44 @@ impl<F: Fs> Maker<F> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::storage::tests::forgetful::Forgetful;
+    use crate::storage::fs::DirFs;
+    use std::fs;
+    use std::os::unix::fs::symlink;
 
-    #[test]
-    fn what_is_ordered_is_made_and_what_cannot_be_made_is_told() {
-        let fs = Forgetful::default();
-        let (mut spares, maker) = spares(fs.clone());
-        let thread = std::thread::spawn(move || maker.run());
-        spares.order("spare-made-1.zkj".into(), 4096);
-        assert!(spares.is_waiting());
-        let made = loop {
-            if let Some(made) = spares.take() {
-                break made;
+    /// Has a maker carry out these orders in a directory. Returns what it made, or could not.
+    fn make(dir: &std::path::Path, names: &[&str]) -> Vec<io::Result<String>> {
+        let (mut spares, maker) = spares(DirFs::new(dir));
+        let mut made = Vec::new();
+        std::thread::scope(|scope| {
+            scope.spawn(|| maker.run());
+            for name in names {
+                spares.order((*name).into(), 4096);
+                while spares.waiting {
+                    made.extend(spares.take());
+                    std::thread::yield_now();
+                }
             }
-            std::thread::yield_now();
-        };
-        assert_eq!(made.unwrap(), "spare-made-1.zkj");
-        assert_eq!(fs.read("spare-made-1.zkj").unwrap(), vec![0; 4096]);
-        assert!(!spares.is_waiting() && spares.take().is_none());
-        drop(spares);
-        thread.join().unwrap();
+            drop(spares);
+        });
+        made
     }
 
     #[test]
-    fn a_file_that_cannot_be_made_leaves_nothing_behind() {
-        // A directory that takes the name makes the creation fail.
+    fn each_file_is_made_once_and_whole() {
         let dir = tempfile::tempdir().unwrap();
-        let fs = crate::storage::fs::DirFs::new(&dir.path().join("missing"));
-        let (mut spares, maker) = spares(fs);
-        spares.order("spare-made-2.zkj".into(), 4096);
-        let Spares { orders, made, .. } = spares;
-        drop(orders);
-        maker.run();
-        assert!(made.recv().unwrap().is_err());
+        let made = make(dir.path(), &["spare-1.zkj", "spare-1.zkj", "spare-2.zkj"]);
+        let made: Vec<String> = made.into_iter().map(Result::unwrap).collect();
+        assert_eq!(made, ["spare-1.zkj", "spare-2.zkj"]);
+        assert_eq!(fs::read(dir.path().join("spare-1.zkj")).unwrap(), vec![0; 4096]);
+    }
+
+    #[test]
+    fn what_cannot_be_made_is_told_and_leaves_nothing_behind() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("spare-1.zkj");
+        symlink("/dev/full", &path).unwrap();
+        let made = make(dir.path(), &["spare-1.zkj", "spare-1.zkj", "spare-2.zkj"]);
+        assert_eq!(made.iter().map(Result::is_ok).collect::<Vec<_>>(), [false, true]);
+        assert!(fs::symlink_metadata(path).is_err());
     }
 }

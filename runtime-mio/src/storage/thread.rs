@@ -130,7 +130,6 @@ impl StorageThread {
         let worker = JournalWorker {
             journal: store.journal,
             spares,
-            ordered: None,
             states: states.clone(),
             shared: shared.clone(),
         };
@@ -246,8 +245,6 @@ fn spawn(
 struct JournalWorker<F: Fs> {
     journal: Journal<F>,
     spares: Spares,
-    /// The spare file that was ordered last: it is not tried twice.
-    ordered: Option<String>,
     states: Sender<StateJob>,
     shared: Arc<Shared>,
 }
@@ -300,9 +297,7 @@ impl<F: Fs> JournalWorker<F> {
         }
         self.journal.trim().map_err(text)
     }
-}
 
-impl<F: Fs> JournalWorker<F> {
     /// Sees to it that the next segment is there before the present one is full.
     fn provide(&mut self) {
         match self.spares.take() {
@@ -311,9 +306,7 @@ impl<F: Fs> JournalWorker<F> {
             Some(Err(error)) => log::warn!("cannot make a journal segment ahead of time: {error}"),
             None => {}
         }
-        let wanted = self.journal.wanted_spare().filter(|_| !self.spares.is_waiting());
-        if let Some((name, size)) = wanted.filter(|(name, _)| self.ordered.as_ref() != Some(name)) {
-            self.ordered = Some(name.clone());
+        if let Some((name, size)) = self.journal.wanted_spare() {
             self.spares.order(name, size);
         }
     }

@@ -1,7 +1,7 @@
 //! The journal against a disk that loses, tears and rots; the stored state beside a model.
 
 mod fold;
-pub(super) mod forgetful;
+mod forgetful;
 mod journal;
 mod random;
 mod state;
