@@ -2,8 +2,9 @@
 //!
 //! A turn, in order: wait until something is ready or the core's deadline; take a bounded share
 //! from each socket that has something; take in what the disk completed; tick if it is time; hand
-//! all requests of the turn to the core as one batch; write each connection once. The core's
-//! actions are carried out after every event, which only fills buffers and queues.
+//! all requests of the turn to the core as one batch; write to each peer once, give the disk what
+//! it is to store, write to each client once. The core's actions are carried out after every event,
+//! which only fills buffers and queues.
 
 use super::clients::Clients;
 use super::clock::Clock;
@@ -96,7 +97,7 @@ pub(super) struct Work {
     pub(super) exit: Option<ExitReason>,
     /// Room for encoding, and for lists of connections, kept from turn to turn.
     pub(super) bytes: Vec<u8>,
-    /// For the disk, at the end of the step.
+    /// For the disk, at the end of the turn.
     pub(super) to_store: Vec<StorageCommand>,
     pub(super) dirty_peers: Vec<ConnId>,
     pub(super) dirty_clients: Vec<Token>,
@@ -169,6 +170,8 @@ impl EventLoop {
             || ready.requests
             || ready.calls
             || !ready.peers.is_empty()
+            || !work.to_store.is_empty()
+            || self.peers.is_dirty()
             || self.clients.is_dirty()
             || (!work.clients.is_empty() && !self.disk_is_behind());
         let timeout = if at_once {
@@ -288,9 +291,6 @@ impl EventLoop {
             }
         }
         self.outputs.actions = actions;
-        if !self.work.to_store.is_empty() {
-            self.storage.submit(mem::take(&mut self.work.to_store));
-        }
         let mut replies = mem::take(&mut self.outputs.replies);
         for (ticket, reply) in replies.drain(..) {
             self.clients.reply(ticket, wire::result_of(reply));
@@ -397,6 +397,13 @@ impl EventLoop {
         self.work.batch.push(ClientRequest { ticket, deadline, request });
     }
 
+    /// Gives the disk what it is to store.
+    fn hand_over(&mut self) {
+        if !self.work.to_store.is_empty() {
+            self.storage.submit(mem::take(&mut self.work.to_store));
+        }
+    }
+
     fn write_all(&mut self, now: Now) {
         let mut peers = mem::take(&mut self.work.dirty_peers);
         self.peers.take_dirty(&mut peers);
@@ -404,6 +411,9 @@ impl EventLoop {
             self.write_peer(now, id);
         }
         self.work.dirty_peers = peers;
+        // After the peers: the disk's thread takes the processor at once, and what goes to a disk by
+        // way of a peer has the longer way.
+        self.hand_over();
         let mut clients = mem::take(&mut self.work.dirty_clients);
         self.clients.take_dirty(&mut clients);
         for token in clients.drain(..) {

@@ -212,6 +212,10 @@ impl EventLoop {
     }
 
     pub(super) fn write_peer(&mut self, now: Now, id: ConnId) {
+        let Some(peer) = self.peers.get_mut(id) else {
+            return;
+        };
+        peer.dirty = false;
         // Writing to a socket that is not connected yet tells nothing; reading finds out.
         if !self.finish_dial(now, id) {
             return;
@@ -219,7 +223,6 @@ impl EventLoop {
         let Some(peer) = self.peers.get_mut(id) else {
             return;
         };
-        peer.dirty = false;
         if let Err(error) = peer.conn.write(now.at) {
             log::debug!("{}: {id} broke: {error}", self.shared.node);
             self.lose_peer(now, id);

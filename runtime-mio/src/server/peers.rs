@@ -133,6 +133,11 @@ impl Peers {
         }
     }
 
+    /// True if some connection is to be written.
+    pub(super) fn is_dirty(&self) -> bool {
+        !self.dirty.is_empty()
+    }
+
     /// The connections to write now.
     pub(super) fn take_dirty(&mut self, into: &mut Vec<ConnId>) {
         into.append(&mut self.dirty);
