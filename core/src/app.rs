@@ -75,9 +75,9 @@ pub trait App: Clone + fmt::Debug {
     /// Gives up a held state. Harmless if it was not held.
     fn close_snapshot(&mut self, id: ConnId);
 
-    /// Adds elements of a snapshot or checkpoint to a state that is being built from
+    /// Adds an element of a snapshot or checkpoint to a state that is being built from
     /// [`App::empty`]. They come in any order.
-    fn load(&mut self, items: Vec<Item>) -> Result<(), LoadError>;
+    fn load(&mut self, key: &[u8], value: &[u8]) -> Result<(), LoadError>;
 
     /// Ends the building of the state at `at`: checks that the elements fit together, and that none
     /// is later than that.

@@ -11,39 +11,20 @@ use core::fmt;
 use core::hash::{Hash, Hasher};
 use core::ops::Deref;
 
-/// Bytes that the core carries without looking inside. Cloning shares them, and so does taking
-/// their end: the value in a command need not be copied out of it.
+/// Bytes that the core carries without looking inside. Cloning shares them.
 #[derive(Clone)]
-pub struct Payload {
-    bytes: Arc<[u8]>,
-    /// They begin here.
-    start: u32,
-}
+pub struct Payload(Arc<[u8]>);
 
 impl Payload {
     /// The bytes.
     pub fn as_slice(&self) -> &[u8] {
-        self.bytes.get(self.start as usize..).unwrap_or_default()
+        &self.0
     }
+}
 
-    /// All bytes but the first `count`, shared. Panics if there are not so many.
-    #[must_use]
-    pub fn after(&self, count: usize) -> Self {
-        assert!(count <= self.len(), "{count} bytes of {}", self.len());
-        match u32::try_from(self.start as usize + count) {
-            Ok(start) => Self { bytes: self.bytes.clone(), start },
-            Err(_) => self.get(count..).unwrap_or_default().into(),
-        }
-    }
-
-    /// The shared bytes, and where these begin in them.
-    pub(crate) fn into_parts(self) -> (Arc<[u8]>, u32) {
-        (self.bytes, self.start)
-    }
-
-    /// The reverse of [`Payload::into_parts`].
-    pub(crate) fn from_parts(bytes: Arc<[u8]>, start: u32) -> Self {
-        Self { bytes, start }
+impl From<Arc<[u8]>> for Payload {
+    fn from(bytes: Arc<[u8]>) -> Self {
+        Self(bytes)
     }
 }
 
@@ -57,13 +38,13 @@ impl Deref for Payload {
 
 impl From<Vec<u8>> for Payload {
     fn from(bytes: Vec<u8>) -> Self {
-        Self { bytes: bytes.into(), start: 0 }
+        Self(bytes.into())
     }
 }
 
 impl From<&[u8]> for Payload {
     fn from(bytes: &[u8]) -> Self {
-        Self { bytes: bytes.into(), start: 0 }
+        Self(bytes.into())
     }
 }
 

@@ -293,7 +293,9 @@ impl<A: App> Replica<A> {
             }
             Upcall::InstallItems(items) => {
                 if let Some(incoming) = &mut self.incoming {
-                    incoming.good &= incoming.app.load(items).is_ok();
+                    let mut items = items.iter();
+                    incoming.good &=
+                        items.all(|item| incoming.app.load(&item.key, &item.value).is_ok());
                 }
             }
             Upcall::VerifyInstall => return Some(Event::SnapshotVerified(self.verify_incoming())),

@@ -58,8 +58,9 @@ fn measure(dir: &path::Path) -> Result<(), Box<dyn Error>> {
     let opened = open_node(&node)?;
     let until_open = started.elapsed();
     let mut found = 0;
-    for items in opened.items {
-        found += items.map_err(|damage| damage.to_string())?.len();
+    let mut items = opened.items;
+    while items.next_element().map_err(|damage| damage.to_string())?.is_some() {
+        found += 1;
     }
     let entries = opened.recovered.entries.len();
     println!(
@@ -112,8 +113,9 @@ fn start(dir: &path::Path) -> Result<(), Box<dyn Error>> {
     let opened = open_node(dir)?;
     let until_open = started.elapsed();
     let mut tree = Tree::empty();
-    for items in opened.items {
-        tree.load(items.map_err(|damage| damage.to_string())?)?;
+    let mut items = opened.items;
+    while let Some((key, value)) = items.next_element().map_err(|damage| damage.to_string())? {
+        tree.load(key, value)?;
     }
     tree.finish_load(opened.recovered.applied.txid)?;
     assert_eq!(tree.digest(), opened.digest);

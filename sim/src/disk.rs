@@ -262,9 +262,10 @@ impl Disk {
     }
 }
 
-fn load(at: Txid, items: impl Iterator<Item = Item>) -> Result<Tree, String> {
+fn load(at: Txid, mut items: impl Iterator<Item = Item>) -> Result<Tree, String> {
     let mut tree = Tree::empty();
-    tree.load(items.collect())
+    items
+        .try_for_each(|item| tree.load(&item.key, &item.value))
         .and_then(|()| tree.finish_load(at))
         .map_err(|error| format!("the stored state cannot be loaded: {error}"))?;
     Ok(tree)

@@ -1,11 +1,10 @@
 //! Building a tree from the elements of a snapshot or checkpoint.
 
-use super::node::from_item;
+use super::key::Key;
+use super::node::{Node, from_element};
 use super::path::parent_key;
 use super::store::Tree;
-use super::types::Stat;
 use crate::app::LoadError;
-use crate::message::Item;
 use alloc::vec::Vec;
 
 /// A node whose children are being counted.
@@ -26,9 +25,9 @@ impl Open<'_> {
 }
 
 impl Tree {
-    pub(super) fn load_item(&mut self, item: &Item) -> Result<(), LoadError> {
+    pub(super) fn load_node(&mut self, key: &[u8], value: &[u8]) -> Result<(), LoadError> {
         let (key, node) =
-            from_item(item).map_err(|_| LoadError::Malformed("not a node of the tree"))?;
+            from_element(key, value).map_err(|_| LoadError::Malformed("not a node of the tree"))?;
         if node.stat().created.is_zero() != key.is_empty() {
             return Err(LoadError::Inconsistent("only the root was created by no entry"));
         }
@@ -37,31 +36,45 @@ impl Tree {
         }
         self.loaded(node.stat().touched());
         self.digest = self.digest.plus(node.digest());
-        match self.nodes.insert(key, node) {
-            // The root is there from the start.
-            Some(old) if old.stat() != Stat::default() => {
-                Err(LoadError::Inconsistent("two elements are the same node"))
-            }
-            _ => Ok(()),
-        }
+        self.loading.push((key, node));
+        Ok(())
     }
 
-    /// Checks that every node has its parent and as many children as it says.
-    pub(super) fn check_shape(&self) -> Result<(), LoadError> {
-        // The order of keys visits a node, then all below it: `open` is the way down to a node.
-        let mut open: Vec<Open<'_>> = Vec::new();
-        for (key, node) in &self.nodes {
-            if let Some(parent) = parent_key(key) {
-                while let Some(done) = open.pop_if(|above| above.key != parent) {
-                    done.close()?;
-                }
-                match open.last_mut() {
-                    Some(above) => above.found += 1,
-                    None => return Err(LoadError::Inconsistent("a node has no parent")),
-                }
-            }
-            open.push(Open { key, claimed: node.stat().children, found: 0 });
+    /// Puts the loaded nodes, checked, in the place of what was there: the root alone. Built at once
+    /// from sorted nodes, the map's own nodes are full, where one after the other they would be half
+    /// empty.
+    pub(super) fn build(&mut self) -> Result<(), LoadError> {
+        let mut loaded = core::mem::take(&mut self.loading);
+        loaded.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        check_shape(&loaded)?;
+        let before = core::mem::replace(&mut self.nodes, loaded.into_iter().collect());
+        for (key, node) in before {
+            self.nodes.entry(key).or_insert(node);
         }
-        open.into_iter().try_for_each(Open::close)
+        Ok(())
     }
+}
+
+/// Checks that no node is there twice, and that every node has its parent and as many children as it
+/// says.
+fn check_shape(nodes: &[(Key, Node)]) -> Result<(), LoadError> {
+    // The order of keys visits a node, then all below it: `open` is the way down to a node.
+    let mut open: Vec<Open<'_>> = Vec::new();
+    let mut last: Option<&str> = None;
+    for (key, node) in nodes {
+        if last.replace(key) == Some(key) {
+            return Err(LoadError::Inconsistent("two elements are the same node"));
+        }
+        if let Some(parent) = parent_key(key) {
+            while let Some(done) = open.pop_if(|above| above.key != parent) {
+                done.close()?;
+            }
+            match open.last_mut() {
+                Some(above) => above.found += 1,
+                None => return Err(LoadError::Inconsistent("a node has no parent")),
+            }
+        }
+        open.push(Open { key, claimed: node.stat().children, found: 0 });
+    }
+    open.into_iter().try_for_each(Open::close)
 }

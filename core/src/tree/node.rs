@@ -23,52 +23,82 @@ const FORMAT: u8 = 1;
 /// those with numbers that are out of the ordinary, pay for a whole stat.
 #[derive(Clone, Debug)]
 pub(super) struct Node {
-    /// They end with the value, which begins at `start`. Mostly the command that set it, which the
-    /// log shares, or the element from which the node was loaded.
-    bytes: Arc<[u8]>,
-    start: u32,
-    version: u32,
+    /// The node's own, so that it keeps no larger bytes alive; answers share it.
+    value: Arc<[u8]>,
     /// What the node adds to the digest of the tree.
     digest: Digest,
-    created: Packed,
-    modified: Packed,
-    created_at: WallTime,
-    modified_at: WallTime,
-    /// The stat that the fields above cannot hold.
+    stat: Packed,
+    /// The stat that `stat` cannot hold.
     whole: Option<Box<Stat>>,
 }
 
-/// A txid in half its size.
+/// The stat of a leaf, in half its size: numbers beside each other in words.
 #[derive(Clone, Copy, Debug, Default)]
-struct Packed(u64);
+struct Packed {
+    created: u64,
+    modified: u64,
+    /// With the low half of the version below it.
+    created_at: u64,
+    /// With the high half.
+    modified_at: u64,
+}
 
-/// Bits of the counter; what is left is the epoch's.
+/// Bits of a txid's counter; what is left is the epoch's.
 const COUNTER: u32 = 40;
+/// Bits of half a version; what is left is the time's.
+const HALF: u32 = 16;
 
 impl Packed {
-    fn new(txid: Txid) -> Option<Self> {
-        let (epoch, counter) = (txid.epoch().get(), txid.counter());
-        let fits = epoch < 1 << (u64::BITS - COUNTER) && counter < 1 << COUNTER;
-        fits.then_some(Self(epoch << COUNTER | counter))
+    fn new(stat: &Stat) -> Option<Self> {
+        let leaf = Stat { children_version: 0, children_changed: Txid::ZERO, children: 0, ..*stat };
+        if *stat != leaf || stat.version >> (2 * HALF) != 0 {
+            return None;
+        }
+        let txid = |txid: Txid| join(txid.epoch().get(), txid.counter(), COUNTER);
+        let time = |time: WallTime, half| join(time.as_millis(), half & ((1 << HALF) - 1), HALF);
+        Some(Self {
+            created: txid(stat.created)?,
+            modified: txid(stat.modified)?,
+            created_at: time(stat.created_at, stat.version)?,
+            modified_at: time(stat.modified_at, stat.version >> HALF)?,
+        })
     }
 
-    fn get(self) -> Txid {
-        let (epoch, counter) = (self.0 >> COUNTER, self.0 & ((1 << COUNTER) - 1));
-        Txid::new(Epoch::new(epoch), counter).expect("it was made from a txid")
+    fn get(self) -> Stat {
+        let txid = |word| {
+            let (epoch, counter) = split(word, COUNTER);
+            Txid::new(Epoch::new(epoch), counter).expect("it was made from a txid")
+        };
+        let (created_at, low) = split(self.created_at, HALF);
+        let (modified_at, high) = split(self.modified_at, HALF);
+        Stat {
+            created: txid(self.created),
+            modified: txid(self.modified),
+            created_at: WallTime::from_millis(created_at),
+            modified_at: WallTime::from_millis(modified_at),
+            version: high << HALF | low,
+            ..Stat::default()
+        }
     }
 }
 
+/// Two numbers in one word, the second in so many bits; `None` if one does not fit.
+fn join(high: u64, low: u64, bits: u32) -> Option<u64> {
+    let fits = high >> (u64::BITS - bits) == 0 && low >> bits == 0;
+    fits.then_some(high << bits | low)
+}
+
+/// The reverse of [`join`].
+fn split(word: u64, bits: u32) -> (u64, u64) {
+    (word >> bits, word & ((1 << bits) - 1))
+}
+
 impl Node {
-    pub(super) fn new(key: &str, value: Payload, stat: Stat) -> Self {
+    pub(super) fn new(key: &str, value: &[u8], stat: Stat) -> Self {
         let mut node = Self {
-            bytes: Arc::default(),
-            start: 0,
-            version: 0,
+            value: Arc::default(),
             digest: Digest::ZERO,
-            created: Packed::default(),
-            modified: Packed::default(),
-            created_at: WallTime::default(),
-            modified_at: WallTime::default(),
+            stat: Packed::default(),
             whole: None,
         };
         node.set(key, value, stat);
@@ -76,26 +106,16 @@ impl Node {
     }
 
     pub(super) fn value(&self) -> &[u8] {
-        self.bytes.get(self.start as usize..).unwrap_or_default()
+        &self.value
     }
 
     /// The value, shared.
     pub(super) fn payload(&self) -> Payload {
-        Payload::from_parts(self.bytes.clone(), self.start)
+        self.value.clone().into()
     }
 
     pub(super) fn stat(&self) -> Stat {
-        match &self.whole {
-            Some(whole) => **whole,
-            None => Stat {
-                created: self.created.get(),
-                modified: self.modified.get(),
-                created_at: self.created_at,
-                modified_at: self.modified_at,
-                version: u64::from(self.version),
-                ..Stat::default()
-            },
-        }
+        self.whole.as_ref().map_or_else(|| self.stat.get(), |whole| **whole)
     }
 
     /// What the node adds to the digest of the tree.
@@ -104,14 +124,11 @@ impl Node {
     }
 
     /// Gives the node another value and stat.
-    pub(super) fn set(&mut self, key: &str, value: Payload, stat: Stat) {
-        /// So many bytes before the value are not worth a copy.
-        const SPARE: usize = 64;
-        self.digest = value_digest(key, &value).plus(stat_digest(key, &stat));
-        let length = value.len();
-        (self.bytes, self.start) = value.into_parts();
-        if self.start as usize > length + SPARE {
-            (self.bytes, self.start) = (self.value().into(), 0);
+    pub(super) fn set(&mut self, key: &str, value: &[u8], stat: Stat) {
+        self.digest = value_digest(key, value).plus(stat_digest(key, &stat));
+        match Arc::get_mut(&mut self.value).filter(|own| own.len() == value.len()) {
+            Some(own) => own.copy_from_slice(value),
+            None => self.value = value.into(),
         }
         self.set_stat(stat);
     }
@@ -124,19 +141,10 @@ impl Node {
     }
 
     fn set_stat(&mut self, stat: Stat) {
-        let childless =
-            Stat { children_version: 0, children_changed: Txid::ZERO, children: 0, ..stat };
-        let (created, modified) = (Packed::new(stat.created), Packed::new(stat.modified));
-        match (created, modified, u32::try_from(stat.version)) {
-            (Some(created), Some(modified), Ok(version)) if stat == childless => {
-                (self.created, self.modified, self.version) = (created, modified, version);
-                (self.created_at, self.modified_at) = (stat.created_at, stat.modified_at);
-                self.whole = None;
-            }
-            _ => match &mut self.whole {
-                Some(whole) => **whole = stat,
-                None => self.whole = Some(Box::new(stat)),
-            },
+        match (Packed::new(&stat), &mut self.whole) {
+            (Some(packed), whole) => (self.stat, *whole) = (packed, None),
+            (None, Some(whole)) => **whole = stat,
+            (None, None) => self.whole = Some(Box::new(stat)),
         }
     }
 
@@ -158,8 +166,8 @@ impl Node {
         out.into()
     }
 
-    /// Reads the element of `key`, whose bytes the node then shares.
-    pub(super) fn decode(key: &str, bytes: &Payload) -> Result<Self, DecodeError> {
+    /// Reads the element of `key`.
+    pub(super) fn decode(key: &str, bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader(bytes);
         let format = reader.byte()?;
         if format != FORMAT {
@@ -176,11 +184,10 @@ impl Node {
             children_changed: reader.txid()?,
             children: reader.number()?,
         };
-        let length = reader.0.len();
-        if length > MAX_VALUE_BYTES {
-            return Err(DecodeError::ValueTooLarge(length));
+        if reader.0.len() > MAX_VALUE_BYTES {
+            return Err(DecodeError::ValueTooLarge(reader.0.len()));
         }
-        Ok(Self::new(key, bytes.after(bytes.len() - length), stat))
+        Ok(Self::new(key, reader.0, stat))
     }
 }
 
@@ -223,10 +230,10 @@ pub(super) fn to_item(key: &str, node: &Node) -> Item {
 }
 
 /// The key and node of an element from outside.
-pub(super) fn from_item(item: &Item) -> Result<(Key, Node), DecodeError> {
-    let key = core::str::from_utf8(&item.key).map_err(|_| DecodeError::Utf8)?;
+pub(super) fn from_element(key: &[u8], value: &[u8]) -> Result<(Key, Node), DecodeError> {
+    let key = core::str::from_utf8(key).map_err(|_| DecodeError::Utf8)?;
     check_key(key).map_err(DecodeError::Path)?;
-    Ok((key.into(), Node::decode(key, &item.value)?))
+    Ok((key.into(), Node::decode(key, value)?))
 }
 
 impl Stat {
@@ -286,10 +293,10 @@ mod tests {
             children_changed: txid(8, 9),
             children: 10,
         };
-        let node = Node::new("a\0b", b"xy".as_slice().into(), stat);
+        let node = Node::new("a\0b", b"xy", stat);
         let bytes = b"\x01\x01\x02\x03\xac\x02\x04\x05\x06\x07\x08\x09\x0axy";
         assert_eq!(node.encode().as_slice(), bytes);
-        assert_eq!(Node::decode("a\0b", &bytes.as_slice().into()), Ok(node.clone()));
+        assert_eq!(Node::decode("a\0b", bytes), Ok(node.clone()));
         assert_eq!(to_item("a\0b", &node).key.as_slice(), b"a\0b");
         assert_eq!(
             alloc::format!("{} {}", node.digest(), stat_digest("a\0b", &stat)),
@@ -299,7 +306,7 @@ mod tests {
 
     #[test]
     fn keys_from_outside_are_checked() {
-        let value = Node::new("", b"".as_slice().into(), Stat::default()).encode();
+        let value = Node::new("", b"", Stat::default()).encode();
         for (key, good) in [
             (b"a\0b".as_slice(), true),
             (b"", true),
@@ -309,17 +316,16 @@ mod tests {
             (b"a\0..", false),
             (b"\xff", false),
         ] {
-            let item = Item { key: key.into(), value: value.clone() };
-            assert_eq!(from_item(&item).is_ok(), good, "{key:?}");
+            assert_eq!(from_element(key, &value).is_ok(), good, "{key:?}");
         }
     }
 
     #[test]
     fn leaves_are_lean() {
-        assert!(size_of::<Node>() <= 72);
+        assert!(size_of::<Node>() <= 64);
         let fresh = Stat::created(txid(1, 1), WallTime::from_millis(7));
         let set = fresh.set(txid(2, 9), WallTime::from_millis(8));
-        let lean = |stat| Node::new("a", b"".as_slice().into(), stat).whole.is_none();
+        let lean = |stat| Node::new("a", b"", stat).whole.is_none();
         assert!(lean(fresh) && lean(set));
         assert!(!lean(set.with_children(txid(2, 10), 1)));
     }
@@ -332,22 +338,33 @@ mod tests {
         let changed = limits.map(|created| Stat { created, modified: created, ..fresh });
         let versions =
             [u64::from(u32::MAX), 1 << 32, u64::MAX].map(|v| Stat { version: v, ..fresh });
-        let mut node = Node::new("a", b"x".as_slice().into(), fresh);
-        for stat in changed.into_iter().chain(versions).chain([fresh.with_children(last, 3), fresh])
+        let mut node = Node::new("a", b"x", fresh);
+        let far = WallTime::from_millis((1 << 48) - 1);
+        let beyond = WallTime::from_millis(1 << 48);
+        let times = [far, beyond].map(|at| Stat { created_at: at, modified_at: at, ..fresh });
+        for stat in changed
+            .into_iter()
+            .chain(versions)
+            .chain(times)
+            .chain([fresh.with_children(last, 3), fresh])
         {
             node.restat("a", stat);
             assert_eq!(node.stat(), stat);
-            assert_eq!(node, Node::new("a", b"x".as_slice().into(), stat));
+            assert_eq!(node, Node::new("a", b"x", stat));
         }
     }
 
     #[test]
-    fn a_short_value_does_not_keep_a_long_command() {
-        let command = Payload::from(alloc::vec![7; 500]);
+    fn a_value_that_was_handed_out_does_not_change() {
         let stat = Stat::created(txid(1, 1), WallTime::from_millis(7));
-        let node = |from| Node::new("a", command.after(from), stat);
-        assert_eq!((node(200).bytes.len(), node(499).bytes.len()), (500, 1));
-        assert_eq!(node(499).value(), [7]);
+        let mut node = Node::new("a", b"old", stat);
+        let before = node.payload();
+        node.set("a", b"new", stat);
+        assert_eq!((before.as_slice(), node.value()), (b"old".as_slice(), b"new".as_slice()));
+        // Nobody else has this one: its place is used again.
+        let place = node.value().as_ptr();
+        node.set("a", b"own", stat);
+        assert_eq!((node.value(), node.value().as_ptr()), (b"own".as_slice(), place));
     }
 
     proptest! {
@@ -356,9 +373,8 @@ mod tests {
             bytes in prop::collection::vec(0..3u8, 0..16),
         ) {
             let bytes: Vec<u8> = core::iter::once(FORMAT).chain(bytes).collect();
-            let bytes = Payload::from(bytes);
             if let Ok(node) = Node::decode("a", &bytes) {
-                prop_assert_eq!(node.encode(), bytes);
+                prop_assert_eq!(node.encode(), bytes.into());
             }
         }
     }

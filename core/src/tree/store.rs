@@ -26,6 +26,8 @@ pub struct Tree {
     pub(super) nodes: Nodes,
     /// The sum over all nodes.
     pub(super) digest: Digest,
+    /// Nodes that are being loaded, and counted in the digest already.
+    pub(super) loading: Vec<(Key, Node)>,
     /// The nodes touched since the last [`App::begin_changes`], some of them more than once.
     changed: Vec<Key>,
     /// The changes before it, as far as they were not read yet.
@@ -62,26 +64,24 @@ impl Tree {
         self.taken = self.newest;
     }
 
-    fn execute(&mut self, at: At, path: &str, act: Act<'_>, command: &Payload) -> Outcome {
+    fn execute(&mut self, at: At, path: &str, act: Act<'_>) -> Outcome {
         if path.is_empty() {
             return Err(CommandError::Root);
         }
         let key = Key::of(path);
-        // A value is the end of its command, and shares its bytes.
-        let shared = |value: &[u8]| command.after(command.len() - value.len());
         match act {
             Act::Add(_) if self.nodes.contains_key(key.as_bytes()) => Err(CommandError::Exists),
-            Act::Add(value) => Ok(self.create(at, &key, shared(value))),
-            Act::Set(value) => Ok(match self.set(at, &key, shared(value)) {
-                Ok(stat) => stat,
-                Err(value) => self.create(at, &key, value),
-            }),
+            Act::Add(value) => Ok(self.create(at, &key, value)),
+            Act::Set(value) => {
+                let set = self.set(at, &key, value);
+                Ok(set.unwrap_or_else(|| self.create(at, &key, value)))
+            }
             Act::Delete { recursive } => self.delete(at, &key, recursive),
         }
     }
 
     /// Makes a node that does not exist, and what is missing above it.
-    fn create(&mut self, at: At, key: &Key, value: Payload) -> Stat {
+    fn create(&mut self, at: At, key: &Key, value: &[u8]) -> Stat {
         let stat = Stat::created(at.txid, at.time);
         self.insert(key.clone(), Node::new(key, value, stat));
         let mut child: &str = key;
@@ -90,7 +90,7 @@ impl Tree {
                 break;
             }
             let stat = stat.with_children(at.txid, 1);
-            self.insert(parent.into(), Node::new(parent, Payload::from(Vec::new()), stat));
+            self.insert(parent.into(), Node::new(parent, b"", stat));
             child = parent;
         }
         stat
@@ -125,17 +125,17 @@ impl Tree {
 
     // All that depends on the nodes is kept up by what follows, and nowhere else.
 
-    /// Sets the value of a node, or gives it back if there is none.
-    fn set(&mut self, at: At, key: &Key, value: Payload) -> Result<Stat, Payload> {
+    /// Sets the value of a node; `None` if there is none.
+    fn set(&mut self, at: At, key: &Key, value: &[u8]) -> Option<Stat> {
         let held = self.is_held();
-        let Some(node) = self.nodes.get_mut(key.as_bytes()) else { return Err(value) };
+        let node = self.nodes.get_mut(key.as_bytes())?;
         let (before, old) = (node.stat(), held.then(|| node.clone()));
         let after = before.set(at.txid, at.time);
         self.digest = self.digest.minus(node.digest());
         node.set(key, value, after);
         self.digest = self.digest.plus(node.digest());
         self.changed(key, Some(&before), old);
-        Ok(after)
+        Some(after)
     }
 
     /// Changes the number of children of a node; false if there is none.
@@ -198,6 +198,7 @@ impl PartialEq for Tree {
         self.nodes == other.nodes
             && self.digest == other.digest
             && self.held == other.held
+            && self.loading == other.loading
             && self.taking == other.taking
             && pending(self) == pending(other)
     }
@@ -217,12 +218,13 @@ impl App for Tree {
     type Outcome = Outcome;
 
     fn empty() -> Self {
-        let root = Node::new("", Payload::from(Vec::new()), Stat::default());
+        let root = Node::new("", b"", Stat::default());
         Self {
             nodes: BTreeMap::from([(Key::from(""), root)]),
             digest: Digest::ZERO,
             changed: Vec::new(),
             taking: None,
+            loading: Vec::new(),
             taken: Txid::ZERO,
             newest: Txid::ZERO,
             held: BTreeMap::new(),
@@ -233,7 +235,7 @@ impl App for Tree {
         debug_assert!(txid > self.newest, "entries are applied in their order");
         self.newest = txid;
         let (path, act) = command::read(command).map_err(|_| CommandError::Malformed)?;
-        self.execute(At { txid, time }, path, act, command)
+        self.execute(At { txid, time }, path, act)
     }
 
     fn query(&self, query: &Query) -> Answer {
@@ -284,8 +286,8 @@ impl App for Tree {
         self.held.remove(&id);
     }
 
-    fn load(&mut self, items: Vec<Item>) -> Result<(), LoadError> {
-        items.iter().try_for_each(|item| self.load_item(item))
+    fn load(&mut self, key: &[u8], value: &[u8]) -> Result<(), LoadError> {
+        self.load_node(key, value)
     }
 
     fn finish_load(&mut self, at: Txid) -> Result<(), LoadError> {
@@ -293,6 +295,6 @@ impl App for Tree {
             return Err(LoadError::Inconsistent("a node was changed after the state's position"));
         }
         self.loaded(at);
-        self.check_shape()
+        self.build()
     }
 }

@@ -69,12 +69,10 @@ impl App for Lines {
         self.open.retain(|(held, _)| *held != id);
     }
 
-    fn load(&mut self, items: Vec<Item>) -> Result<(), LoadError> {
-        for item in items {
-            let text = core::str::from_utf8(&item.value)
-                .map_err(|_| LoadError::Malformed("a line is not UTF-8"))?;
-            self.lines = text.lines().map(str::to_owned).collect();
-        }
+    fn load(&mut self, _: &[u8], value: &[u8]) -> Result<(), LoadError> {
+        let text =
+            core::str::from_utf8(value).map_err(|_| LoadError::Malformed("a line is not UTF-8"))?;
+        self.lines = text.lines().map(str::to_owned).collect();
         Ok(())
     }
 

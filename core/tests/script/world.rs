@@ -170,7 +170,9 @@ impl World {
         let machine = self.machine(node);
         let (applied, items) = machine.state.clone();
         let mut app = Lines::empty();
-        app.load(items).expect("stored items load");
+        for item in items {
+            app.load(&item.key, &item.value).expect("stored items load");
+        }
         let disk = machine.disk.clone().recover(machine.identity, applied);
         let (replica, out) =
             Replica::restore(config, disk, app, seed, now).expect("a clean disk restores");

@@ -3,7 +3,6 @@
 use crate::input::Input;
 use zabkeeper_core::app::App;
 use zabkeeper_core::ids::{ConnId, Epoch, Txid};
-use zabkeeper_core::message::Item;
 use zabkeeper_core::time::WallTime;
 use zabkeeper_core::tree::{Command, Tree};
 
@@ -28,9 +27,9 @@ pub fn tree_commands(input: &[u8]) {
 pub fn snapshots(input: &[u8]) {
     let mut tree = Tree::empty();
     let parts: Vec<&[u8]> = parts(input).collect();
-    let items =
-        parts.chunks_exact(2).map(|pair| Item { key: pair[0].into(), value: pair[1].into() });
-    if tree.load(items.collect()).is_ok() && tree.finish_load(LATE).is_ok() {
+    let mut pairs = parts.chunks_exact(2);
+    let loaded = pairs.all(|pair| tree.load(pair[0], pair[1]).is_ok());
+    if loaded && tree.finish_load(LATE).is_ok() {
         let digest = tree.digest();
         let again = reload(&mut tree).expect("a good tree makes a good snapshot");
         assert_eq!(again.digest(), digest);
@@ -48,7 +47,7 @@ fn reload(tree: &mut Tree) -> Option<Tree> {
     let mut again = Tree::empty();
     loop {
         let (items, last) = tree.read_snapshot(id, 64);
-        again.load(items).ok()?;
+        items.iter().try_for_each(|item| again.load(&item.key, &item.value)).ok()?;
         if last {
             break;
         }

@@ -229,12 +229,12 @@ fn tell_start(
 }
 
 /// Builds the application's state from what is stored and makes sure that it is the one stored.
-fn load(items: storage::Items, stored: Digest, at: Txid) -> Result<Tree, StartError> {
+fn load(mut items: storage::Items, stored: Digest, at: Txid) -> Result<Tree, StartError> {
     let mut tree = Tree::empty();
     let state = |error| StartError::State { at, error };
-    for batch in items {
-        let batch = batch.map_err(|damage| StartError::Storage(damage.into()))?;
-        tree.load(batch).map_err(state)?;
+    let damaged = |damage: storage::Damage| StartError::Storage(damage.into());
+    while let Some((key, value)) = items.next_element().map_err(damaged)? {
+        tree.load(key, value).map_err(state)?;
     }
     tree.finish_load(at).map_err(state)?;
     let found = tree.digest();

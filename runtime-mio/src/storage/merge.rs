@@ -23,6 +23,17 @@ impl Merge {
 
     /// The next element, removed ones included.
     pub(crate) fn next(&mut self) -> Result<Option<Record<'_>>, Damage> {
+        self.advance()?;
+        Ok(self.record())
+    }
+
+    /// The present element, what the newest table says of it; `None` at the end.
+    pub(crate) fn record(&self) -> Option<Record<'_>> {
+        self.readers.get(*self.taken.last()?)?.record()
+    }
+
+    /// Goes to the next element; false at the end.
+    pub(crate) fn advance(&mut self) -> Result<bool, Damage> {
         if !self.started {
             self.taken = (0..self.readers.len()).collect();
             self.started = true;
@@ -32,25 +43,21 @@ impl Merge {
                 reader.advance()?;
             }
         }
-        let mut least: Option<Record<'_>> = None;
+        let mut least: Option<&[u8]> = None;
         for (index, reader) in self.readers.iter().enumerate() {
-            let Some(record) = reader.record() else {
+            let Some((key, _)) = reader.record() else {
                 continue;
             };
-            match least.map_or(Ordering::Less, |(key, _)| record.0.cmp(key)) {
-                Ordering::Less => {
-                    self.taken.clear();
-                    self.taken.push(index);
-                    least = Some(record);
-                }
-                // Newer, for the order of the readers.
-                Ordering::Equal => {
-                    self.taken.push(index);
-                    least = Some(record);
-                }
-                Ordering::Greater => {}
+            let order = least.map_or(Ordering::Less, |least| key.cmp(least));
+            if order == Ordering::Less {
+                self.taken.clear();
+                least = Some(key);
+            }
+            // Of equal ones the newer comes later, for the order of the readers.
+            if order != Ordering::Greater {
+                self.taken.push(index);
             }
         }
-        Ok(least)
+        Ok(!self.taken.is_empty())
     }
 }

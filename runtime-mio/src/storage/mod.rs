@@ -39,7 +39,7 @@ mod thread;
 
 pub use disk::{Bootstrap, Contents, DiskStorage, Opened, Options, open, open_on};
 pub use error::{Damage, Failure, OpenError};
-pub use items::Items;
+pub use items::{Element, Items};
 pub use journal::{Journal, JournalOptions};
 pub use recover::inspect;
 pub use staging::States;

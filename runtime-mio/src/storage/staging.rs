@@ -148,7 +148,7 @@ impl States {
 impl Incoming {
     fn add(&mut self, parts: &[Item]) -> Result<(), String> {
         self.count += parts.len() as u64;
-        let digests = parts.iter().map(items::digest);
+        let digests = parts.iter().map(|item| items::digest(&item.key, &item.value));
         self.sum = digests.fold(self.sum, Digest::plus);
         self.bytes += parts.iter().map(|item| item.key.len() + item.value.len()).sum::<usize>();
         self.items.extend_from_slice(parts);

@@ -231,11 +231,10 @@ impl StateStore {
     pub(crate) fn tally(&self) -> Result<(u64, Digest), OpenError> {
         let mut count = 0;
         let mut sum = Digest::ZERO;
-        for batch in self.items()? {
-            for item in batch? {
-                count += 1;
-                sum = sum.plus(items::digest(&item));
-            }
+        let mut elements = self.items()?;
+        while let Some((key, value)) = elements.next_element()? {
+            count += 1;
+            sum = sum.plus(items::digest(key, value));
         }
         Ok((count, sum))
     }

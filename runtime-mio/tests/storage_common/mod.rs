@@ -150,13 +150,11 @@ pub(crate) fn checkpoint(
     Checkpoint { at, digest: Digest::new(digest), changes: changes.iter().map(change).collect() }
 }
 
-pub(crate) fn try_load(items: Items) -> Result<BTreeMap<String, Vec<u8>>, String> {
+pub(crate) fn try_load(mut items: Items) -> Result<BTreeMap<String, Vec<u8>>, String> {
     let mut found = BTreeMap::new();
-    for batch in items {
-        for item in batch.map_err(|damage| damage.to_string())? {
-            let key = String::from_utf8(item.key.to_vec()).unwrap();
-            assert_eq!(found.insert(key, item.value.to_vec()), None, "an element twice");
-        }
+    while let Some((key, value)) = items.next_element().map_err(|damage| damage.to_string())? {
+        let key = String::from_utf8(key.to_vec()).unwrap();
+        assert_eq!(found.insert(key, value.to_vec()), None, "an element twice");
     }
     Ok(found)
 }

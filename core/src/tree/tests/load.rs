@@ -14,8 +14,8 @@ const LATE: Txid = Txid::first(Epoch::new(1_000));
 
 fn load(parts: Vec<Vec<Item>>) -> Result<Tree, LoadError> {
     let mut tree = Tree::empty();
-    for part in parts {
-        tree.load(part)?;
+    for item in parts.iter().flatten() {
+        tree.load(&item.key, &item.value)?;
     }
     tree.finish_load(LATE)?;
     Ok(tree)
@@ -75,7 +75,10 @@ fn a_node_changed_after_the_position_of_the_state_is_refused() {
     // It would be taken for one that the state store has, and left out of the next checkpoint.
     let finish = |at| {
         let mut tree = Tree::empty();
-        tree.load(some_items()).and_then(|()| tree.finish_load(at))
+        for item in some_items() {
+            tree.load(&item.key, &item.value)?;
+        }
+        tree.finish_load(at)
     };
     let last = entry(3).0;
     assert_eq!(finish(last), Ok(()));

@@ -167,7 +167,7 @@ impl Naive {
     fn nodes(&self) -> impl Iterator<Item = (String, Node)> {
         self.0.iter().map(|(path, (value, stat))| {
             let key = path.trim_start_matches('/').replace('/', "\0");
-            let node = Node::new(&key, value.clone(), *stat);
+            let node = Node::new(&key, value, *stat);
             (key, node)
         })
     }

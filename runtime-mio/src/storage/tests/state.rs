@@ -305,12 +305,11 @@ fn elements(dir: &Path, table: Table) -> Result<Model, String> {
     collect(crate::storage::Items::new(merge.map_err(|error| error.to_string())?))
 }
 
-fn collect(items: crate::storage::Items) -> Result<Model, String> {
+fn collect(mut items: crate::storage::Items) -> Result<Model, String> {
     let mut found = Model::new();
-    for batch in items {
-        for item in batch.map_err(|damage| OpenError::from(damage).to_string())? {
-            assert_eq!(found.insert(item.key.to_vec(), item.value.to_vec()), None, "twice");
-        }
+    let told = |damage| OpenError::from(damage).to_string();
+    while let Some((key, value)) = items.next_element().map_err(told)? {
+        assert_eq!(found.insert(key.to_vec(), value.to_vec()), None, "twice");
     }
     Ok(found)
 }
