@@ -60,9 +60,8 @@ impl Tree {
 fn check_shape(nodes: &[(Key, Node)]) -> Result<(), LoadError> {
     // The order of keys visits a node, then all below it: `open` is the way down to a node.
     let mut open: Vec<Open<'_>> = Vec::new();
-    let mut last: Option<&str> = None;
     for (key, node) in nodes {
-        if last.replace(key) == Some(key) {
+        if open.last().is_some_and(|before| before.key == &**key) {
             return Err(LoadError::Inconsistent("two elements are the same node"));
         }
         if let Some(parent) = parent_key(key) {

@@ -127,6 +127,7 @@ impl EventLoop {
         }
         let reason = self.work.exit.take().unwrap_or(ExitReason::Stopped);
         // What was to be stored is stored; a failure on the way still counts.
+        self.hand_over();
         let late = self.storage.stop().into_iter().find_map(|it| match it {
             Completion::Failed(failure) => Some(ExitReason::StorageFailed(failure)),
             Completion::Persisted(_) | Completion::Checkpointed(_) => None,
