@@ -18,18 +18,29 @@ use alloc::vec::Vec;
 /// The first byte of every element. A new form gets a new byte.
 const FORMAT: u8 = 1;
 
+/// Values of at most so many bytes are copied for an answer, larger ones are shared with it.
+const SMALL: usize = 1 << 10;
+
 /// A value and a stat, in few bytes and few places: setting a node reads and writes nothing but
-/// this, since what it adds to the digest is kept. Most nodes are leaves, and only the others, and
-/// those with numbers that are out of the ordinary, pay for a whole stat.
+/// this, since what it adds to the digest is kept. Most nodes are leaves with a small value, and
+/// only the others, and those with numbers that are out of the ordinary, pay for more.
 #[derive(Clone, Debug)]
 pub(super) struct Node {
-    /// The node's own, so that it keeps no larger bytes alive; answers share it.
-    value: Arc<[u8]>,
+    /// A small value. Nobody else has it, so that it is overwritten in its place, and no processor
+    /// has to wait until it knows that (what `Arc::get_mut` asks of it).
+    small: Box<[u8]>,
     /// What the node adds to the digest of the tree.
     digest: Digest,
     stat: Packed,
-    /// The stat that `stat` cannot hold.
-    whole: Option<Box<Stat>>,
+    rare: Option<Box<Rare>>,
+}
+
+/// What does not fit in the place of most.
+#[derive(Clone, Debug)]
+struct Rare {
+    stat: Stat,
+    /// The value, if it is not small.
+    large: Option<Arc<[u8]>>,
 }
 
 /// The stat of a leaf, in half its size: numbers beside each other in words.
@@ -96,26 +107,30 @@ fn split(word: u64, bits: u32) -> (u64, u64) {
 impl Node {
     pub(super) fn new(key: &str, value: &[u8], stat: Stat) -> Self {
         let mut node = Self {
-            value: Arc::default(),
+            small: Box::default(),
             digest: Digest::ZERO,
             stat: Packed::default(),
-            whole: None,
+            rare: None,
         };
         node.set(key, value, stat);
         node
     }
 
-    pub(super) fn value(&self) -> &[u8] {
-        &self.value
+    fn large(&self) -> Option<&Arc<[u8]>> {
+        self.rare.as_ref().and_then(|rare| rare.large.as_ref())
     }
 
-    /// The value, shared.
+    pub(super) fn value(&self) -> &[u8] {
+        self.large().map_or(&self.small, |large| large)
+    }
+
+    /// The value for an answer.
     pub(super) fn payload(&self) -> Payload {
-        self.value.clone().into()
+        self.large().map_or_else(|| Payload::from(&*self.small), |large| large.clone().into())
     }
 
     pub(super) fn stat(&self) -> Stat {
-        self.whole.as_ref().map_or_else(|| self.stat.get(), |whole| **whole)
+        self.rare.as_ref().map_or_else(|| self.stat.get(), |rare| rare.stat)
     }
 
     /// What the node adds to the digest of the tree.
@@ -126,25 +141,31 @@ impl Node {
     /// Gives the node another value and stat.
     pub(super) fn set(&mut self, key: &str, value: &[u8], stat: Stat) {
         self.digest = value_digest(key, value).plus(stat_digest(key, &stat));
-        match Arc::get_mut(&mut self.value).filter(|own| own.len() == value.len()) {
-            Some(own) => own.copy_from_slice(value),
-            None => self.value = value.into(),
+        let large = (value.len() > SMALL).then(|| Arc::from(value));
+        let small = if large.is_some() { &[] } else { value };
+        self.keep(stat, large);
+        if self.small.len() == small.len() {
+            self.small.copy_from_slice(small);
+        } else {
+            self.small = small.into();
         }
-        self.set_stat(stat);
     }
 
     /// Gives the node another stat. Its value, which may be large, is not looked at.
     pub(super) fn restat(&mut self, key: &str, stat: Stat) {
         let without = self.digest.minus(stat_digest(key, &self.stat()));
         self.digest = without.plus(stat_digest(key, &stat));
-        self.set_stat(stat);
+        let large = self.rare.take().and_then(|rare| rare.large);
+        self.keep(stat, large);
     }
 
-    fn set_stat(&mut self, stat: Stat) {
-        match (Packed::new(&stat), &mut self.whole) {
-            (Some(packed), whole) => (self.stat, *whole) = (packed, None),
-            (None, Some(whole)) => **whole = stat,
-            (None, None) => self.whole = Some(Box::new(stat)),
+    fn keep(&mut self, stat: Stat, large: Option<Arc<[u8]>>) {
+        match Packed::new(&stat).filter(|_| large.is_none()) {
+            Some(packed) => {
+                self.stat = packed;
+                self.rare = None;
+            }
+            None => self.rare = Some(Box::new(Rare { stat, large })),
         }
     }
 
@@ -274,6 +295,7 @@ impl Stat {
 mod tests {
     use super::*;
     use crate::ids::Epoch;
+    use alloc::vec;
     use proptest::prelude::*;
 
     fn txid(epoch: u64, counter: u64) -> Txid {
@@ -325,7 +347,7 @@ mod tests {
         assert!(size_of::<Node>() <= 64);
         let fresh = Stat::created(txid(1, 1), WallTime::from_millis(7));
         let set = fresh.set(txid(2, 9), WallTime::from_millis(8));
-        let lean = |stat| Node::new("a", b"", stat).whole.is_none();
+        let lean = |stat| Node::new("a", b"", stat).rare.is_none();
         assert!(lean(fresh) && lean(set));
         assert!(!lean(set.with_children(txid(2, 10), 1)));
     }
@@ -357,14 +379,27 @@ mod tests {
     #[test]
     fn a_value_that_was_handed_out_does_not_change() {
         let stat = Stat::created(txid(1, 1), WallTime::from_millis(7));
+        let values = [b"old".to_vec(), vec![1; SMALL], vec![2; SMALL + 1], vec![3; SMALL + 1]];
+        let others = values.clone();
+        for (before, after) in values.iter().flat_map(|a| others.iter().map(move |b| (a, b))) {
+            let mut node = Node::new("a", before, stat);
+            let answer = node.payload();
+            node.set("a", after, stat.set(txid(1, 2), WallTime::from_millis(8)));
+            assert_eq!((answer.as_slice(), node.value()), (&**before, &**after));
+            node.restat("a", stat);
+            assert_eq!(node, Node::new("a", after, stat));
+        }
+    }
+
+    #[test]
+    fn small_values_are_overwritten_in_their_place_and_large_ones_are_shared() {
+        let stat = Stat::created(txid(1, 1), WallTime::from_millis(7));
         let mut node = Node::new("a", b"old", stat);
-        let before = node.payload();
-        node.set("a", b"new", stat);
-        assert_eq!((before.as_slice(), node.value()), (b"old".as_slice(), b"new".as_slice()));
-        // Nobody else has this one: its place is used again.
         let place = node.value().as_ptr();
-        node.set("a", b"own", stat);
-        assert_eq!((node.value(), node.value().as_ptr()), (b"own".as_slice(), place));
+        node.set("a", b"new", stat);
+        assert_eq!((node.value(), node.value().as_ptr()), (b"new".as_slice(), place));
+        let large = Node::new("a", &[1; SMALL + 1], stat);
+        assert_eq!(large.payload().as_ptr(), large.payload().as_ptr());
     }
 
     proptest! {

@@ -21,10 +21,15 @@ pub(super) struct Held {
 }
 
 impl Held {
+    /// True if it must be told what this node is before it changes.
+    pub(super) fn wants(&self, key: &Key) -> bool {
+        let unread = self.cursor.as_ref().is_none_or(|cursor| key > cursor);
+        unread && !self.kept.contains_key(key)
+    }
+
     /// Remembers a node that is changing.
     pub(super) fn keep(&mut self, key: &Key, old: Option<&Node>) {
-        let unread = self.cursor.as_ref().is_none_or(|cursor| key > cursor);
-        if unread && !self.kept.contains_key(key) {
+        if self.wants(key) {
             self.kept.insert(key.clone(), old.cloned());
         }
     }

@@ -127,7 +127,7 @@ impl Tree {
 
     /// Sets the value of a node; `None` if there is none.
     fn set(&mut self, at: At, key: &Key, value: &[u8]) -> Option<Stat> {
-        let held = self.is_held();
+        let held = self.is_held(key);
         let node = self.nodes.get_mut(key.as_bytes())?;
         let (before, old) = (node.stat(), held.then(|| node.clone()));
         let after = before.set(at.txid, at.time);
@@ -140,13 +140,14 @@ impl Tree {
 
     /// Changes the number of children of a node; false if there is none.
     fn count_child(&mut self, at: At, key: &str, count: impl FnOnce(u64) -> u64) -> bool {
-        let held = self.is_held();
+        let key = &Key::from(key);
+        let held = self.is_held(key);
         let Some(node) = self.nodes.get_mut(key.as_bytes()) else { return false };
         let (before, old) = (node.stat(), held.then(|| node.clone()));
         self.digest = self.digest.minus(node.digest());
         node.restat(key, before.with_children(at.txid, count(before.children)));
         self.digest = self.digest.plus(node.digest());
-        self.changed(&key.into(), Some(&before), old);
+        self.changed(key, Some(&before), old);
         true
     }
 
@@ -163,9 +164,10 @@ impl Tree {
         self.changed(key, Some(&old.stat()), Some(old));
     }
 
-    /// True if somebody wants to know what a node was before it changes.
-    fn is_held(&self) -> bool {
-        !self.held.is_empty() || self.taking.is_some()
+    /// True if somebody wants to know what this node was before it changes.
+    fn is_held(&self, key: &Key) -> bool {
+        self.held.values().any(|held| held.wants(key))
+            || self.taking.as_ref().is_some_and(|taking| taking.wants(key))
     }
 
     /// Remembers that a node was changed: for the next checkpoint, unless it is listed already,

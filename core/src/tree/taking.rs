@@ -25,10 +25,14 @@ impl Taking {
         Self { keys, kept: BTreeMap::new() }
     }
 
+    /// True if it must be told what this node is before it changes.
+    pub(super) fn wants(&self, key: &Key) -> bool {
+        self.keys.binary_search_by(|other| key.cmp(other)).is_ok() && !self.kept.contains_key(key)
+    }
+
     /// Remembers a node that is changing.
     pub(super) fn keep(&mut self, key: &Key, old: Option<Node>) {
-        let unread = self.keys.binary_search_by(|other| key.cmp(other)).is_ok();
-        if unread && !self.kept.contains_key(key) {
+        if self.wants(key) {
             self.kept.insert(key.clone(), old);
         }
     }
