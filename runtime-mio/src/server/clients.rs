@@ -5,7 +5,8 @@ use super::wire;
 use crate::net::Conn;
 use mio::net::TcpStream;
 use mio::{Registry, Token};
-use std::collections::{HashMap, HashSet, VecDeque};
+use rustc_hash::{FxHashMap, FxHashSet};
+use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::mpsc::SyncSender;
@@ -13,16 +14,17 @@ use zabkeeper_core::ids::Ticket;
 use zabkeeper_core::time::{Instant, Micros};
 use zabkeeper_proto::client::{ClientReply, OpResult};
 
-/// All client connections, and who waits for which ticket.
+/// All client connections, and who waits for which ticket. What is looked up by are numbers that
+/// this node counts itself: nobody outside can choose them, and a plain hash does.
 pub(super) struct Clients {
-    conns: HashMap<Token, Client>,
-    waiting: HashMap<Ticket, Waiter>,
+    conns: FxHashMap<Token, Client>,
+    waiting: FxHashMap<Ticket, Waiter>,
     next_ticket: u64,
     limits: Limits,
     /// Connections with something to write.
     dirty: Vec<Token>,
     /// Connections whose socket did not take all that was written.
-    stuck: HashSet<Token>,
+    stuck: FxHashSet<Token>,
 }
 
 /// What a client connection may use.
@@ -64,12 +66,12 @@ enum Waiter {
 impl Clients {
     pub(super) fn new(limits: Limits) -> Self {
         Self {
-            conns: HashMap::new(),
-            waiting: HashMap::new(),
+            conns: FxHashMap::default(),
+            waiting: FxHashMap::default(),
             next_ticket: 0,
             limits,
             dirty: Vec::new(),
-            stuck: HashSet::new(),
+            stuck: FxHashSet::default(),
         }
     }
 
