@@ -79,7 +79,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            retain_bytes: 4 << 20,
+            retain_bytes: 2 << 20,
             retain_entries: 100_000,
             checkpoint_bytes: 16 << 20,
             checkpoint_entries: 200_000,
