@@ -1,6 +1,7 @@
 //! The command line: what can be typed and what `--help` teaches.
 
 use super::bench::args::BenchArgs;
+use super::dev::setting::{Setting, setting};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -112,6 +113,9 @@ pub(crate) struct DevArgs {
     /// as a lock [default: 4210, or the next free hundred]
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..=65_400))]
     pub(crate) base_port: Option<u16>,
+    /// A setting of every node, as it stands in its file: Timeouts.PingMs=50. May be repeated
+    #[arg(long, value_name = "NAME=VALUE", value_parser = setting)]
+    pub(crate) set: Vec<Setting>,
     /// Stop when stdin ends or gets a line
     #[arg(long)]
     pub(crate) watch_stdin: bool,

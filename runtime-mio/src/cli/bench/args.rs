@@ -1,6 +1,7 @@
 //! What can be typed after `zabkeeper bench`.
 
 use crate::cli::args::{Connect, Output, duration};
+use crate::cli::dev::setting::{Setting, setting};
 use clap::{Args, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -105,6 +106,9 @@ pub(crate) struct EnsembleArgs {
     /// Where --local keeps its data [default: a temporary directory, removed at the end]
     #[arg(long, value_name = "DIR", requires = "local")]
     pub(crate) data_dir: Option<PathBuf>,
+    /// A setting of every node, as it stands in its file: Timeouts.PingMs=50. May be repeated
+    #[arg(long, value_name = "NAME=VALUE", value_parser = setting, requires = "local")]
+    pub(crate) set: Vec<Setting>,
 }
 
 #[derive(Args, Debug)]
@@ -112,6 +116,7 @@ pub(crate) struct EnsembleArgs {
 Examples:
   zabkeeper bench failover                           # kill -9, 20 times
   zabkeeper bench failover --how pause --times 5     # SIGSTOP: the node is silent, not gone
+  zabkeeper bench failover --how pause --set Timeouts.PingMs=10 --set Timeouts.SyncMs=50
 
 Starts an ensemble of its own, writes all the time, and takes the leader away. The time is from
 there to the first acknowledgement of a write that was sent after it. Then the node is started
@@ -126,6 +131,9 @@ pub(crate) struct FailoverArgs {
     /// Where they keep their data [default: a temporary directory, removed at the end]
     #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
+    /// A setting of every node, as it stands in its file: Timeouts.PingMs=50. May be repeated
+    #[arg(long, value_name = "NAME=VALUE", value_parser = setting)]
+    pub(crate) set: Vec<Setting>,
     /// How often
     #[arg(long, value_name = "N", default_value_t = 20,
           value_parser = clap::value_parser!(u32).range(1..=10_000))]

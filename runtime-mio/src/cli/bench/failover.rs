@@ -44,7 +44,7 @@ pub(super) struct Round {
 /// Runs the command.
 pub(super) fn run(args: &FailoverArgs, stop: &Arc<AtomicBool>) -> Result<(), Failure> {
     eprintln!("Starting {} nodes ...", args.local);
-    let local = Local::start(args.local, args.data_dir.as_deref(), stop)?;
+    let local = Local::start(args.local, args.data_dir.as_deref(), &args.set, stop)?;
     let mut bench = Bench { args, engine: engine(args, &local, stop)?, local, stop };
     bench.engine.fill()?;
     bench.engine.start_load(Pace::Closed);

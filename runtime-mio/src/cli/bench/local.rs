@@ -2,6 +2,7 @@
 
 use crate::cli::dev::child::{Node, Said, describe};
 use crate::cli::dev::layout::Layout;
+use crate::cli::dev::setting::Setting;
 use crate::cli::dev::{News, probe};
 use crate::cli::exit::{Failure, NOT_DONE, OTHER};
 use std::path::Path;
@@ -30,9 +31,10 @@ impl Local {
     pub(super) fn start(
         nodes: u8,
         data_dir: Option<&Path>,
+        settings: &[Setting],
         stop: &Arc<AtomicBool>,
     ) -> Result<Self, Failure> {
-        let layout = Layout::prepare(Some(nodes), data_dir, None)?;
+        let layout = Layout::prepare(Some(nodes), data_dir, None, settings)?;
         let mut local = Self { nodes: Vec::new(), layout };
         for place in local.layout.places.clone() {
             let name = place.name.clone();

@@ -16,7 +16,7 @@ mod usage;
 use super::args::{Connect, Output};
 use super::exit::{Failure, NOT_DONE, OTHER};
 use super::stop;
-use args::{BenchArgs, BenchCommand, LoadArgs};
+use args::{BenchArgs, BenchCommand, EnsembleArgs, LoadArgs};
 use local::Local;
 use std::io::{self, Write};
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -42,7 +42,8 @@ pub(super) fn run(args: &BenchArgs) -> Result<(), Failure> {
     let local = match args.ensemble.local {
         Some(nodes) => {
             eprintln!("Starting {nodes} nodes ...");
-            Some(Local::start(nodes, args.ensemble.data_dir.as_deref(), &stop)?)
+            let EnsembleArgs { data_dir, set, .. } = &args.ensemble;
+            Some(Local::start(nodes, data_dir.as_deref(), set, &stop)?)
         }
         None => None,
     };

@@ -1,11 +1,13 @@
 //! Where the nodes of a local ensemble live: ports, directories, configuration files.
 
 use super::super::exit::{Failure, OTHER};
+use super::setting::{self, Setting};
 use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
+use zabkeeper_runtime_mio::config::ServerConfig;
 
 /// Ports of one ensemble: `base` is held as a lock, node i listens on base + 10 (i - 1) + 1, 2, 3.
 const BLOCK: u16 = 100;
@@ -37,11 +39,12 @@ pub(in crate::cli) struct Layout {
 }
 
 impl Layout {
-    /// Finds or makes the places of `nodes` nodes.
+    /// Finds or makes the places of `nodes` nodes, whose configurations get these settings.
     pub(in crate::cli) fn prepare(
         nodes: Option<u8>,
         data_dir: Option<&Path>,
         base_port: Option<u16>,
+        settings: &[Setting],
     ) -> Result<Self, Failure> {
         let (dir, temporary) = directory(data_dir)?;
         let stored = load(&dir)?;
@@ -53,6 +56,13 @@ impl Layout {
                     return Err(Failure::usage(format_args!(
                         "{} holds an ensemble of {stored_nodes} nodes at base port {base}; \
                          leave out --nodes and --base-port, or choose another --data-dir",
+                        dir.display()
+                    )));
+                }
+                if !settings.is_empty() {
+                    return Err(Failure::usage(format_args!(
+                        "{} holds an ensemble already, whose settings stand in n1.json and so on; \
+                         leave out --set, or choose another --data-dir",
                         dir.display()
                     )));
                 }
@@ -69,9 +79,13 @@ impl Layout {
         };
         let places: Vec<_> = (1..=nodes).map(|node| place(&dir, base, node)).collect();
         if stored.is_none() {
-            write(&dir, base, nodes, &places).map_err(|error| {
-                cannot(&format!("write the configuration to {}", dir.display()), &error)
-            })?;
+            let failed =
+                |error| cannot(&format!("write the configuration to {}", dir.display()), &error);
+            write(&dir, base, nodes, &places, settings).map_err(failed)?;
+            for place in &places {
+                ServerConfig::load(&place.config).map_err(Failure::usage)?;
+            }
+            remember(&dir, base, nodes).map_err(failed)?;
         }
         Ok(Self { dir, places, fresh: stored.is_none(), temporary, _lock: lock })
     }
@@ -174,8 +188,14 @@ fn place(dir: &Path, base: u16, node: u8) -> Place {
     }
 }
 
-/// Writes a configuration for each node, and last the file that says they are complete.
-fn write(dir: &Path, base: u16, nodes: u8, places: &[Place]) -> io::Result<()> {
+/// Writes a configuration for each node.
+fn write(
+    dir: &Path,
+    base: u16,
+    nodes: u8,
+    places: &[Place],
+    settings: &[Setting],
+) -> io::Result<()> {
     let address = |node: u8| {
         let [election, message, request] = ports(base, node);
         serde_json::json!({
@@ -187,13 +207,21 @@ fn write(dir: &Path, base: u16, nodes: u8, places: &[Place]) -> io::Result<()> {
     };
     for (node, place) in (1..=nodes).zip(places) {
         let peers: Vec<_> = (1..=nodes).filter(|&n| n != node).map(address).collect();
-        let config = serde_json::json!({
+        let mut config = serde_json::json!({
             "Host": address(node),
             "Peer": peers,
             "DataDir": dir.join(&place.name),
         });
+        if let Some(config) = config.as_object_mut() {
+            setting::put(settings, config);
+        }
         fs::write(&place.config, format!("{config:#}\n"))?;
     }
+    Ok(())
+}
+
+/// Writes the file that says that the configurations are complete.
+fn remember(dir: &Path, base: u16, nodes: u8) -> io::Result<()> {
     let memory_text = serde_json::json!({"base_port": base, "nodes": nodes});
     fs::write(memory(dir), format!("{memory_text}\n"))
 }
@@ -205,7 +233,6 @@ fn cannot(what: &str, error: &io::Error) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use zabkeeper_runtime_mio::config::ServerConfig;
 
     #[test]
     fn the_first_blocks_endpoints_are_the_clients_defaults() {
@@ -217,27 +244,47 @@ mod tests {
     #[test]
     fn two_ensembles_get_different_ports_and_a_directory_keeps_its_own() {
         let dir = tempfile::tempdir().unwrap();
-        let first = Layout::prepare(Some(2), Some(dir.path()), None).unwrap();
-        let other = Layout::prepare(None, None, None).unwrap();
+        let first = Layout::prepare(Some(2), Some(dir.path()), None, &[]).unwrap();
+        let other = Layout::prepare(None, None, None, &[]).unwrap();
         assert_eq!(other.places.len(), 3);
         assert_ne!(first.endpoints(), other.endpoints());
         let configs: Vec<_> =
             other.places.iter().map(|place| ServerConfig::load(&place.config).unwrap()).collect();
         assert!(configs.iter().all(|c| c.membership == configs[0].membership));
 
-        let busy = Layout::prepare(None, Some(dir.path()), None).unwrap_err();
+        let busy = Layout::prepare(None, Some(dir.path()), None, &[]).unwrap_err();
         assert!(busy.text.contains("another `zabkeeper dev`"), "{}", busy.text);
         let endpoints = first.endpoints();
         drop(first);
-        let wrong = Layout::prepare(Some(3), Some(dir.path()), None).unwrap_err();
+        let wrong = Layout::prepare(Some(3), Some(dir.path()), None, &[]).unwrap_err();
         assert!(wrong.text.contains("an ensemble of 2 nodes"), "{}", wrong.text);
-        let again = Layout::prepare(None, Some(dir.path()), None).unwrap();
+        let again = Layout::prepare(None, Some(dir.path()), None, &[]).unwrap();
         assert_eq!(again.endpoints(), endpoints);
     }
 
     #[test]
+    fn settings_go_into_new_configurations_and_must_make_sense() {
+        let dir = tempfile::tempdir().unwrap();
+        let prepare = |text: &str| {
+            let settings = [setting::setting(text).unwrap()];
+            Layout::prepare(Some(1), Some(dir.path()), None, &settings)
+        };
+        let wrong = prepare("Timeouts.PingMs=700").unwrap_err();
+        assert!(wrong.text.contains("at most half of SyncMs"), "{}", wrong.text);
+        let unknown = prepare("Limits.Retain=1").unwrap_err();
+        assert!(unknown.text.contains("Retain"), "{}", unknown.text);
+        // What was refused left nothing that stands in the way.
+        let layout = prepare("Timeouts.PingMs=70").unwrap();
+        let config = ServerConfig::load(&layout.places[0].config).unwrap();
+        assert_eq!(config.core.timeouts.ping.get(), 70_000);
+        drop(layout);
+        let late = prepare("Timeouts.PingMs=70").unwrap_err();
+        assert!(late.text.contains("leave out --set"), "{}", late.text);
+    }
+
+    #[test]
     fn a_temporary_directory_is_removed_with_the_layout() {
-        let layout = Layout::prepare(Some(1), None, None).unwrap();
+        let layout = Layout::prepare(Some(1), None, None, &[]).unwrap();
         let dir = layout.dir.clone();
         assert!(dir.join("n1.json").exists());
         drop(layout);

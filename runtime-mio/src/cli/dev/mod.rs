@@ -2,6 +2,7 @@
 
 pub(super) mod child;
 pub(super) mod layout;
+pub(super) mod setting;
 mod voice;
 
 use super::args::DevArgs;
@@ -39,7 +40,8 @@ pub(super) enum News {
 
 /// Runs the command until somebody asks to stop.
 pub(super) fn run(args: &DevArgs) -> Result<(), Failure> {
-    let layout = Layout::prepare(args.nodes, args.data_dir.as_deref(), args.base_port)?;
+    let dir = args.data_dir.as_deref();
+    let layout = Layout::prepare(args.nodes, dir, args.base_port, &args.set)?;
     let (tell, news) = mpsc::channel();
     let on_stop = tell.clone();
     stop::watch(args.watch_stdin, move |why| {
