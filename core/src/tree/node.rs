@@ -18,29 +18,69 @@ use alloc::vec::Vec;
 /// The first byte of every element. A new form gets a new byte.
 const FORMAT: u8 = 1;
 
-/// Values of at most so many bytes are copied for an answer, larger ones are shared with it.
+/// The largest value that is kept beside its stat, and copied for an answer. Larger ones are shared.
 const SMALL: usize = 1 << 10;
 
-/// A value and a stat, in few bytes and few places: setting a node reads and writes nothing but
-/// this, since what it adds to the digest is kept. Most nodes are leaves with a small value, and
-/// only the others, and those with numbers that are out of the ordinary, pay for more.
+/// What the tree keeps for a key, in few bytes and few places: what is searched holds no more than
+/// two words of it, and what is read and written when a node is set lies in one piece. Most nodes
+/// are leaves with a small value; only the others, and those with numbers that are out of the
+/// ordinary, pay for more.
 #[derive(Clone, Debug)]
-pub(super) struct Node {
-    /// A small value. Nobody else has it, so that it is overwritten in its place, and no processor
-    /// has to wait until it knows that (what `Arc::get_mut` asks of it).
-    small: Box<[u8]>,
-    /// What the node adds to the digest of the tree.
-    digest: Digest,
-    stat: Packed,
-    rare: Option<Box<Rare>>,
+pub(super) enum Node {
+    /// A head of [`HEAD`] bytes, and after it the value. Nobody else has them, so that they are
+    /// overwritten in their place.
+    Lean(Box<[u8]>),
+    Rare(Box<Rare>),
 }
 
-/// What does not fit in the place of most.
+/// A node that is not lean.
 #[derive(Clone, Debug)]
-struct Rare {
+pub(super) struct Rare {
+    digest: Digest,
     stat: Stat,
-    /// The value, if it is not small.
-    large: Option<Arc<[u8]>>,
+    /// Shared with answers.
+    value: Arc<[u8]>,
+}
+
+/// What a lean node has besides its value, as it stands before the value: each number in eight
+/// bytes.
+#[derive(Clone, Copy)]
+struct Head {
+    /// What the node adds to the digest of the tree. It is kept so that a node can be taken out of
+    /// the sum without a look at its value.
+    digest: Digest,
+    stat: Packed,
+}
+
+/// Bytes of a head.
+const HEAD: usize = 40;
+
+impl Head {
+    fn to_bytes(self) -> [u8; HEAD] {
+        let Packed { created, modified, created_at, modified_at } = self.stat;
+        let words = [self.digest.get(), created, modified, created_at, modified_at];
+        let mut bytes = [0; HEAD];
+        for (place, word) in bytes.as_chunks_mut().0.iter_mut().zip(words) {
+            *place = word.to_le_bytes();
+        }
+        bytes
+    }
+
+    fn of(bytes: &[u8; HEAD]) -> Self {
+        let mut words = [0; HEAD / 8];
+        for (word, place) in words.iter_mut().zip(bytes.as_chunks().0) {
+            *word = u64::from_le_bytes(*place);
+        }
+        let [digest, created, modified, created_at, modified_at] = words;
+        let stat = Packed { created, modified, created_at, modified_at };
+        Self { digest: Digest::new(digest), stat }
+    }
+}
+
+/// The head and the value of a lean node.
+fn parts(bytes: &[u8]) -> (Head, &[u8]) {
+    let (head, value) = bytes.split_first_chunk().expect("a lean node begins with its head");
+    (Head::of(head), value)
 }
 
 /// The stat of a leaf, in half its size: numbers beside each other in words.
@@ -106,66 +146,85 @@ fn split(word: u64, bits: u32) -> (u64, u64) {
 
 impl Node {
     pub(super) fn new(key: &str, value: &[u8], stat: Stat) -> Self {
-        let mut node = Self {
-            small: Box::default(),
-            digest: Digest::ZERO,
-            stat: Packed::default(),
-            rare: None,
-        };
-        node.set(key, value, stat);
-        node
+        Self::with(digest(key, value, &stat), value, stat)
     }
 
-    fn large(&self) -> Option<&Arc<[u8]>> {
-        self.rare.as_ref().and_then(|rare| rare.large.as_ref())
+    fn with(digest: Digest, value: &[u8], stat: Stat) -> Self {
+        match Packed::new(&stat).filter(|_| value.len() <= SMALL) {
+            Some(stat) => {
+                let mut bytes = Vec::with_capacity(HEAD + value.len());
+                bytes.extend_from_slice(&Head { digest, stat }.to_bytes());
+                bytes.extend_from_slice(value);
+                Self::Lean(bytes.into())
+            }
+            None => Self::Rare(Box::new(Rare { digest, stat, value: value.into() })),
+        }
     }
 
     pub(super) fn value(&self) -> &[u8] {
-        self.large().map_or(&self.small, |large| large)
+        match self {
+            Self::Lean(bytes) => parts(bytes).1,
+            Self::Rare(rare) => &rare.value,
+        }
     }
 
     /// The value for an answer.
     pub(super) fn payload(&self) -> Payload {
-        self.large().map_or_else(|| Payload::from(&*self.small), |large| large.clone().into())
+        match self {
+            Self::Lean(bytes) => parts(bytes).1.into(),
+            Self::Rare(rare) => rare.value.clone().into(),
+        }
     }
 
     pub(super) fn stat(&self) -> Stat {
-        self.rare.as_ref().map_or_else(|| self.stat.get(), |rare| rare.stat)
+        match self {
+            Self::Lean(bytes) => parts(bytes).0.stat.get(),
+            Self::Rare(rare) => rare.stat,
+        }
+    }
+
+    /// Looks at all of a lean node's bytes, so that they come from memory together. Nothing hangs on
+    /// what is seen. A processor that sets a node of a large tree without this waits twice: for the
+    /// head, and when it has overwritten the value for the rest of that.
+    pub(super) fn fetch(&self) {
+        if let Self::Lean(bytes) = self {
+            core::hint::black_box(bytes.iter().step_by(64).fold(0, |a, b| a ^ b));
+        }
     }
 
     /// What the node adds to the digest of the tree.
     pub(super) fn digest(&self) -> Digest {
-        self.digest
+        match self {
+            Self::Lean(bytes) => parts(bytes).0.digest,
+            Self::Rare(rare) => rare.digest,
+        }
     }
 
     /// Gives the node another value and stat.
     pub(super) fn set(&mut self, key: &str, value: &[u8], stat: Stat) {
-        self.digest = value_digest(key, value).plus(stat_digest(key, &stat));
-        let large = (value.len() > SMALL).then(|| Arc::from(value));
-        let small = if large.is_some() { &[] } else { value };
-        self.keep(stat, large);
-        if self.small.len() == small.len() {
-            self.small.copy_from_slice(small);
+        let digest = digest(key, value, &stat);
+        if let Self::Lean(bytes) = self
+            && let Some((head, old)) = bytes.split_first_chunk_mut()
+            && old.len() == value.len()
+            && let Some(stat) = Packed::new(&stat)
+        {
+            *head = Head { digest, stat }.to_bytes();
+            old.copy_from_slice(value);
         } else {
-            self.small = small.into();
+            *self = Self::with(digest, value, stat);
         }
     }
 
     /// Gives the node another stat. Its value, which may be large, is not looked at.
     pub(super) fn restat(&mut self, key: &str, stat: Stat) {
-        let without = self.digest.minus(stat_digest(key, &self.stat()));
-        self.digest = without.plus(stat_digest(key, &stat));
-        let large = self.rare.take().and_then(|rare| rare.large);
-        self.keep(stat, large);
-    }
-
-    fn keep(&mut self, stat: Stat, large: Option<Arc<[u8]>>) {
-        match Packed::new(&stat).filter(|_| large.is_none()) {
-            Some(packed) => {
-                self.stat = packed;
-                self.rare = None;
-            }
-            None => self.rare = Some(Box::new(Rare { stat, large })),
+        let without = self.digest().minus(stat_digest(key, &self.stat()));
+        let digest = without.plus(stat_digest(key, &stat));
+        match self {
+            Self::Lean(bytes) => match Packed::new(&stat).zip(bytes.split_first_chunk_mut()) {
+                Some((stat, (head, _))) => *head = Head { digest, stat }.to_bytes(),
+                None => *self = Self::with(digest, self.value(), stat),
+            },
+            Self::Rare(rare) => (rare.digest, rare.stat) = (digest, stat),
         }
     }
 
@@ -214,11 +273,17 @@ impl Node {
 
 impl PartialEq for Node {
     fn eq(&self, other: &Self) -> bool {
-        self.value() == other.value() && self.stat() == other.stat() && self.digest == other.digest
+        let rest = |node: &Self| (node.stat(), node.digest());
+        self.value() == other.value() && rest(self) == rest(other)
     }
 }
 
 impl Eq for Node {}
+
+/// What a node adds to the digest of the tree.
+fn digest(key: &str, value: &[u8], stat: &Stat) -> Digest {
+    value_digest(key, value).plus(stat_digest(key, stat))
+}
 
 /// The value's share of the digest, apart from the stat's. An empty value counts nothing.
 fn value_digest(key: &str, value: &[u8]) -> Digest {
@@ -344,10 +409,10 @@ mod tests {
 
     #[test]
     fn leaves_are_lean() {
-        assert!(size_of::<Node>() <= 64);
+        assert_eq!(size_of::<Node>(), 16);
         let fresh = Stat::created(txid(1, 1), WallTime::from_millis(7));
         let set = fresh.set(txid(2, 9), WallTime::from_millis(8));
-        let lean = |stat| Node::new("a", b"", stat).rare.is_none();
+        let lean = |stat| matches!(Node::new("a", b"", stat), Node::Lean(_));
         assert!(lean(fresh) && lean(set));
         assert!(!lean(set.with_children(txid(2, 10), 1)));
     }

@@ -129,6 +129,7 @@ impl Tree {
     fn set(&mut self, at: At, key: &Key, value: &[u8]) -> Option<Stat> {
         let held = self.is_held(key);
         let node = self.nodes.get_mut(key.as_bytes())?;
+        node.fetch();
         let (before, old) = (node.stat(), held.then(|| node.clone()));
         let after = before.set(at.txid, at.time);
         self.digest = self.digest.minus(node.digest());
