@@ -1,8 +1,10 @@
 //! Stored states: what is checkpointed, folded and staged is there again, whenever the process
 //! ended, and a file that is not the one written is never read as if it were.
 
+use crate::storage::Items;
 use crate::storage::catalogue::Meta;
 use crate::storage::error::OpenError;
+use crate::storage::merge::Merge;
 use crate::storage::staging::States;
 use crate::storage::state::{StateStore, generation_name};
 use crate::storage::table::{Table, Writer, table_name};
@@ -105,6 +107,17 @@ fn a_table_whose_keys_are_out_of_order_is_damage_even_if_it_was_written_so() {
     });
     let text = elements(dir.path(), table).unwrap_err();
     assert!(text.contains("out of order"), "{text}");
+}
+
+#[test]
+fn whoever_reads_on_after_damage_is_told_of_it_again() {
+    let (dir, table) = table(|writer| {
+        [b"b", b"a"].iter().for_each(|key| writer.push((*key, Some(b"1"))).unwrap());
+    });
+    let mut items = Items::new(Merge::open(dir.path(), &[table]).unwrap());
+    assert!(items.next_element().unwrap().is_some());
+    let damage = items.next_element().unwrap_err();
+    assert_eq!(items.next_element(), Err(damage));
 }
 
 #[test]
@@ -301,11 +314,11 @@ pub(super) fn elements_of(store: &StateStore) -> Result<Model, String> {
 }
 
 fn elements(dir: &Path, table: Table) -> Result<Model, String> {
-    let merge = crate::storage::merge::Merge::open(dir, &[table]);
-    collect(crate::storage::Items::new(merge.map_err(|error| error.to_string())?))
+    let merge = Merge::open(dir, &[table]);
+    collect(Items::new(merge.map_err(|error| error.to_string())?))
 }
 
-fn collect(mut items: crate::storage::Items) -> Result<Model, String> {
+fn collect(mut items: Items) -> Result<Model, String> {
     let mut found = Model::new();
     let told = |damage| OpenError::from(damage).to_string();
     while let Some((key, value)) = items.next_element().map_err(told)? {
