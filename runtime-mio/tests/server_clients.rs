@@ -6,8 +6,11 @@ use server_support::{Ensemble, LONG, Wire, eventually, get_local, request, set, 
 use std::io::{Read, Write};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+use zabkeeper_core::ids::Txid;
 use zabkeeper_core::message::RefuseReason;
+use zabkeeper_core::replica::ReadLevel;
 use zabkeeper_core::time::Micros;
+use zabkeeper_core::tree::{Answer, Path, Query};
 use zabkeeper_proto::client::{Op, OpResult};
 
 #[test]
@@ -96,6 +99,56 @@ fn answers_far_larger_than_the_buffer_all_arrive_at_a_client_that_reads() {
         assert_eq!(value_of(reply.result).unwrap().len(), 1 << 20);
     }
     ensemble.stop();
+}
+
+#[test]
+fn pages_are_made_as_clients_read_them_and_not_as_they_ask() {
+    let ensemble = Ensemble::start(1, |_| {});
+    let mut wire = Wire::connect(ensemble.addrs[0].request);
+    let fill = |id: u64| request(id, set(&format!("dir/{id:04}"), &[7; 1000]));
+    wire.stream.write_all(&(0..1000).flat_map(fill).collect::<Vec<u8>>()).unwrap();
+    (0..1000).for_each(|id| assert_eq!(wire.receive().id, id));
+
+    // Twenty clients ask for 5 GB of pages. Nineteen do not read them.
+    let path = Path::parse("dir").unwrap();
+    let list = Query::List { path, recursive: false, after: None, limit: 10_000, values: true };
+    let list = Op::Read { query: list, level: ReadLevel::Local(Txid::ZERO) };
+    let before = resident_bytes();
+    let mut greedy: Vec<Wire> = (0..20)
+        .map(|_| {
+            let mut wire = Wire::connect(ensemble.addrs[0].request);
+            let ask =
+                |id: u64| [request(2 * id, list.clone()), request(2 * id + 1, get_local("k"))];
+            wire.stream.write_all(&(0..250).flat_map(ask).flatten().collect::<Vec<u8>>()).unwrap();
+            wire
+        })
+        .collect();
+    let begin = Instant::now();
+    for id in 1000..1020 {
+        assert!(matches!(wire.ask(id, set("k", b"v")), OpResult::Written { .. }));
+    }
+    assert!(begin.elapsed() < Duration::from_secs(10), "others waited {:?}", begin.elapsed());
+    let reader = greedy.last_mut().unwrap();
+    for id in 0..20 {
+        let page = reader.receive();
+        assert_eq!(page.id, 2 * id);
+        let OpResult::Read { answer: Answer::List(Some(page)), .. } = page.result else {
+            panic!("{:?} is no page", page.result);
+        };
+        assert_eq!(page.nodes.len(), 949, "as many as a page holds");
+        assert_eq!(reader.receive().id, 2 * id + 1);
+    }
+    let grown = resident_bytes().saturating_sub(before);
+    assert!(grown < 400 << 20, "{grown} bytes for pages that nobody reads");
+    drop(greedy);
+    ensemble.stop();
+}
+
+/// What this process, nodes included, has in memory.
+fn resident_bytes() -> u64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
+    let pages: u64 = statm.split(' ').nth(1).unwrap().parse().unwrap();
+    pages * 4096
 }
 
 #[test]

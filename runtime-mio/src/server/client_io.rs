@@ -1,7 +1,9 @@
 //! The loop's part for client connections.
 
 use super::clients::Written;
-use super::event_loop::{EventLoop, LONGEST_WAIT_MS, REQUESTS, SHARE_ACCEPTS, SHARE_BYTES};
+use super::event_loop::{
+    EventLoop, LONGEST_WAIT_MS, REQUESTS, SHARE_ACCEPTS, SHARE_BYTES, SHARE_PAGES,
+};
 use super::wire::{self, Asked};
 use crate::net::Drained;
 use log::Level;
@@ -9,6 +11,7 @@ use mio::Token;
 use std::mem;
 use zabkeeper_core::message::RefuseReason;
 use zabkeeper_core::time::{Micros, Now};
+use zabkeeper_core::tree::Query;
 use zabkeeper_proto::client::{ClientRequest, Op, OpResult};
 
 impl EventLoop {
@@ -46,7 +49,11 @@ impl EventLoop {
         if self.disk_is_behind() {
             return;
         }
+        self.work.pages = 0;
         for _ in 0..self.work.clients.len() {
+            if self.work.pages >= SHARE_PAGES {
+                return;
+            }
             let Some(token) = self.work.clients.pop_front() else {
                 return;
             };
@@ -138,7 +145,9 @@ impl EventLoop {
             return self.clients.answer(token, id, result);
         }
         let wait = Micros::millis(u64::from(timeout_ms).min(LONGEST_WAIT_MS));
-        if let Some(ticket) = self.clients.begin(token, id) {
+        let lists = matches!(op, Op::Read { query: Query::List { .. }, .. });
+        self.work.pages += usize::from(lists);
+        if let Some(ticket) = self.clients.begin(token, id, lists) {
             self.enqueue(ticket, now.at.after(wait), op);
         }
     }

@@ -46,6 +46,9 @@ pub(super) struct Client {
     /// True while it is in line for being read.
     pub(super) queued: bool,
     dirty: bool,
+    /// True while it waits for a page of a listing. Pages are large, so that a client gets one at
+    /// a time, however many it asks for.
+    lists: bool,
     /// Requests without an answer on its way, oldest first; the first has the number `first`.
     slots: VecDeque<Slot>,
     first: u64,
@@ -53,6 +56,7 @@ pub(super) struct Client {
 
 struct Slot {
     id: u64,
+    lists: bool,
     ticket: Option<Ticket>,
     result: Option<OpResult>,
 }
@@ -94,6 +98,7 @@ impl Clients {
             paused: false,
             queued: false,
             dirty: false,
+            lists: false,
             slots: VecDeque::new(),
             first: 0,
         };
@@ -122,16 +127,19 @@ impl Clients {
 
     /// True if this client may have another request taken.
     pub(super) fn may_ask(&self, token: Token) -> bool {
-        self.conns.get(&token).is_some_and(|client| client.slots.len() < self.limits.requests)
+        let may = |client: &Client| client.slots.len() < self.limits.requests && !client.lists;
+        self.conns.get(&token).is_some_and(may)
     }
 
-    /// Opens a slot for a client's request `id` and names it by a ticket.
-    pub(super) fn begin(&mut self, token: Token, id: u64) -> Option<Ticket> {
+    /// Opens a slot for a client's request `id`, perhaps for a page of a listing, and names it by
+    /// a ticket.
+    pub(super) fn begin(&mut self, token: Token, id: u64, lists: bool) -> Option<Ticket> {
         let client = self.conns.get_mut(&token)?;
         self.next_ticket += 1;
         let ticket = Ticket::new(self.next_ticket);
         let slot = client.first + client.slots.len() as u64;
-        client.slots.push_back(Slot { id, ticket: Some(ticket), result: None });
+        client.slots.push_back(Slot { id, lists, ticket: Some(ticket), result: None });
+        client.lists |= lists;
         self.waiting.insert(ticket, Waiter::Client { token, slot });
         Some(ticket)
     }
@@ -147,7 +155,7 @@ impl Clients {
     /// Answers a request at once, in its turn.
     pub(super) fn answer(&mut self, token: Token, id: u64, result: OpResult) {
         if let Some(client) = self.conns.get_mut(&token) {
-            client.slots.push_back(Slot { id, ticket: None, result: Some(result) });
+            client.slots.push_back(Slot { id, lists: false, ticket: None, result: Some(result) });
             self.send_ready(token);
         }
     }
@@ -248,16 +256,14 @@ impl Client {
     /// The others stay what they are, mostly shared with the tree, until there is room.
     fn encode_ready(&mut self, enough: usize) {
         while self.conn.backlog() < enough {
-            let due = self.slots.front_mut().and_then(|slot| {
-                let id = slot.id;
-                slot.result.take().map(|result| ClientReply { id, result })
-            });
-            let Some(reply) = due else {
+            let Some(mut slot) = self.slots.pop_front_if(|slot| slot.result.is_some()) else {
                 return;
             };
-            self.slots.pop_front();
             self.first += 1;
-            wire::put_reply(&reply, self.conn.output());
+            self.lists &= !slot.lists;
+            if let Some(result) = slot.result.take() {
+                wire::put_reply(&ClientReply { id: slot.id, result }, self.conn.output());
+            }
         }
     }
 

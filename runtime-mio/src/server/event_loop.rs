@@ -23,6 +23,7 @@ use std::mem;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
+use zabkeeper_core::error::HaltReason;
 use zabkeeper_core::event::{Action, Event};
 use zabkeeper_core::ids::{ConnId, Ticket};
 use zabkeeper_core::message::RefuseReason;
@@ -42,6 +43,9 @@ const FIRST_CONN: usize = 16;
 pub(super) const SHARE_BYTES: usize = 256 << 10;
 pub(super) const SHARE_DATAGRAMS: usize = 64;
 pub(super) const SHARE_ACCEPTS: usize = 64;
+/// Pages of listings that one turn makes. The largest takes some milliseconds, in which heartbeats
+/// wait.
+pub(super) const SHARE_PAGES: usize = 8;
 /// While so much waits for the disk, clients are not read.
 const DISK_BACKLOG: usize = 64 << 20;
 /// How often slow connections are looked for, while there are any.
@@ -80,6 +84,8 @@ pub(super) struct Work {
     pub(super) clients: VecDeque<Token>,
     /// What happened while actions were carried out, not told to the core yet.
     pub(super) events: VecDeque<Event>,
+    /// Listings taken in this turn.
+    pub(super) pages: usize,
     /// Requests of this turn.
     pub(super) batch: Vec<ClientRequest<Query>>,
     /// Tickets for which nobody waits any more.
@@ -126,6 +132,10 @@ impl EventLoop {
             }
         }
         let reason = self.work.exit.take().unwrap_or(ExitReason::Stopped);
+        if matches!(reason, ExitReason::Halted(HaltReason::StateStoreStalled)) {
+            // A thread that does not come back cannot be waited for.
+            return reason;
+        }
         // What was to be stored is stored; a failure on the way still counts.
         self.hand_over();
         let late = self.storage.stop().into_iter().find_map(|it| match it {
@@ -149,6 +159,10 @@ impl EventLoop {
         self.read_election(now);
         self.accept_peers(now);
         self.read_peers(now);
+        // What peers sent begins its way to the disk, unless it makes work for other disks first.
+        if !self.peers.is_dirty() {
+            self.hand_over();
+        }
         self.accept_clients(now);
         self.read_clients(now);
         self.take_completions(now);
@@ -172,6 +186,7 @@ impl EventLoop {
             || ready.calls
             || !ready.peers.is_empty()
             || !work.to_store.is_empty()
+            || !work.forgotten.is_empty()
             || self.peers.is_dirty()
             || self.clients.is_dirty()
             || (!work.clients.is_empty() && !self.disk_is_behind());
