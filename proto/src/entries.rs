@@ -3,13 +3,14 @@
 //! not go through the generated structs. The bytes are those that prost would write for these; a
 //! test compares.
 
+#[cfg(test)]
 use crate::payloads;
 use crate::wire;
-use prost::Message as _;
 use prost::encoding::{
     WireType, encode_key, encode_varint, encoded_len_varint, key_len, message, uint64,
 };
-use zabkeeper_core::entry::{self, Entry};
+use zabkeeper_core::entry::{self, Entry, Origin};
+use zabkeeper_core::ids::Txid;
 
 /// The entries of a message whose field `tag` repeats them.
 #[derive(Clone, Copy)]
@@ -59,7 +60,11 @@ fn delimited_len(tag: u32, length: usize) -> usize {
 }
 
 fn entry_len(entry: &Entry) -> usize {
-    let head = head(entry).encoded_len();
+    let head = delimited_len(1, txid_len(entry.txid))
+        + delimited_len(2, txid_len(entry.prev))
+        + fixed_len(entry.chain.get())
+        + number_len(entry.time.as_millis())
+        + entry.origin.map_or(0, |origin| delimited_len(5, origin_len(origin)));
     match &entry.body {
         entry::Body::Command(command) => head + delimited_len(6, command.len()),
         entry::Body::Membership(membership) => {
@@ -69,27 +74,111 @@ fn entry_len(entry: &Entry) -> usize {
 }
 
 fn put_entry(entry: &Entry, out: &mut Vec<u8>) {
-    head(entry).encode_raw(out);
+    let mut head = Head::default();
+    for (tag, txid) in [(1, entry.txid), (2, entry.prev)] {
+        head.delimited(tag, txid_len(txid));
+        head.number(1, txid.epoch().get());
+        head.number(2, txid.counter());
+    }
+    head.fixed(3, entry.chain.get());
+    head.number(4, entry.time.as_millis());
+    if let Some(origin) = entry.origin {
+        head.delimited(5, origin_len(origin));
+        head.fixed(1, origin.boot);
+        head.number(2, origin.seq);
+    }
     match &entry.body {
         entry::Body::Command(command) => {
-            put_head(6, command.len(), out);
+            head.delimited(6, command.len());
+            out.extend_from_slice(head.as_slice());
             out.extend_from_slice(command);
         }
         entry::Body::Membership(membership) => {
+            out.extend_from_slice(head.as_slice());
             message::encode(7, &wire::Membership::from(&**membership), out);
         }
     }
 }
 
-/// All but the body, which comes last.
-fn head(entry: &Entry) -> payloads::Entry {
-    payloads::Entry {
-        txid: Some(entry.txid.into()),
-        prev: Some(entry.prev.into()),
-        chain: entry.chain.get(),
-        time_ms: entry.time.as_millis(),
-        origin: entry.origin.map(wire::Origin::from),
-        body: None,
+fn txid_len(txid: Txid) -> usize {
+    number_len(txid.epoch().get()) + number_len(txid.counter())
+}
+
+fn origin_len(origin: Origin) -> usize {
+    fixed_len(origin.boot) + number_len(origin.seq)
+}
+
+/// Bytes of a number as a field of eight bytes; zero is left out.
+fn fixed_len(value: u64) -> usize {
+    if value == 0 { 0 } else { 1 + size_of::<u64>() }
+}
+
+/// Bytes of a number as a field with a tag below 16; zero is left out.
+fn number_len(value: u64) -> usize {
+    if value == 0 { 0 } else { 1 + encoded_len_varint(value) }
+}
+
+/// What comes before an entry's body, in a place of fixed size: small numbers byte by byte into a
+/// vector, which looks each time whether it has to grow, would take longer than the body.
+struct Head {
+    bytes: [u8; Self::ROOM],
+    len: usize,
+}
+
+impl Head {
+    /// Two txids, the chain, the time, the origin, and the key and length of the body, each at its
+    /// largest.
+    const ROOM: usize = 2 * 24 + 9 + 11 + 22 + 11;
+
+    fn as_slice(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+
+    fn byte(&mut self, byte: u8) {
+        let Some(place) = self.bytes.get_mut(self.len) else {
+            unreachable!("there is room for the largest head");
+        };
+        *place = byte;
+        self.len += 1;
+    }
+
+    fn varint(&mut self, mut value: u64) {
+        while value >= 0x80 {
+            self.byte(value as u8 | 0x80);
+            value >>= 7;
+        }
+        self.byte(value as u8);
+    }
+
+    /// The key of a field with a tag below 16.
+    fn key(&mut self, tag: u8, wire_type: WireType) {
+        self.byte(tag << 3 | wire_type as u8);
+    }
+
+    fn number(&mut self, tag: u8, value: u64) {
+        if value != 0 {
+            self.key(tag, WireType::Varint);
+            self.varint(value);
+        }
+    }
+
+    fn fixed(&mut self, tag: u8, value: u64) {
+        if value != 0 {
+            self.key(tag, WireType::SixtyFourBit);
+            value.to_le_bytes().into_iter().for_each(|byte| self.byte(byte));
+        }
+    }
+
+    /// The key and the length of a field that follows.
+    fn delimited(&mut self, tag: u8, length: usize) {
+        self.key(tag, WireType::LengthDelimited);
+        self.varint(length as u64);
+    }
+}
+
+impl Default for Head {
+    fn default() -> Self {
+        Self { bytes: [0; Self::ROOM], len: 0 }
     }
 }
 
@@ -101,7 +190,14 @@ fn to_wire(entry: &Entry) -> payloads::Entry {
         entry::Body::Command(command) => Body::Command(command.clone()),
         entry::Body::Membership(membership) => Body::Membership((&**membership).into()),
     };
-    payloads::Entry { body: Some(body), ..head(entry) }
+    payloads::Entry {
+        txid: Some(entry.txid.into()),
+        prev: Some(entry.prev.into()),
+        chain: entry.chain.get(),
+        time_ms: entry.time.as_millis(),
+        origin: entry.origin.map(wire::Origin::from),
+        body: Some(body),
+    }
 }
 
 #[cfg(test)]
@@ -111,12 +207,32 @@ mod tests {
     use crate::strategies;
     use crate::{peer, record};
     use proptest::prelude::*;
+    use prost::Message as _;
+    use zabkeeper_core::digest::Digest;
     use zabkeeper_core::ids::Epoch;
     use zabkeeper_core::message::Message;
     use zabkeeper_core::storage::Record;
+    use zabkeeper_core::time::WallTime;
 
     fn all(entries: &[Entry]) -> Vec<payloads::Entry> {
         entries.iter().map(to_wire).collect()
+    }
+
+    #[test]
+    fn the_largest_head_has_room() {
+        let last = Txid::new(Epoch::new(u64::MAX), u64::MAX).unwrap();
+        let entry = Entry {
+            txid: last,
+            prev: last,
+            time: WallTime::from_millis(u64::MAX),
+            origin: Some(Origin { boot: u64::MAX, seq: u64::MAX }),
+            body: entry::Body::Command(vec![7; 1 << 21].into()),
+            chain: Digest::new(u64::MAX),
+        };
+        let mut bytes = Vec::new();
+        put_entry(&entry, &mut bytes);
+        assert_eq!(bytes, to_wire(&entry).encode_to_vec());
+        assert_eq!(bytes.len(), entry_len(&entry));
     }
 
     proptest! {
