@@ -3,6 +3,7 @@
 use crate::convert::{all, entry_id, need, payload, refuse_reason, share, to_refuse_reason};
 use crate::error::DecodeError;
 use crate::frame::{self, Frame, Kind};
+use crate::replies;
 use crate::wire;
 use bytes::Bytes;
 use prost::Message as _;
@@ -98,7 +99,21 @@ pub fn request_id(frame: &Frame<'_>) -> Option<u64> {
 
 /// Appends the reply to `out` as a whole frame.
 pub fn encode_reply(reply: &ClientReply, out: &mut Vec<u8>) {
-    frame::write(out, Kind::Reply, &wire::ClientReply::from(reply));
+    let begun = frame::begin(out, Kind::Reply);
+    match &reply.result {
+        OpResult::Written { txid, outcome: Ok(stat) } => {
+            replies::put_written(reply.id, *txid, stat, out);
+        }
+        OpResult::Read { applied, answer: Answer::Node(Some(found)) } => {
+            replies::put_found(reply.id, *applied, found, out);
+        }
+        _ => {
+            let wire = wire::ClientReply::from(reply);
+            out.reserve(wire.encoded_len());
+            wire.encode_raw(out);
+        }
+    }
+    frame::finish(out, begun);
 }
 
 /// Reads the reply of a frame.

@@ -5,12 +5,10 @@
 
 #[cfg(test)]
 use crate::payloads;
+use crate::short::{Short, delimited_len, fixed_len, number_len, txid_len};
 use crate::wire;
-use prost::encoding::{
-    WireType, encode_key, encode_varint, encoded_len_varint, key_len, message, uint64,
-};
+use prost::encoding::{WireType, encode_key, encode_varint, message, uint64};
 use zabkeeper_core::entry::{self, Entry, Origin};
-use zabkeeper_core::ids::Txid;
 
 /// The entries of a message whose field `tag` repeats them.
 #[derive(Clone, Copy)]
@@ -22,7 +20,7 @@ pub(crate) struct Entries<'a> {
 impl Entries<'_> {
     /// How many bytes they take.
     fn len(self) -> usize {
-        let lengths = self.entries.iter().map(|entry| delimited_len(self.tag, entry_len(entry)));
+        let lengths = self.entries.iter().map(|entry| delimited_len(entry_len(entry)));
         lengths.sum()
     }
 
@@ -40,7 +38,7 @@ impl Entries<'_> {
 pub(crate) fn put_message(tag: u32, epoch: u64, entries: Entries<'_>, out: &mut Vec<u8>) {
     let epoch_len = if epoch == 0 { 0 } else { uint64::encoded_len(1, &epoch) };
     let length = epoch_len + entries.len();
-    out.reserve(delimited_len(tag, length));
+    out.reserve(delimited_len(length));
     put_head(tag, length, out);
     if epoch != 0 {
         uint64::encode(1, &epoch, out);
@@ -54,32 +52,28 @@ fn put_head(tag: u32, length: usize, out: &mut Vec<u8>) {
     encode_varint(length as u64, out);
 }
 
-/// Bytes that a message of `length` bytes takes as field `tag`.
-fn delimited_len(tag: u32, length: usize) -> usize {
-    key_len(tag) + encoded_len_varint(length as u64) + length
-}
-
 fn entry_len(entry: &Entry) -> usize {
-    let head = delimited_len(1, txid_len(entry.txid))
-        + delimited_len(2, txid_len(entry.prev))
+    let head = delimited_len(txid_len(entry.txid))
+        + delimited_len(txid_len(entry.prev))
         + fixed_len(entry.chain.get())
         + number_len(entry.time.as_millis())
-        + entry.origin.map_or(0, |origin| delimited_len(5, origin_len(origin)));
+        + entry.origin.map_or(0, |origin| delimited_len(origin_len(origin)));
     match &entry.body {
-        entry::Body::Command(command) => head + delimited_len(6, command.len()),
+        entry::Body::Command(command) => head + delimited_len(command.len()),
         entry::Body::Membership(membership) => {
             head + message::encoded_len(7, &wire::Membership::from(&**membership))
         }
     }
 }
 
+fn origin_len(origin: Origin) -> usize {
+    fixed_len(origin.boot) + number_len(origin.seq)
+}
+
 fn put_entry(entry: &Entry, out: &mut Vec<u8>) {
-    let mut head = Head::default();
-    for (tag, txid) in [(1, entry.txid), (2, entry.prev)] {
-        head.delimited(tag, txid_len(txid));
-        head.number(1, txid.epoch().get());
-        head.number(2, txid.counter());
-    }
+    let mut head = Short::new();
+    head.txid(1, entry.txid);
+    head.txid(2, entry.prev);
     head.fixed(3, entry.chain.get());
     head.number(4, entry.time.as_millis());
     if let Some(origin) = entry.origin {
@@ -97,88 +91,6 @@ fn put_entry(entry: &Entry, out: &mut Vec<u8>) {
             out.extend_from_slice(head.as_slice());
             message::encode(7, &wire::Membership::from(&**membership), out);
         }
-    }
-}
-
-fn txid_len(txid: Txid) -> usize {
-    number_len(txid.epoch().get()) + number_len(txid.counter())
-}
-
-fn origin_len(origin: Origin) -> usize {
-    fixed_len(origin.boot) + number_len(origin.seq)
-}
-
-/// Bytes of a number as a field of eight bytes; zero is left out.
-fn fixed_len(value: u64) -> usize {
-    if value == 0 { 0 } else { 1 + size_of::<u64>() }
-}
-
-/// Bytes of a number as a field with a tag below 16; zero is left out.
-fn number_len(value: u64) -> usize {
-    if value == 0 { 0 } else { 1 + encoded_len_varint(value) }
-}
-
-/// What comes before an entry's body, in a place of fixed size: small numbers byte by byte into a
-/// vector, which looks each time whether it has to grow, would take longer than the body.
-struct Head {
-    bytes: [u8; Self::ROOM],
-    len: usize,
-}
-
-impl Head {
-    /// Two txids, the chain, the time, the origin, and the key and length of the body, each at its
-    /// largest.
-    const ROOM: usize = 2 * 24 + 9 + 11 + 22 + 11;
-
-    fn as_slice(&self) -> &[u8] {
-        self.bytes.get(..self.len).unwrap_or_default()
-    }
-
-    fn byte(&mut self, byte: u8) {
-        let Some(place) = self.bytes.get_mut(self.len) else {
-            unreachable!("there is room for the largest head");
-        };
-        *place = byte;
-        self.len += 1;
-    }
-
-    fn varint(&mut self, mut value: u64) {
-        while value >= 0x80 {
-            self.byte(value as u8 | 0x80);
-            value >>= 7;
-        }
-        self.byte(value as u8);
-    }
-
-    /// The key of a field with a tag below 16.
-    fn key(&mut self, tag: u8, wire_type: WireType) {
-        self.byte(tag << 3 | wire_type as u8);
-    }
-
-    fn number(&mut self, tag: u8, value: u64) {
-        if value != 0 {
-            self.key(tag, WireType::Varint);
-            self.varint(value);
-        }
-    }
-
-    fn fixed(&mut self, tag: u8, value: u64) {
-        if value != 0 {
-            self.key(tag, WireType::SixtyFourBit);
-            value.to_le_bytes().into_iter().for_each(|byte| self.byte(byte));
-        }
-    }
-
-    /// The key and the length of a field that follows.
-    fn delimited(&mut self, tag: u8, length: usize) {
-        self.key(tag, WireType::LengthDelimited);
-        self.varint(length as u64);
-    }
-}
-
-impl Default for Head {
-    fn default() -> Self {
-        Self { bytes: [0; Self::ROOM], len: 0 }
     }
 }
 
@@ -209,7 +121,7 @@ mod tests {
     use proptest::prelude::*;
     use prost::Message as _;
     use zabkeeper_core::digest::Digest;
-    use zabkeeper_core::ids::Epoch;
+    use zabkeeper_core::ids::{Epoch, Txid};
     use zabkeeper_core::message::Message;
     use zabkeeper_core::storage::Record;
     use zabkeeper_core::time::WallTime;

@@ -42,6 +42,8 @@ pub mod frame;
 mod payloads;
 pub mod peer;
 pub mod record;
+mod replies;
+mod short;
 mod status;
 #[cfg(any(test, feature = "test-util"))]
 pub mod strategies;
