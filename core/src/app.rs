@@ -53,6 +53,10 @@ pub trait App: Clone + fmt::Debug {
     /// Reads the present state.
     fn query(&self, query: &Self::Query) -> Self::Answer;
 
+    /// What it took to make this answer, in units of the smallest: the replica makes so many
+    /// answers in one step that they come to about a thousand.
+    fn weight(answer: &Self::Answer) -> usize;
+
     /// The digest of the present state. Equal states have equal digests.
     fn digest(&self) -> Digest;
 

@@ -18,6 +18,11 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+/// The weight of the answers to reads that one step makes, see [`App::weight`]; the last of them
+/// may be heavier. What is over waits for the next step, so that a node stays alive however much
+/// it is asked for at once.
+const STEP_WEIGHT: usize = 1000;
+
 /// How fresh a read must be.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum ReadLevel {
@@ -116,6 +121,11 @@ pub struct Replica<A: App> {
     applied: Txid,
     /// The reads that the node has not released yet.
     queries: BTreeMap<Ticket, A::Query>,
+    /// The reads that it has released, and that no step had room for. What they see is newer than
+    /// it must be, never older.
+    readable: VecDeque<Ticket>,
+    /// What this step may still answer.
+    room: usize,
     /// A second state, built from a snapshot that arrives.
     incoming: Option<Incoming<A>>,
     /// A checkpoint whose changes are being read.
@@ -143,8 +153,16 @@ impl<A: App> Replica<A> {
         let mut actions = Actions::new();
         let applied = disk.applied.txid;
         let node = Node::restore(config, disk, seed, now, &mut actions)?;
-        let queries = BTreeMap::new();
-        let mut replica = Self { node, app, applied, queries, incoming: None, saving: None };
+        let mut replica = Self {
+            node,
+            app,
+            applied,
+            queries: BTreeMap::new(),
+            readable: VecDeque::new(),
+            room: 0,
+            incoming: None,
+            saving: None,
+        };
         let mut out = Outputs::new();
         replica.run(now, actions, &mut out);
         Ok((replica, out))
@@ -168,11 +186,11 @@ impl<A: App> Replica<A> {
     }
 
     /// When the next [`Event::Tick`] is due: at once while a checkpoint is being read, of which
-    /// each step reads a part.
+    /// each step reads a part, and while reads wait for a step that has room for them.
     pub fn deadline(&self) -> Option<Instant> {
-        match self.saving {
-            Some(_) => Some(Instant::default()),
-            None => self.node.deadline(),
+        match self.saving.is_some() || !self.readable.is_empty() {
+            true => Some(Instant::default()),
+            false => self.node.deadline(),
         }
     }
 
@@ -224,6 +242,12 @@ impl<A: App> Replica<A> {
 
     /// Serves the node's calls of the application, in order, until there are none.
     fn run(&mut self, now: Now, mut actions: Actions, out: &mut Outputs<A>) {
+        self.room = STEP_WEIGHT;
+        while self.room > 0
+            && let Some(ticket) = self.readable.pop_front()
+        {
+            self.answer(ticket, out);
+        }
         let mut calls: VecDeque<Upcall> = core::mem::take(&mut actions.upcalls).into();
         while let Some(call) = calls.pop_front() {
             let answer = self.serve(call, &mut actions, out);
@@ -266,9 +290,10 @@ impl<A: App> Replica<A> {
                 }
             }
             Upcall::Readable(ticket) => {
-                if let Some(query) = self.queries.remove(&ticket) {
-                    let answer = self.app.query(&query);
-                    out.replies.push((ticket, Reply::Read { applied: self.applied, answer }));
+                if self.room == 0 {
+                    self.readable.push_back(ticket);
+                } else {
+                    self.answer(ticket, out);
                 }
             }
             Upcall::Refuse { ticket, why } => {
@@ -313,6 +338,15 @@ impl<A: App> Replica<A> {
             }
         }
         None
+    }
+
+    /// Answers a read, unless nobody waits for it any more.
+    fn answer(&mut self, ticket: Ticket, out: &mut Outputs<A>) {
+        if let Some(query) = self.queries.remove(&ticket) {
+            let answer = self.app.query(&query);
+            self.room = self.room.saturating_sub(A::weight(&answer));
+            out.replies.push((ticket, Reply::Read { applied: self.applied, answer }));
+        }
     }
 
     fn verify_incoming(&mut self) -> bool {

@@ -250,6 +250,13 @@ impl App for Tree {
         }
     }
 
+    fn weight(answer: &Answer) -> usize {
+        match answer {
+            Answer::Node(_) | Answer::List(None) => 1,
+            Answer::List(Some(page)) => 1 + page.nodes.len(),
+        }
+    }
+
     fn digest(&self) -> Digest {
         self.digest
     }

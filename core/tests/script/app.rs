@@ -39,6 +39,10 @@ impl App for Lines {
         self.lines.join(" ")
     }
 
+    fn weight(_: &String) -> usize {
+        1
+    }
+
     fn digest(&self) -> Digest {
         let start = Digester::after(Digest::ZERO);
         self.lines.iter().fold(start, |digest, line| digest.bytes(line.as_bytes())).finish()

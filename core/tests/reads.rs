@@ -1,0 +1,140 @@
+//! However much a node is asked for at once, a step takes a bounded time.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use zabkeeper_core::app::App;
+use zabkeeper_core::config::Config;
+use zabkeeper_core::event::{Action, Event};
+use zabkeeper_core::ids::{Incarnation, NodeId, Ticket, Txid};
+use zabkeeper_core::quorum::{Member, Membership};
+use zabkeeper_core::replica::{ClientRequest, Input, Outputs, ReadLevel, Replica, Reply, Request};
+use zabkeeper_core::storage::{Identity, Recovered};
+use zabkeeper_core::time::{Instant, Now};
+use zabkeeper_core::tree::{Answer, Command, Path, Query, Tree};
+
+/// An ensemble of one, with a disk that completes at once.
+struct Alone {
+    replica: Replica<Tree>,
+    out: Outputs<Tree>,
+    tickets: u64,
+}
+
+impl Alone {
+    fn start() -> Self {
+        let node = NodeId::new(1);
+        let member = Member {
+            voter: true,
+            incarnation: None,
+            election_addr: "host1:5001".into(),
+            message_addr: "host1:5002".into(),
+        };
+        let membership = Arc::new(Membership::new(Txid::ZERO, BTreeMap::from([(node, member)])));
+        let identity =
+            Identity { cluster: membership.cluster_id(), node, incarnation: Incarnation::new(7) };
+        let disk = Recovered::fresh(identity, membership);
+        let now = Now::default();
+        let (replica, out) =
+            Replica::restore(Config::new(node), disk, Tree::empty(), 1, now).unwrap();
+        let mut alone = Self { replica, out, tickets: 0 };
+        alone.settle();
+        alone
+    }
+
+    /// Gives an input and all that the disk completes of it; returns the replies.
+    fn give(&mut self, input: Input<Query>) -> Vec<(Ticket, Reply<Tree>)> {
+        self.replica.handle(Now::default(), input, &mut self.out);
+        self.settle()
+    }
+
+    fn settle(&mut self) -> Vec<(Ticket, Reply<Tree>)> {
+        let mut done = VecDeque::new();
+        loop {
+            for action in std::mem::take(&mut self.out.actions) {
+                if let Action::Persist { id, .. } = action {
+                    done.push_back(id);
+                }
+            }
+            let Some(id) = done.pop_front() else {
+                return std::mem::take(&mut self.out.replies);
+            };
+            let input = Input::Event(Event::Persisted(id));
+            self.replica.handle(Now::default(), input, &mut self.out);
+        }
+    }
+
+    fn ask(&mut self, requests: impl IntoIterator<Item = Request<Query>>) -> Input<Query> {
+        let request = |request| {
+            self.tickets += 1;
+            let ticket = Ticket::new(self.tickets);
+            ClientRequest { ticket, deadline: Instant::from_micros(1_000_000), request }
+        };
+        Input::Requests(requests.into_iter().map(request).collect())
+    }
+
+    /// The answers that each step gives until there are no more.
+    fn steps(&mut self, input: Input<Query>) -> Vec<Vec<Answer>> {
+        let answers = |replies: Vec<(Ticket, Reply<Tree>)>| {
+            let answer = |(_, reply)| match reply {
+                Reply::Read { answer, .. } => answer,
+                other => panic!("{other:?} is no answer to a read"),
+            };
+            replies.into_iter().map(answer).collect()
+        };
+        let mut steps = vec![answers(self.give(input))];
+        while self.replica.deadline() == Some(Instant::default()) {
+            steps.push(answers(self.give(Input::Event(Event::Tick))));
+        }
+        steps
+    }
+}
+
+fn path(text: &str) -> Path {
+    Path::parse(text).unwrap()
+}
+
+fn read(query: Query, level: ReadLevel) -> Request<Query> {
+    Request::Read { query, level }
+}
+
+const LEVELS: [ReadLevel; 2] = [ReadLevel::Linearizable, ReadLevel::Local(Txid::ZERO)];
+
+#[test]
+fn large_answers_are_made_one_in_a_step_and_small_ones_a_thousand() {
+    let mut alone = Alone::start();
+    let set = |n| Command::Set { path: path(&format!("dir/{n}")), value: b"v".as_slice().into() };
+    let writes = alone.ask((0..1_500).map(|n| Request::Write(set(n).encode())));
+    assert_eq!(alone.give(writes).len(), 1_500);
+
+    let list = |limit| {
+        let path = path("dir");
+        Query::List { path, recursive: false, after: None, limit, values: false }
+    };
+    for level in LEVELS {
+        let input = alone.ask((0..4).map(|_| read(list(10_000), level)));
+        let counts: Vec<_> = alone.steps(input).iter().map(Vec::len).collect();
+        assert_eq!(counts, [1, 1, 1, 1]);
+        let input = alone.ask((0..100).map(|_| read(list(24), level)));
+        let counts: Vec<_> = alone.steps(input).iter().map(Vec::len).collect();
+        assert_eq!(counts, [40, 40, 20]);
+        let get = |n| Query::Get { path: path(&format!("dir/{n}")) };
+        let input = alone.ask((0..1_500).map(|n| read(get(n), level)));
+        let steps = alone.steps(input);
+        assert_eq!(steps.iter().map(Vec::len).collect::<Vec<_>>(), [1_000, 500]);
+        assert!(steps.iter().flatten().all(|answer| matches!(answer, Answer::Node(Some(_)))));
+    }
+}
+
+#[test]
+fn a_read_that_is_forgotten_while_it_waits_for_room_is_not_answered() {
+    let mut alone = Alone::start();
+    let get = Query::Get { path: path("dir") };
+    for level in LEVELS {
+        let first = alone.tickets + 1;
+        let input = alone.ask((0..1_002).map(|_| read(get.clone(), level)));
+        assert_eq!(alone.give(input).len(), 1_000);
+        let forgotten = vec![Ticket::new(first + 1_000)];
+        let replies = alone.give(Input::Event(Event::Forget(forgotten)));
+        let answered: Vec<_> = replies.into_iter().map(|(ticket, _)| ticket).collect();
+        assert_eq!(answered, [Ticket::new(first + 1_001)]);
+    }
+}
