@@ -79,11 +79,16 @@ impl Layout {
         };
         let places: Vec<_> = (1..=nodes).map(|node| place(&dir, base, node)).collect();
         if stored.is_none() {
+            let texts = configurations(&dir, base, nodes, settings);
+            // Before anything is written: the settings may contradict each other.
+            for (place, text) in places.iter().zip(&texts) {
+                let file = format!("{}.json", place.name);
+                ServerConfig::parse(&file, text).map_err(Failure::usage)?;
+            }
             let failed =
                 |error| cannot(&format!("write the configuration to {}", dir.display()), &error);
-            write(&dir, base, nodes, &places, settings).map_err(failed)?;
-            for place in &places {
-                ServerConfig::load(&place.config).map_err(Failure::usage)?;
+            for (place, text) in places.iter().zip(texts) {
+                fs::write(&place.config, text).map_err(failed)?;
             }
             remember(&dir, base, nodes).map_err(failed)?;
         }
@@ -188,14 +193,8 @@ fn place(dir: &Path, base: u16, node: u8) -> Place {
     }
 }
 
-/// Writes a configuration for each node.
-fn write(
-    dir: &Path,
-    base: u16,
-    nodes: u8,
-    places: &[Place],
-    settings: &[Setting],
-) -> io::Result<()> {
+/// The text of each node's configuration.
+fn configurations(dir: &Path, base: u16, nodes: u8, settings: &[Setting]) -> Vec<String> {
     let address = |node: u8| {
         let [election, message, request] = ports(base, node);
         serde_json::json!({
@@ -205,19 +204,19 @@ fn write(
             "RequestAddr": format!("127.0.0.1:{request}"),
         })
     };
-    for (node, place) in (1..=nodes).zip(places) {
+    let text = |node: u8| {
         let peers: Vec<_> = (1..=nodes).filter(|&n| n != node).map(address).collect();
         let mut config = serde_json::json!({
             "Host": address(node),
             "Peer": peers,
-            "DataDir": dir.join(&place.name),
+            "DataDir": dir.join(format!("n{node}")),
         });
         if let Some(config) = config.as_object_mut() {
             setting::put(settings, config);
         }
-        fs::write(&place.config, format!("{config:#}\n"))?;
-    }
-    Ok(())
+        format!("{config:#}\n")
+    };
+    (1..=nodes).map(text).collect()
 }
 
 /// Writes the file that says that the configurations are complete.
@@ -273,7 +272,7 @@ mod tests {
         assert!(wrong.text.contains("at most half of SyncMs"), "{}", wrong.text);
         let unknown = prepare("Limits.Retain=1").unwrap_err();
         assert!(unknown.text.contains("Retain"), "{}", unknown.text);
-        // What was refused left nothing that stands in the way.
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "what was refused left something");
         let layout = prepare("Timeouts.PingMs=70").unwrap();
         let config = ServerConfig::load(&layout.places[0].config).unwrap();
         assert_eq!(config.core.timeouts.ping.get(), 70_000);
