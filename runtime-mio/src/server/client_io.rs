@@ -1,9 +1,7 @@
 //! The loop's part for client connections.
 
-use super::clients::Written;
-use super::event_loop::{
-    EventLoop, LONGEST_WAIT_MS, REQUESTS, SHARE_ACCEPTS, SHARE_BYTES, SHARE_PAGES,
-};
+use super::clients::{Pending, Written};
+use super::event_loop::{EventLoop, LONGEST_WAIT_MS, REQUESTS, SHARE_ACCEPTS, SHARE_BYTES};
 use super::wire::{self, Asked};
 use crate::net::Drained;
 use log::Level;
@@ -11,7 +9,6 @@ use mio::Token;
 use std::mem;
 use zabkeeper_core::message::RefuseReason;
 use zabkeeper_core::time::{Micros, Now};
-use zabkeeper_core::tree::Query;
 use zabkeeper_proto::client::{ClientRequest, Op, OpResult};
 
 impl EventLoop {
@@ -49,11 +46,7 @@ impl EventLoop {
         if self.disk_is_behind() {
             return;
         }
-        self.work.pages = 0;
         for _ in 0..self.work.clients.len() {
-            if self.work.pages >= SHARE_PAGES {
-                return;
-            }
             let Some(token) = self.work.clients.pop_front() else {
                 return;
             };
@@ -145,10 +138,9 @@ impl EventLoop {
             return self.clients.answer(token, id, result);
         }
         let wait = Micros::millis(u64::from(timeout_ms).min(LONGEST_WAIT_MS));
-        let lists = matches!(op, Op::Read { query: Query::List { .. }, .. });
-        self.work.pages += usize::from(lists);
-        if let Some(ticket) = self.clients.begin(token, id, lists) {
-            self.enqueue(ticket, now.at.after(wait), op);
+        let pending = Pending { op, deadline: now.at.after(wait) };
+        if let Some((ticket, Pending { op, deadline })) = self.clients.begin(token, id, pending) {
+            self.enqueue(ticket, deadline, op);
         }
     }
 
@@ -158,6 +150,9 @@ impl EventLoop {
             Written::MayGoOn => self.queue_client(token),
             Written::Done | Written::Broken => self.close_client(token),
             Written::MoreToSend => self.clients.touch(token),
+        }
+        if let Some((ticket, Pending { op, deadline })) = self.clients.next_listing(token) {
+            self.enqueue(ticket, deadline, op);
         }
     }
 

@@ -8,11 +8,13 @@ use mio::{Registry, Token};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::VecDeque;
 use std::io;
+use std::mem;
 use std::net::SocketAddr;
 use std::sync::mpsc::SyncSender;
 use zabkeeper_core::ids::Ticket;
 use zabkeeper_core::time::{Instant, Micros};
-use zabkeeper_proto::client::{ClientReply, OpResult};
+use zabkeeper_core::tree::Query;
+use zabkeeper_proto::client::{ClientReply, Op, OpResult};
 
 /// All client connections, and who waits for which ticket. What is looked up by are numbers that
 /// this node counts itself: nobody outside can choose them, and a plain hash does.
@@ -46,9 +48,11 @@ pub(super) struct Client {
     /// True while it is in line for being read.
     pub(super) queued: bool,
     dirty: bool,
-    /// True while it waits for a page of a listing. Pages are large, so that a client gets one at
-    /// a time, however many it asks for.
+    /// True while a page of a listing is being made, or waits to be sent.
     lists: bool,
+    /// The listings that it asked for meanwhile. Pages are large, so that a client gets one at a
+    /// time, however many it asks for.
+    later: VecDeque<(Ticket, Pending)>,
     /// Requests without an answer on its way, oldest first; the first has the number `first`.
     slots: VecDeque<Slot>,
     first: u64,
@@ -59,6 +63,12 @@ struct Slot {
     lists: bool,
     ticket: Option<Ticket>,
     result: Option<OpResult>,
+}
+
+/// A request with the time at which the client stops waiting.
+pub(super) struct Pending {
+    pub(super) op: Op,
+    pub(super) deadline: Instant,
 }
 
 /// Who gets an answer.
@@ -99,6 +109,7 @@ impl Clients {
             queued: false,
             dirty: false,
             lists: false,
+            later: VecDeque::new(),
             slots: VecDeque::new(),
             first: 0,
         };
@@ -127,21 +138,37 @@ impl Clients {
 
     /// True if this client may have another request taken.
     pub(super) fn may_ask(&self, token: Token) -> bool {
-        let may = |client: &Client| client.slots.len() < self.limits.requests && !client.lists;
-        self.conns.get(&token).is_some_and(may)
+        self.conns.get(&token).is_some_and(|client| client.slots.len() < self.limits.requests)
     }
 
-    /// Opens a slot for a client's request `id`, perhaps for a page of a listing, and names it by
-    /// a ticket.
-    pub(super) fn begin(&mut self, token: Token, id: u64, lists: bool) -> Option<Ticket> {
+    /// Opens a slot for a client's request `id` and names it by a ticket. The request is returned,
+    /// unless it is a listing that must wait for one before it.
+    pub(super) fn begin(
+        &mut self,
+        token: Token,
+        id: u64,
+        pending: Pending,
+    ) -> Option<(Ticket, Pending)> {
         let client = self.conns.get_mut(&token)?;
         self.next_ticket += 1;
         let ticket = Ticket::new(self.next_ticket);
         let slot = client.first + client.slots.len() as u64;
+        let lists = matches!(pending.op, Op::Read { query: Query::List { .. }, .. });
         client.slots.push_back(Slot { id, lists, ticket: Some(ticket), result: None });
-        client.lists |= lists;
         self.waiting.insert(ticket, Waiter::Client { token, slot });
-        Some(ticket)
+        if lists && mem::replace(&mut client.lists, true) {
+            client.later.push_back((ticket, pending));
+            return None;
+        }
+        Some((ticket, pending))
+    }
+
+    /// The listing that is due now that the one before it has been put into the buffer.
+    pub(super) fn next_listing(&mut self, token: Token) -> Option<(Ticket, Pending)> {
+        let client = self.conns.get_mut(&token).filter(|client| !client.lists)?;
+        let next = client.later.pop_front()?;
+        client.lists = true;
+        Some(next)
     }
 
     /// Names a request of this process itself.

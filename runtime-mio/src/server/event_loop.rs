@@ -43,9 +43,6 @@ const FIRST_CONN: usize = 16;
 pub(super) const SHARE_BYTES: usize = 256 << 10;
 pub(super) const SHARE_DATAGRAMS: usize = 64;
 pub(super) const SHARE_ACCEPTS: usize = 64;
-/// Pages of listings that one turn makes. The largest takes some milliseconds, in which heartbeats
-/// wait.
-pub(super) const SHARE_PAGES: usize = 8;
 /// While so much waits for the disk, clients are not read.
 const DISK_BACKLOG: usize = 64 << 20;
 /// How often slow connections are looked for, while there are any.
@@ -84,8 +81,6 @@ pub(super) struct Work {
     pub(super) clients: VecDeque<Token>,
     /// What happened while actions were carried out, not told to the core yet.
     pub(super) events: VecDeque<Event>,
-    /// Listings taken in this turn.
-    pub(super) pages: usize,
     /// Requests of this turn.
     pub(super) batch: Vec<ClientRequest<Query>>,
     /// Tickets for which nobody waits any more.
@@ -187,6 +182,7 @@ impl EventLoop {
             || !ready.peers.is_empty()
             || !work.to_store.is_empty()
             || !work.forgotten.is_empty()
+            || !work.batch.is_empty()
             || self.peers.is_dirty()
             || self.clients.is_dirty()
             || (!work.clients.is_empty() && !self.disk_is_behind());
