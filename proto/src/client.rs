@@ -107,11 +107,7 @@ pub fn encode_reply(reply: &ClientReply, out: &mut Vec<u8>) {
         OpResult::Read { applied, answer: Answer::Node(Some(found)) } => {
             replies::put_found(reply.id, *applied, found, out);
         }
-        _ => {
-            let wire = wire::ClientReply::from(reply);
-            out.reserve(wire.encoded_len());
-            wire.encode_raw(out);
-        }
+        _ => wire::put(&wire::ClientReply::from(reply), out),
     }
     frame::finish(out, begun);
 }

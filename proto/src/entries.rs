@@ -1,7 +1,5 @@
-//! Log entries on their way out: straight from the core's own type into a buffer. They are most of
-//! what is sent and stored, and the messages that carry them are the only ones whose encoding does
-//! not go through the generated structs. The bytes are those that prost would write for these; a
-//! test compares.
+//! Log entries on their way out: straight from the core's own type into a buffer, since they are most
+//! of what is sent and stored. The bytes are those that prost would write; a test compares.
 
 #[cfg(test)]
 use crate::payloads;

@@ -11,6 +11,7 @@
 //! Everything in the header is checked before the body is waited for.
 
 use crate::error::FrameError;
+use crate::wire;
 use std::fmt;
 
 /// The version of the frames and of what is in them.
@@ -130,9 +131,8 @@ pub fn finish(out: &mut [u8], begun: Begun) {
 
 /// Writes a protobuf message as one frame, straight into `out`.
 pub(crate) fn write(out: &mut Vec<u8>, kind: Kind, message: &impl prost::Message) {
-    out.reserve(HEADER + message.encoded_len());
     let begun = begin(out, kind);
-    message.encode_raw(out);
+    wire::put(message, out);
     finish(out, begun);
 }
 

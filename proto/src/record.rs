@@ -35,7 +35,7 @@ pub struct SegmentHead {
 pub fn encode(record: &Record, out: &mut Vec<u8>) {
     match record {
         Record::Append(entries) => put_message(2, 0, Entries { tag: 1, entries }, out),
-        other => write(&wire::Record::from(other), out),
+        other => wire::put(&wire::Record::from(other), out),
     }
 }
 
@@ -46,7 +46,7 @@ pub fn decode(bytes: &[u8]) -> Result<Record, DecodeError> {
 
 /// Appends the identity's bytes to `out`.
 pub fn encode_identity(identity: Identity, out: &mut Vec<u8>) {
-    write(&wire::Identity::from(identity), out);
+    wire::put(&wire::Identity::from(identity), out);
 }
 
 /// Reads an identity.
@@ -56,17 +56,12 @@ pub fn decode_identity(bytes: &[u8]) -> Result<Identity, DecodeError> {
 
 /// Appends the head's bytes to `out`.
 pub fn encode_head(head: &SegmentHead, out: &mut Vec<u8>) {
-    write(&wire::SegmentHead::from(head), out);
+    wire::put(&wire::SegmentHead::from(head), out);
 }
 
 /// Reads a head.
 pub fn decode_head(bytes: &[u8]) -> Result<SegmentHead, DecodeError> {
     wire::SegmentHead::decode(bytes)?.try_into()
-}
-
-fn write(message: &impl prost::Message, out: &mut Vec<u8>) {
-    out.reserve(message.encoded_len());
-    message.encode_raw(out);
 }
 
 impl From<&Record> for wire::Record {

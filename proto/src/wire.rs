@@ -1,4 +1,5 @@
 //! The structs that prost generates from the `.proto` files; `tests/generated.rs` keeps them equal.
+//! And the one way to append such a message to a buffer.
 
 #![allow(
     unreachable_pub,
@@ -9,3 +10,9 @@
 )]
 
 include!("wire/zabkeeper.v1.rs");
+
+/// Appends a message to `out`.
+pub(crate) fn put(message: &impl prost::Message, out: &mut Vec<u8>) {
+    out.reserve(message.encoded_len());
+    message.encode_raw(out);
+}
