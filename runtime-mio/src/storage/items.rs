@@ -15,13 +15,11 @@ pub type Element<'a> = (&'a [u8], &'a [u8]);
 /// The elements of a stored state, in the order of keys.
 pub struct Items {
     merge: Merge,
-    /// What was found; then nothing more is said.
-    damage: Option<Damage>,
 }
 
 impl Items {
     pub(crate) fn new(merge: Merge) -> Self {
-        Self { merge, damage: None }
+        Self { merge }
     }
 
     /// The next element; `None` after the last one.
@@ -29,19 +27,8 @@ impl Items {
     /// # Errors
     /// If what is stored is damaged. Whoever asks on is told the same again.
     pub fn next_element(&mut self) -> Result<Option<Element<'_>>, Damage> {
-        if let Err(damage) = self.advance() {
-            self.damage = Some(damage.clone());
-            return Err(damage);
-        }
-        Ok(self.merge.record().and_then(|(key, value)| Some((key, value?))))
-    }
-
-    /// Goes to the next element that was not removed, or to the end.
-    fn advance(&mut self) -> Result<(), Damage> {
-        if let Some(damage) = &self.damage {
-            return Err(damage.clone());
-        }
+        // Over what was removed.
         while self.merge.advance()? && matches!(self.merge.record(), Some((_, None))) {}
-        Ok(())
+        Ok(self.merge.record().and_then(|(key, value)| Some((key, value?))))
     }
 }

@@ -12,13 +12,16 @@ pub(crate) struct Merge {
     /// Which of them stand at the present element.
     taken: Vec<usize>,
     started: bool,
+    /// What was found; then nothing more is said.
+    damage: Option<Damage>,
 }
 
 impl Merge {
     /// Opens these tables, oldest first.
     pub(crate) fn open(dir: &Path, tables: &[Table]) -> Result<Self, OpenError> {
         let readers = tables.iter().map(|table| Reader::open(dir, *table));
-        Ok(Self { readers: readers.collect::<Result<_, _>>()?, taken: Vec::new(), started: false })
+        let readers = readers.collect::<Result<_, _>>()?;
+        Ok(Self { readers, taken: Vec::new(), started: false, damage: None })
     }
 
     /// The next element, removed ones included.
@@ -32,8 +35,20 @@ impl Merge {
         self.readers.get(*self.taken.last()?)?.record()
     }
 
-    /// Goes to the next element; false at the end.
+    /// Goes to the next element; false at the end. Damage stays damage: whoever asks on is told
+    /// the same again.
     pub(crate) fn advance(&mut self) -> Result<bool, Damage> {
+        if let Some(damage) = &self.damage {
+            return Err(damage.clone());
+        }
+        let goes_on = self.step();
+        if let Err(damage) = &goes_on {
+            self.damage = Some(damage.clone());
+        }
+        goes_on
+    }
+
+    fn step(&mut self) -> Result<bool, Damage> {
         if !self.started {
             self.taken = (0..self.readers.len()).collect();
             self.started = true;
