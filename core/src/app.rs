@@ -53,8 +53,8 @@ pub trait App: Clone + fmt::Debug {
     /// Reads the present state.
     fn query(&self, query: &Self::Query) -> Self::Answer;
 
-    /// What it took to make this answer, in units of the smallest: the replica makes so many
-    /// answers in one step that they come to about a thousand.
+    /// What it took to make this answer, in units of the smallest: what one step answers has a
+    /// limit, see [`Limits::read_part`](crate::config::Limits::read_part).
     fn weight(answer: &Self::Answer) -> usize;
 
     /// The digest of the present state. Equal states have equal digests.

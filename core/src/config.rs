@@ -60,6 +60,10 @@ pub struct Limits {
     /// Changes of the state that one step reads for a checkpoint: while a checkpoint is begun, each
     /// step takes so much longer.
     pub checkpoint_part: usize,
+    /// The weight of the answers to reads that one step makes, see
+    /// [`App::weight`](crate::app::App::weight); the last of them may be heavier. What is over
+    /// waits for the next step, so that a node stays alive however much it is asked for at once.
+    pub read_part: usize,
     /// Bytes of entries in one message.
     pub message_bytes: usize,
     /// Bytes of entries sent to a follower and not acknowledged by it.
@@ -84,6 +88,7 @@ impl Default for Limits {
             checkpoint_bytes: 16 << 20,
             checkpoint_entries: 200_000,
             checkpoint_part: 256,
+            read_part: 1000,
             message_bytes: 256 << 10,
             window_bytes: 4 << 20,
             window_chunks: 8,

@@ -1,6 +1,6 @@
 //! The consensus node: one event in, a list of actions out.
 
-use crate::config::Config;
+use crate::config::{Config, Limits};
 use crate::election::Looking;
 use crate::entry::Entry;
 use crate::error::{CloseReason, HaltReason, PeerFault, RestoreError};
@@ -584,9 +584,9 @@ impl Node {
         }
     }
 
-    /// How many changes of the application a step reads for a checkpoint.
-    pub(crate) fn checkpoint_part(&self) -> usize {
-        self.state.cfg.limits.checkpoint_part
+    /// What a step may do.
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.state.cfg.limits
     }
 
     /// True if this bug is planted.

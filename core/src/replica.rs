@@ -18,11 +18,6 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-/// The weight of the answers to reads that one step makes, see [`App::weight`]; the last of them
-/// may be heavier. What is over waits for the next step, so that a node stays alive however much
-/// it is asked for at once.
-const STEP_WEIGHT: usize = 1000;
-
 /// How fresh a read must be.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum ReadLevel {
@@ -209,6 +204,11 @@ impl<A: App> Replica<A> {
         &self.app
     }
 
+    /// How many reads wait for a step that has room for them, for checkers.
+    pub fn put_off(&self) -> usize {
+        self.readable.len()
+    }
+
     /// Asserts what must hold at any time.
     pub fn check(&self) {
         self.node.check();
@@ -242,7 +242,7 @@ impl<A: App> Replica<A> {
 
     /// Serves the node's calls of the application, in order, until there are none.
     fn run(&mut self, now: Now, mut actions: Actions, out: &mut Outputs<A>) {
-        self.room = STEP_WEIGHT;
+        self.room = self.node.limits().read_part;
         while self.room > 0
             && let Some(ticket) = self.readable.pop_front()
         {
@@ -258,7 +258,7 @@ impl<A: App> Replica<A> {
         }
         // Before a snapshot can take the state's place, all of it must be read.
         let all = self.incoming.is_some();
-        self.save(if all { usize::MAX } else { self.node.checkpoint_part() }, &mut actions);
+        self.save(if all { usize::MAX } else { self.node.limits().checkpoint_part }, &mut actions);
         out.actions.append(&mut actions.actions);
     }
 

@@ -120,6 +120,7 @@ pub struct LimitOptions {
     pub checkpoint_bytes: usize,
     pub checkpoint_entries: usize,
     pub checkpoint_part: usize,
+    pub read_part: usize,
     pub message_bytes: usize,
     pub window_bytes: usize,
     pub window_chunks: u64,
@@ -381,6 +382,8 @@ fn draw_clients(rng: &mut Rng, net: &NetOptions) -> Option<ClientOptions> {
 fn draw_limits(rng: &mut Rng) -> LimitOptions {
     let default = LimitOptions::from(&Limits::default());
     let tiny = |rng: &mut Rng| rng.chance(400_000);
+    // Leaves the other choices of known seeds as they are.
+    let mut apart = rng.split(0);
     LimitOptions {
         retain_entries: if tiny(rng) {
             rng.magnitude(1, 60) as usize
@@ -407,6 +410,7 @@ fn draw_limits(rng: &mut Rng) -> LimitOptions {
         } else {
             default.checkpoint_part
         },
+        read_part: if tiny(&mut apart) { apart.between(1, 3) as usize } else { default.read_part },
         message_bytes: if tiny(rng) {
             rng.magnitude(100, 4_000) as usize
         } else {
@@ -453,6 +457,7 @@ impl From<&Limits> for LimitOptions {
             checkpoint_bytes: from.checkpoint_bytes,
             checkpoint_entries: from.checkpoint_entries,
             checkpoint_part: from.checkpoint_part,
+            read_part: from.read_part,
             message_bytes: from.message_bytes,
             window_bytes: from.window_bytes,
             window_chunks: from.window_chunks,
@@ -521,6 +526,7 @@ impl Options {
             checkpoint_bytes: l.checkpoint_bytes,
             checkpoint_entries: l.checkpoint_entries,
             checkpoint_part: l.checkpoint_part,
+            read_part: l.read_part,
             message_bytes: l.message_bytes,
             window_bytes: l.window_bytes,
             window_chunks: l.window_chunks,

@@ -116,6 +116,9 @@ impl World {
         process.replica.check();
         let status = process.replica.status();
         process.status = status.clone();
+        if process.replica.put_off() > 0 {
+            self.mark("reads put off");
+        }
         self.trace.feed(&(status.committed, status.applied, status.digest));
         let now = self.now;
         self.trace.see(|view| view.status(now, node, &status));

@@ -95,6 +95,7 @@ const EXPECTED: &[&str] = &[
     "net: datagrams lost",
     "net: datagrams replayed",
     "net: half-open connections",
+    "reads put off",
 ];
 
 impl Summary {
