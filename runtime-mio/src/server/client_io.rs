@@ -1,15 +1,17 @@
 //! The loop's part for client connections.
 
-use super::clients::{Pending, Written};
+use super::clients::Written;
 use super::event_loop::{EventLoop, LONGEST_WAIT_MS, REQUESTS, SHARE_ACCEPTS, SHARE_BYTES};
 use super::wire::{self, Asked};
 use crate::net::Drained;
 use log::Level;
 use mio::Token;
 use std::mem;
-use zabkeeper_core::message::RefuseReason;
+use std::ops::ControlFlow::{Break, Continue};
+use zabkeeper_core::replica::{ClientRequest, Request};
 use zabkeeper_core::time::{Micros, Now};
-use zabkeeper_proto::client::{ClientRequest, Op, OpResult};
+use zabkeeper_core::tree::Query;
+use zabkeeper_proto::client::{self, OpResult};
 
 impl EventLoop {
     pub(super) fn accept_clients(&mut self, now: Now) {
@@ -127,20 +129,23 @@ impl EventLoop {
         }
     }
 
-    fn take_request(&mut self, now: Now, token: Token, request: ClientRequest) {
-        let ClientRequest { id, timeout_ms, op } = request;
-        if matches!(op, Op::Status) {
-            let status = Box::new(self.replica.status());
-            return self.clients.answer(token, id, OpResult::Status(status));
-        }
-        if self.work.stop_by.is_some() {
-            let result = OpResult::Refused(RefuseReason::Stopping);
-            return self.clients.answer(token, id, result);
-        }
+    fn take_request(&mut self, now: Now, token: Token, asked: client::ClientRequest) {
+        let client::ClientRequest { id, timeout_ms, op } = asked;
+        let request = match self.admit(op) {
+            Break(result) => return self.clients.answer(token, id, result),
+            Continue(request) => request,
+        };
+        let lists = matches!(request, Request::Read { query: Query::List { .. }, .. });
+        let Some(ticket) = self.clients.begin(token, id, lists) else {
+            return;
+        };
         let wait = Micros::millis(u64::from(timeout_ms).min(LONGEST_WAIT_MS));
-        let pending = Pending { op, deadline: now.at.after(wait) };
-        if let Some((ticket, Pending { op, deadline })) = self.clients.begin(token, id, pending) {
-            self.enqueue(ticket, deadline, op);
+        let request = ClientRequest { ticket, deadline: now.at.after(wait), request };
+        if lists {
+            self.clients.list(token, request);
+            self.clients.take_due(&mut self.work.batch);
+        } else {
+            self.work.batch.push(request);
         }
     }
 
@@ -150,9 +155,6 @@ impl EventLoop {
             Written::MayGoOn => self.queue_client(token),
             Written::Done | Written::Broken => self.close_client(token),
             Written::MoreToSend => self.clients.touch(token),
-        }
-        if let Some((ticket, Pending { op, deadline })) = self.clients.next_listing(token) {
-            self.enqueue(ticket, deadline, op);
         }
     }
 

@@ -8,13 +8,13 @@ use mio::{Registry, Token};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::VecDeque;
 use std::io;
-use std::mem;
 use std::net::SocketAddr;
 use std::sync::mpsc::SyncSender;
 use zabkeeper_core::ids::Ticket;
+use zabkeeper_core::replica::ClientRequest;
 use zabkeeper_core::time::{Instant, Micros};
 use zabkeeper_core::tree::Query;
-use zabkeeper_proto::client::{ClientReply, Op, OpResult};
+use zabkeeper_proto::client::{ClientReply, OpResult};
 
 /// All client connections, and who waits for which ticket. What is looked up by are numbers that
 /// this node counts itself: nobody outside can choose them, and a plain hash does.
@@ -27,6 +27,8 @@ pub(super) struct Clients {
     dirty: Vec<Token>,
     /// Connections whose socket did not take all that was written.
     stuck: FxHashSet<Token>,
+    /// Listings whose turn it is.
+    due: Vec<ClientRequest<Query>>,
 }
 
 /// What a client connection may use.
@@ -50,9 +52,9 @@ pub(super) struct Client {
     dirty: bool,
     /// True while a page of a listing is being made, or waits to be sent.
     lists: bool,
-    /// The listings that it asked for meanwhile. Pages are large, so that a client gets one at a
-    /// time, however many it asks for.
-    later: VecDeque<(Ticket, Pending)>,
+    /// The listings that it asked for and that are not being made yet. Pages are large, so that a
+    /// client gets one at a time, however many it asks for.
+    later: VecDeque<ClientRequest<Query>>,
     /// Requests without an answer on its way, oldest first; the first has the number `first`.
     slots: VecDeque<Slot>,
     first: u64,
@@ -63,12 +65,6 @@ struct Slot {
     lists: bool,
     ticket: Option<Ticket>,
     result: Option<OpResult>,
-}
-
-/// A request with the time at which the client stops waiting.
-pub(super) struct Pending {
-    pub(super) op: Op,
-    pub(super) deadline: Instant,
 }
 
 /// Who gets an answer.
@@ -86,6 +82,7 @@ impl Clients {
             limits,
             dirty: Vec::new(),
             stuck: FxHashSet::default(),
+            due: Vec::new(),
         }
     }
 
@@ -141,34 +138,30 @@ impl Clients {
         self.conns.get(&token).is_some_and(|client| client.slots.len() < self.limits.requests)
     }
 
-    /// Opens a slot for a client's request `id` and names it by a ticket. The request is returned,
-    /// unless it is a listing that must wait for one before it.
-    pub(super) fn begin(
-        &mut self,
-        token: Token,
-        id: u64,
-        pending: Pending,
-    ) -> Option<(Ticket, Pending)> {
+    /// Opens a slot for a client's request `id` and names it by a ticket. A listing is then given
+    /// to [`Clients::list`].
+    pub(super) fn begin(&mut self, token: Token, id: u64, lists: bool) -> Option<Ticket> {
         let client = self.conns.get_mut(&token)?;
         self.next_ticket += 1;
         let ticket = Ticket::new(self.next_ticket);
         let slot = client.first + client.slots.len() as u64;
-        let lists = matches!(pending.op, Op::Read { query: Query::List { .. }, .. });
         client.slots.push_back(Slot { id, lists, ticket: Some(ticket), result: None });
         self.waiting.insert(ticket, Waiter::Client { token, slot });
-        if lists && mem::replace(&mut client.lists, true) {
-            client.later.push_back((ticket, pending));
-            return None;
-        }
-        Some((ticket, pending))
+        Some(ticket)
     }
 
-    /// The listing that is due now that the one before it has been put into the buffer.
-    pub(super) fn next_listing(&mut self, token: Token) -> Option<(Ticket, Pending)> {
-        let client = self.conns.get_mut(&token).filter(|client| !client.lists)?;
-        let next = client.later.pop_front()?;
-        client.lists = true;
-        Some(next)
+    /// Takes a listing, which is due once the one before it on this connection was put into the
+    /// buffer.
+    pub(super) fn list(&mut self, token: Token, request: ClientRequest<Query>) {
+        if let Some(client) = self.conns.get_mut(&token) {
+            client.later.push_back(request);
+            client.next_listing(&mut self.due);
+        }
+    }
+
+    /// The listings to make now.
+    pub(super) fn take_due(&mut self, into: &mut Vec<ClientRequest<Query>>) {
+        into.append(&mut self.due);
     }
 
     /// Names a request of this process itself.
@@ -243,6 +236,7 @@ impl Clients {
         };
         client.dirty = false;
         client.encode_ready(self.limits.buffer);
+        client.next_listing(&mut self.due);
         if client.conn.write(now).is_err() {
             return Written::Broken;
         }
@@ -291,6 +285,16 @@ impl Client {
             if let Some(result) = slot.result.take() {
                 wire::put_reply(&ClientReply { id: slot.id, result }, self.conn.output());
             }
+        }
+    }
+
+    /// Makes the next listing due if none is under way.
+    fn next_listing(&mut self, due: &mut Vec<ClientRequest<Query>>) {
+        if !self.lists
+            && let Some(next) = self.later.pop_front()
+        {
+            self.lists = true;
+            due.push(next);
         }
     }
 

@@ -1,10 +1,11 @@
 //! The loop: one thread that owns the node, all sockets and nothing that blocks.
 //!
 //! A turn, in order: wait until something is ready or the core's deadline; take a bounded share
-//! from each socket that has something; take in what the disk completed; tick if it is time; hand
-//! all requests of the turn to the core as one batch; write to each peer once, give the disk what
-//! it is to store, write to each client once. The core's actions are carried out after every event,
-//! which only fills buffers and queues.
+//! from each peer that has something and, if nothing is to be written to peers before, give the
+//! disk what they want stored; take a share from each client; take in what the disk completed; tick
+//! if it is time; hand all requests of the turn to the core as one batch; write to each peer once,
+//! give the disk what is left to store, write to each client once. The core's actions are carried
+//! out after every event, which only fills buffers and queues.
 
 use super::clients::Clients;
 use super::clock::Clock;
@@ -21,6 +22,7 @@ use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 use std::mem;
 use std::net::SocketAddr;
+use std::ops::ControlFlow::{self, Break, Continue};
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use zabkeeper_core::error::HaltReason;
@@ -381,32 +383,26 @@ impl EventLoop {
                 Call::Stop => {
                     self.work.stop_by.get_or_insert(now.at.after(DRAIN));
                 }
-                Call::Request { op, wait, answer } => match op {
-                    Op::Status => {
-                        let status = Box::new(self.replica.status());
-                        drop(answer.try_send(OpResult::Status(status)));
-                    }
-                    _ if self.work.stop_by.is_some() => {
-                        drop(answer.try_send(OpResult::Refused(RefuseReason::Stopping)));
-                    }
-                    op => {
+                Call::Request { op, wait, answer } => match self.admit(op) {
+                    Break(result) => drop(answer.try_send(result)),
+                    Continue(request) => {
                         let ticket = self.clients.begin_call(answer);
-                        self.enqueue(ticket, now.at.after(wait), op);
+                        let deadline = now.at.after(wait);
+                        self.work.batch.push(ClientRequest { ticket, deadline, request });
                     }
                 },
             }
         }
     }
 
-    /// Adds a request to the turn's batch.
-    pub(super) fn enqueue(&mut self, ticket: Ticket, deadline: Instant, op: Op) {
-        let request = match op {
-            Op::Write(command) => Request::Write(command.encode()),
-            Op::Read { query, level } => Request::Read { query, level },
-            // Answered by the caller: it needs no core.
-            Op::Status => return,
-        };
-        self.work.batch.push(ClientRequest { ticket, deadline, request });
+    /// What the core is asked for an operation, or the answer if it need not be asked.
+    pub(super) fn admit(&self, op: Op) -> ControlFlow<OpResult, Request<Query>> {
+        match op {
+            Op::Status => Break(OpResult::Status(Box::new(self.replica.status()))),
+            _ if self.work.stop_by.is_some() => Break(OpResult::Refused(RefuseReason::Stopping)),
+            Op::Write(command) => Continue(Request::Write(command.encode())),
+            Op::Read { query, level } => Continue(Request::Read { query, level }),
+        }
     }
 
     /// Gives the disk what it is to store.
@@ -432,6 +428,7 @@ impl EventLoop {
             self.write_client(now, token);
         }
         self.work.dirty_clients = clients;
+        self.clients.take_due(&mut self.work.batch);
     }
 
     /// Looks for connections that are too slow, now and then, while there are candidates.
