@@ -10,10 +10,11 @@ use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 use serde_json::{Value, json};
 use std::fs::{self, File};
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::SocketAddr;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -23,30 +24,42 @@ const RECORD: usize = 256;
 const FILE: usize = 16 << 20;
 const LISTENER: Token = Token(usize::MAX);
 
-/// Writes to a file whose blocks are there already, and syncs its data after each write.
-pub(crate) fn disk(dir: &Path, seconds: f64) -> Fallible<Value> {
-    let path = dir.join("zabkeeper-peers-disk");
-    let told = write_and_sync(&path, seconds);
-    // The file holds nothing of use, whatever came of the writes.
-    let _ = fs::remove_file(&path);
-    told.map_err(|error| format!("{}: {error}", path.display()).into())
+/// Writes to a file whose blocks are there already, and syncs its data after each write. Of several
+/// files all are written at the same moment, each by a thread of its own, and it is done when the
+/// one of this thread and enough others for a majority are synced; then the rest is waited for.
+pub(crate) fn disk(dir: &Path, files: usize, seconds: f64) -> Fallible<Value> {
+    let paths: Vec<PathBuf> =
+        (0..files).map(|index| dir.join(format!("zabkeeper-peers-disk-{index}"))).collect();
+    let told = write_and_sync(&paths, seconds);
+    // The files hold nothing of use, whatever came of the writes.
+    paths.iter().for_each(|path| drop(fs::remove_file(path)));
+    told.map_err(|error| format!("{}: {error}", dir.display()).into())
 }
 
-fn write_and_sync(path: &Path, seconds: f64) -> Fallible<Value> {
-    let file = File::create_new(path)?;
-    file.write_all_at(&vec![1; FILE], 0)?;
-    file.sync_all()?;
+fn write_and_sync(paths: &[PathBuf], seconds: f64) -> Fallible<Value> {
+    let mut files = paths.iter().map(|path| prepared(path)).collect::<Fallible<Vec<File>>>()?;
+    let Some(own) = files.pop() else {
+        return Err("it takes a file to write to".into());
+    };
+    let (others, awaited) = (files.len(), paths.len() / 2);
+    let (done, results) = mpsc::channel();
+    let begins: Vec<Sender<u64>> =
+        files.into_iter().map(|file| writer(file, done.clone())).collect();
     let mut tally = Tally::new()?;
     let (begin, cpu) = (Instant::now(), usage::own_cpu());
     let end = begin + Duration::try_from_secs_f64(seconds)?;
     let (mut at, mut now) = (0, begin);
     while now < end {
-        file.write_all_at(&[2; RECORD], at as u64)?;
-        file.sync_data()?;
-        let done = Instant::now();
-        tally.add(done - now);
-        now = done;
-        at = (at + RECORD) % FILE;
+        for begin in &begins {
+            begin.send(at)?;
+        }
+        record(&own, at)?;
+        results.iter().take(awaited).collect::<Result<(), _>>()?;
+        let synced = Instant::now();
+        tally.add(synced - now);
+        results.iter().take(others - awaited).collect::<Result<(), _>>()?;
+        now = Instant::now();
+        at = (at + RECORD as u64) % FILE as u64;
     }
     let ops = tally.count() as f64;
     Ok(json!({
@@ -56,8 +69,46 @@ fn write_and_sync(path: &Path, seconds: f64) -> Fallible<Value> {
     }))
 }
 
-/// Sends messages over loopback to a thread that sends them back.
-pub(crate) fn echo(connections: usize, args: &LoadArgs) -> Fallible<Value> {
+/// A file whose blocks are there.
+fn prepared(path: &Path) -> Fallible<File> {
+    let file = File::create_new(path)?;
+    file.write_all_at(&vec![1; FILE], 0)?;
+    file.sync_all()?;
+    Ok(file)
+}
+
+/// A thread that writes to its file where it is told to. It ends when nobody tells it any more.
+fn writer(file: File, done: Sender<io::Result<()>>) -> Sender<u64> {
+    let (begin, begins) = mpsc::channel();
+    thread::spawn(move || {
+        for at in begins {
+            if done.send(record(&file, at)).is_err() {
+                return;
+            }
+        }
+    });
+    begin
+}
+
+fn record(file: &File, at: u64) -> io::Result<()> {
+    file.write_all_at(&[2; RECORD], at)?;
+    file.sync_data()
+}
+
+/// Sends messages over loopback to threads that send them back.
+pub(crate) fn echo(servers: usize, connections: usize, args: &LoadArgs) -> Fallible<Value> {
+    let plan = Plan {
+        protocol: Protocol::Echo,
+        nodes: (0..servers).map(|_| server()).collect::<Fallible<_>>()?,
+        connections,
+        outstanding: 1,
+        value: vec![0; MESSAGE],
+        patience: Duration::from_secs(10),
+    };
+    load::run(plan, 1, args)
+}
+
+fn server() -> Fallible<SocketAddr> {
     let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
     let addr = listener.local_addr()?;
     thread::Builder::new().name("echo".to_owned()).spawn(move || {
@@ -65,15 +116,7 @@ pub(crate) fn echo(connections: usize, args: &LoadArgs) -> Fallible<Value> {
             eprintln!("the echo server stopped: {error}");
         }
     })?;
-    let plan = Plan {
-        protocol: Protocol::Echo,
-        nodes: vec![addr],
-        connections,
-        outstanding: 1,
-        value: vec![0; MESSAGE],
-        patience: Duration::from_secs(10),
-    };
-    load::run(plan, 1, args)
+    Ok(addr)
 }
 
 /// An event loop like the generator's. It ends with the process.
@@ -117,7 +160,7 @@ struct Mirror {
 }
 
 impl Mirror {
-    fn reflect(&mut self, scratch: &mut [u8]) -> std::io::Result<()> {
+    fn reflect(&mut self, scratch: &mut [u8]) -> io::Result<()> {
         loop {
             match self.stream.read(scratch) {
                 Ok(0) => break,

@@ -62,12 +62,18 @@ enum Command {
         /// Where the file is made, and removed
         #[arg(long, value_name = "DIR")]
         dir: PathBuf,
+        /// How many files are written at the same moment; it is done when most are synced
+        #[arg(long, value_name = "N", default_value_t = 1)]
+        files: usize,
         /// How long
         #[arg(long, value_name = "SECONDS", default_value_t = 10.0)]
         seconds: f64,
     },
-    /// Send messages of 300 bytes over loopback to a thread that sends them back
+    /// Send messages of 300 bytes over loopback to threads that send them back
     Echo {
+        /// How many of these threads share the connections
+        #[arg(long, value_name = "N", default_value_t = 1)]
+        servers: usize,
         /// How many connections, with one message under way on each
         #[arg(long, value_name = "N", default_value_t = 64)]
         connections: usize,
@@ -129,8 +135,8 @@ fn run(command: Command) -> Fallible<Value> {
         Command::Failover { subject, failover } => {
             failover::run(subject.plan(failover::PATIENCE), subject.keys, &failover)
         }
-        Command::Disk { dir, seconds } => limits::disk(&dir, seconds),
-        Command::Echo { connections, load } => limits::echo(connections, &load),
+        Command::Disk { dir, files, seconds } => limits::disk(&dir, files, seconds),
+        Command::Echo { servers, connections, load } => limits::echo(servers, connections, &load),
     }
 }
 
