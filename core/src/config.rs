@@ -63,6 +63,7 @@ pub struct Limits {
     /// The weight of the answers to reads that one step makes, see
     /// [`App::weight`](crate::app::App::weight); the last of them may be heavier. What is over
     /// waits for the next step, so that a node stays alive however much it is asked for at once.
+    /// Zero does as one.
     pub read_part: usize,
     /// Bytes of entries in one message.
     pub message_bytes: usize,
@@ -70,7 +71,7 @@ pub struct Limits {
     pub window_bytes: usize,
     /// Snapshot parts sent to a follower and not acknowledged by it.
     pub window_chunks: u64,
-    /// Client requests waiting at a node.
+    /// Client requests waiting at a node, and as many reads that wait for a step with room.
     pub pending_requests: usize,
     /// Bytes of client requests waiting at a node.
     pub pending_bytes: usize,

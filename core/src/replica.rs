@@ -242,7 +242,7 @@ impl<A: App> Replica<A> {
 
     /// Serves the node's calls of the application, in order, until there are none.
     fn run(&mut self, now: Now, mut actions: Actions, out: &mut Outputs<A>) {
-        self.room = self.node.limits().read_part;
+        self.room = self.node.limits().read_part.max(1);
         while self.room > 0
             && let Some(ticket) = self.readable.pop_front()
         {
@@ -290,10 +290,12 @@ impl<A: App> Replica<A> {
                 }
             }
             Upcall::Readable(ticket) => {
-                if self.room == 0 {
-                    self.readable.push_back(ticket);
-                } else {
+                if self.room > 0 {
                     self.answer(ticket, out);
+                } else if self.readable.len() < self.node.limits().pending_requests {
+                    self.readable.push_back(ticket);
+                } else if self.queries.remove(&ticket).is_some() {
+                    out.replies.push((ticket, Reply::Refused(RefuseReason::Busy)));
                 }
             }
             Upcall::Refuse { ticket, why } => {

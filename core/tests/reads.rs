@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use zabkeeper_core::app::App;
-use zabkeeper_core::config::Config;
+use zabkeeper_core::config::{Config, Limits};
 use zabkeeper_core::event::{Action, Event};
 use zabkeeper_core::ids::{Incarnation, NodeId, Ticket, Txid};
+use zabkeeper_core::message::RefuseReason;
 use zabkeeper_core::quorum::{Member, Membership};
 use zabkeeper_core::replica::{ClientRequest, Input, Outputs, ReadLevel, Replica, Reply, Request};
 use zabkeeper_core::storage::{Identity, Recovered};
@@ -21,6 +22,10 @@ struct Alone {
 
 impl Alone {
     fn start() -> Self {
+        Self::limited(Limits::default())
+    }
+
+    fn limited(limits: Limits) -> Self {
         let node = NodeId::new(1);
         let member = Member {
             voter: true,
@@ -33,8 +38,8 @@ impl Alone {
             Identity { cluster: membership.cluster_id(), node, incarnation: Incarnation::new(7) };
         let disk = Recovered::fresh(identity, membership);
         let now = Now::default();
-        let (replica, out) =
-            Replica::restore(Config::new(node), disk, Tree::empty(), 1, now).unwrap();
+        let config = Config { limits, ..Config::new(node) };
+        let (replica, out) = Replica::restore(config, disk, Tree::empty(), 1, now).unwrap();
         let mut alone = Self { replica, out, tickets: 0 };
         alone.settle();
         alone
@@ -137,4 +142,38 @@ fn a_read_that_is_forgotten_while_it_waits_for_room_is_not_answered() {
         let answered: Vec<_> = replies.into_iter().map(|(ticket, _)| ticket).collect();
         assert_eq!(answered, [Ticket::new(first + 1_001)]);
     }
+}
+
+#[test]
+fn no_more_reads_wait_for_room_than_requests_may_wait() {
+    let limits = Limits { read_part: 2, pending_requests: 5, ..Limits::default() };
+    for level in LEVELS {
+        let mut alone = Alone::limited(limits.clone());
+        let get = Query::Get { path: path("dir") };
+        // Each time five more come than the step before has answered.
+        let mut busy = 0;
+        for _ in 0..4 {
+            let input = alone.ask((0..5).map(|_| read(get.clone(), level)));
+            let replies = alone.give(input);
+            assert!(alone.replica.put_off() <= 5);
+            let refused = Reply::Refused(RefuseReason::Busy);
+            busy += replies.iter().filter(|(_, reply)| *reply == refused).count();
+        }
+        assert!(busy > 0);
+        // What was not refused is answered.
+        let mut answered = 0;
+        while alone.replica.put_off() > 0 {
+            answered += alone.give(Input::Event(Event::Tick)).len();
+        }
+        assert_eq!(answered, 5);
+    }
+}
+
+#[test]
+fn a_step_without_room_answers_one_read_all_the_same() {
+    let mut alone = Alone::limited(Limits { read_part: 0, ..Limits::default() });
+    let get = Query::Get { path: path("dir") };
+    let input = alone.ask((0..3).map(|_| read(get.clone(), ReadLevel::Local(Txid::ZERO))));
+    let counts: Vec<_> = alone.steps(input).iter().map(Vec::len).collect();
+    assert_eq!(counts, [1, 1, 1]);
 }

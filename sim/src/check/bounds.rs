@@ -15,5 +15,13 @@ pub fn within(host: &Host, status: &Status) -> Check {
         status.waiting,
         limits.pending_requests
     );
+    let put_off = host.process.as_ref().map_or(0, |process| process.replica.put_off());
+    ensure!(
+        put_off <= limits.pending_requests,
+        "bounded queues (L6)",
+        "{} has put off {put_off} reads, the limit is {}",
+        host.id,
+        limits.pending_requests
+    );
     Ok(())
 }
