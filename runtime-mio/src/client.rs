@@ -218,8 +218,9 @@ impl Client {
         }
     }
 
-    /// Sends an operation without waiting; [`Client::collect`] gives its result. Operations take
-    /// effect in the order in which they were submitted for as long as the connection holds.
+    /// Sends an operation without waiting; [`Client::collect`] gives its result. Writes take effect
+    /// in the order in which they were submitted for as long as the connection holds; a read may
+    /// see writes that were submitted after it.
     pub fn submit(&mut self, op: Op) -> Result<Ticket, ClientError> {
         let bytes = size_of_request(&op);
         if bytes > frame::MAX_REQUEST_BODY {

@@ -225,6 +225,34 @@ fn a_value_over_the_limit_is_refused_without_harm() {
 }
 
 #[test]
+fn listings_without_a_leader_are_refused_together() {
+    let hold = Micros::millis(500);
+    let mut ensemble = Ensemble::start(3, |config| config.core.timeouts.hold = hold);
+    ensemble.set(0, "dir/k", b"v");
+    for other in ensemble.servers.drain(1..) {
+        other.stop();
+        other.wait();
+    }
+    let path = Path::parse("dir").unwrap();
+    let list = Query::List { path, recursive: false, after: None, limit: 10, values: false };
+    let list = Op::Read { query: list, level: ReadLevel::Linearizable };
+    let mut wire = Wire::connect(ensemble.addrs[0].request);
+    let mut bytes: Vec<u8> = (0..30).flat_map(|id| request(id, list.clone())).collect();
+    bytes.extend(request(30, set("k", b"w")));
+    let begin = Instant::now();
+    wire.stream.write_all(&bytes).unwrap();
+    for id in 0..30 {
+        let reply = wire.receive();
+        assert_eq!((reply.id, reply.result), (id, OpResult::Refused(RefuseReason::NoLeader)));
+    }
+    assert_eq!(wire.receive().id, 30);
+    // One after the other they would take 30 times as long as one is held.
+    let took = begin.elapsed();
+    assert!(took < Duration::from_secs(8), "{took:?}");
+    ensemble.stop();
+}
+
+#[test]
 fn a_stopping_node_refuses_and_its_handle_says_so() {
     let mut ensemble = Ensemble::start(1, |_| {});
     ensemble.set(0, "k", b"v");

@@ -11,6 +11,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::mpsc::SyncSender;
 use zabkeeper_core::ids::Ticket;
+use zabkeeper_core::message::RefuseReason;
 use zabkeeper_core::replica::ClientRequest;
 use zabkeeper_core::time::{Instant, Micros};
 use zabkeeper_core::tree::Query;
@@ -62,6 +63,7 @@ pub(super) struct Client {
 
 struct Slot {
     id: u64,
+    /// True if the next listing is due when this is answered.
     lists: bool,
     ticket: Option<Ticket>,
     result: Option<OpResult>,
@@ -191,11 +193,31 @@ impl Clients {
                 let Some(client) = self.conns.get_mut(&token) else {
                     return;
                 };
-                let index = usize::try_from(slot.wrapping_sub(client.first)).unwrap_or(usize::MAX);
-                if let Some(slot) = client.slots.get_mut(index) {
-                    slot.result = Some(result);
-                    self.send_ready(token);
+                let why = match &result {
+                    OpResult::Refused(why) => Some(*why),
+                    _ => None,
+                };
+                let Some(slot) = client.slot_mut(slot) else { return };
+                slot.result = Some(result);
+                if let Some(why) = why.filter(|_| slot.lists) {
+                    self.refuse_later(token, why);
                 }
+                self.send_ready(token);
+            }
+        }
+    }
+
+    /// A listing was refused after all the time it had, so those that wait behind it are too: else
+    /// each would take that time again, and all that was asked behind them would wait for it.
+    fn refuse_later(&mut self, token: Token, why: RefuseReason) {
+        let Some(client) = self.conns.get_mut(&token) else { return };
+        for request in std::mem::take(&mut client.later) {
+            if let Some(Waiter::Client { slot, .. }) = self.waiting.remove(&request.ticket)
+                && let Some(slot) = client.slot_mut(slot)
+            {
+                // None of them was ever being made.
+                slot.lists = false;
+                slot.result = Some(OpResult::Refused(why));
             }
         }
     }
@@ -236,10 +258,10 @@ impl Clients {
         };
         client.dirty = false;
         client.encode_ready(self.limits.buffer);
-        client.next_listing(&mut self.due);
         if client.conn.write(now).is_err() {
             return Written::Broken;
         }
+        client.next_listing(&mut self.due);
         if client.conn.backlog() > 0 {
             self.stuck.insert(token);
             return Written::Fine;
@@ -286,6 +308,12 @@ impl Client {
                 wire::put_reply(&ClientReply { id: slot.id, result }, self.conn.output());
             }
         }
+    }
+
+    /// The slot with this number, unless its answer was sent.
+    fn slot_mut(&mut self, number: u64) -> Option<&mut Slot> {
+        let index = usize::try_from(number.wrapping_sub(self.first)).ok()?;
+        self.slots.get_mut(index)
     }
 
     /// Makes the next listing due if none is under way.
