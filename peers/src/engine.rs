@@ -121,7 +121,8 @@ impl Engine {
 
     /// A connection with this token, to the node at this place of the round.
     fn open(&self, token: usize, place: usize) -> Fallible<Conn> {
-        let addr = self.plan.nodes.get(place % self.plan.nodes.len()).ok_or("no node is given")?;
+        let place_of = place.checked_rem(self.plan.nodes.len());
+        let addr = place_of.and_then(|at| self.plan.nodes.get(at)).ok_or("no node is given")?;
         let mut stream = TcpStream::connect(*addr)?;
         // It fails if the node is gone already, and then so does all else.
         let _ = stream.set_nodelay(true);

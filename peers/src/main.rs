@@ -62,7 +62,8 @@ enum Command {
         /// Where the file is made, and removed
         #[arg(long, value_name = "DIR")]
         dir: PathBuf,
-        /// How many files are written at the same moment; it is done when most are synced
+        /// How many files are written at the same moment; it is done when one of them and
+        /// enough others for a majority are synced; the rest delays only the next write
         #[arg(long, value_name = "N", default_value_t = 1)]
         files: usize,
         /// How long

@@ -1,5 +1,5 @@
 //! The structs that prost generates from the `.proto` files; `tests/generated.rs` keeps them equal.
-//! And the one way to append such a message to a buffer.
+//! And how such a message is appended to a buffer.
 
 #![allow(
     unreachable_pub,
