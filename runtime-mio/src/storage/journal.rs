@@ -275,7 +275,7 @@ fn make_segment<F: Fs>(
 }
 
 /// A buffer that grew for a large batch is given back down to this.
-const BUFFER_KEPT: usize = 1 << 20;
+const BUFFER_KEPT: usize = 256 << 10;
 
 /// The name of a segment file.
 pub(crate) fn segment_name(number: u64) -> String {

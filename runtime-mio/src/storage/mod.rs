@@ -16,6 +16,7 @@
 //! oldest of them holds and 32 MiB, a fold as much again, and so does a snapshot while it is
 //! received.
 
+mod blocks;
 mod catalogue;
 mod codec;
 mod cure;

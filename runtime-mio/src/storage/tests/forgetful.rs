@@ -2,6 +2,7 @@
 //! flushed, any sectors survive in any of their versions; of changes of names that were not
 //! flushed, the first few.
 
+use crate::storage::blocks::{BLOCK, Blocks, WholeBlocks};
 use crate::storage::fs::{Fs, JournalFile};
 use std::collections::BTreeMap;
 use std::io;
@@ -129,9 +130,21 @@ impl Forgetful {
     }
 }
 
+/// An open file, written in whole blocks like a real one.
 pub(crate) struct OpenFile {
+    raw: Raw,
+    blocks: Blocks,
+}
+
+struct Raw {
     fs: Forgetful,
     file: usize,
+}
+
+impl OpenFile {
+    fn new(fs: Forgetful, file: usize) -> Self {
+        Self { raw: Raw { fs, file }, blocks: Blocks::default() }
+    }
 }
 
 impl Fs for Forgetful {
@@ -160,14 +173,12 @@ impl Fs for Forgetful {
             disk.change(Change::Create(name.to_owned(), file));
             Ok(file)
         })?;
-        let fs = self.clone();
-        Ok(OpenFile { fs, file })
+        Ok(OpenFile::new(self.clone(), file))
     }
 
     fn open(&self, name: &str) -> io::Result<OpenFile> {
         let file = self.disk.lock().unwrap().file(name)?;
-        let fs = self.clone();
-        Ok(OpenFile { fs, file })
+        Ok(OpenFile::new(self.clone(), file))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -197,26 +208,38 @@ impl Fs for Forgetful {
 
 impl JournalFile for OpenFile {
     fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        let file = self.file;
-        self.fs.step(|disk| {
-            let content = &mut disk.files[file];
-            let (start, end) = (offset as usize, offset as usize + bytes.len());
-            content.bytes[start..end].copy_from_slice(bytes);
-            for sector in start / SECTOR..end.div_ceil(SECTOR) {
-                let till = content.bytes.len().min((sector + 1) * SECTOR);
-                let version = content.bytes[sector * SECTOR..till].to_vec();
-                content.unflushed.entry(sector).or_default().push(version);
-            }
-            Ok(())
-        })
+        self.blocks.write_at(&mut self.raw, bytes, offset)
     }
 
     fn sync(&mut self) -> io::Result<()> {
-        let file = self.file;
-        self.fs.step(|disk| {
+        let file = self.raw.file;
+        self.raw.fs.step(|disk| {
             let content = &mut disk.files[file];
             content.durable = content.bytes.clone();
             content.unflushed.clear();
+            Ok(())
+        })
+    }
+}
+
+impl WholeBlocks for Raw {
+    fn read(&mut self, block: &mut [u8], offset: u64) -> io::Result<()> {
+        let disk = self.fs.disk.lock().unwrap();
+        let start = offset as usize;
+        block.copy_from_slice(&disk.files[self.file].bytes[start..start + BLOCK]);
+        Ok(())
+    }
+
+    fn write(&mut self, blocks: &[u8], offset: u64) -> io::Result<()> {
+        let file = self.file;
+        self.fs.step(|disk| {
+            let content = &mut disk.files[file];
+            let start = offset as usize;
+            content.bytes[start..start + blocks.len()].copy_from_slice(blocks);
+            for (index, version) in blocks.chunks(SECTOR).enumerate() {
+                let versions = content.unflushed.entry(start / SECTOR + index).or_default();
+                versions.push(version.to_vec());
+            }
             Ok(())
         })
     }
