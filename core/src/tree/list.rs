@@ -24,7 +24,7 @@ impl Tree {
         values: bool,
     ) -> Option<Page> {
         let top = path.key();
-        if !self.nodes.contains_key(top.as_bytes()) {
+        if !self.nodes.contains_key(&top) {
             return None;
         }
         let after = after.map(Path::key).filter(|after| *after > top);

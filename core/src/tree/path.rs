@@ -66,13 +66,13 @@ impl Path {
     /// Reads a path. One leading `/` is allowed and means nothing.
     pub fn parse(text: &str) -> Result<Self, PathError> {
         let text = text.strip_prefix('/').unwrap_or(text);
-        check(text, '/')?;
+        check(text, b'/')?;
         Ok(Self(Arc::from(text)))
     }
 
     /// Checks the text of a path without its leading `/`.
     pub(super) fn check(text: &str) -> Result<(), PathError> {
-        check(text, '/')
+        check(text, b'/')
     }
 
     /// The text, without a leading `/`; empty for the root.
@@ -109,7 +109,7 @@ impl Path {
         if name.contains('/') {
             return Err(PathError::Slash);
         }
-        check_segment(name)?;
+        check_segment(name.as_bytes())?;
         if self.is_root() {
             return Self::parse(name);
         }
@@ -144,25 +144,25 @@ pub(super) fn check_key(key: &str) -> Result<(), PathError> {
     if key.contains('/') {
         return Err(PathError::Slash);
     }
-    check(key, SEPARATOR)
+    check(key, SEPARATOR as u8)
 }
 
 /// Checks the segments of a text, which `separator` parts.
-fn check(text: &str, separator: char) -> Result<(), PathError> {
+fn check(text: &str, separator: u8) -> Result<(), PathError> {
     if text.len() > MAX_PATH_BYTES {
         return Err(PathError::TooLong(text.len()));
     }
     if text.is_empty() {
         return Ok(());
     }
-    text.split(separator).try_for_each(check_segment)
+    text.as_bytes().split(|byte| *byte == separator).try_for_each(check_segment)
 }
 
-fn check_segment(segment: &str) -> Result<(), PathError> {
+fn check_segment(segment: &[u8]) -> Result<(), PathError> {
     match segment {
-        "" => Err(PathError::EmptySegment),
-        "." | ".." => Err(PathError::Dots),
-        _ if segment.contains('\0') => Err(PathError::Nul),
+        b"" => Err(PathError::EmptySegment),
+        b"." | b".." => Err(PathError::Dots),
+        _ if segment.contains(&0) => Err(PathError::Nul),
         _ => Ok(()),
     }
 }

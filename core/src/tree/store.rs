@@ -70,7 +70,7 @@ impl Tree {
         }
         let key = Key::of(path);
         match act {
-            Act::Add(_) if self.nodes.contains_key(key.as_bytes()) => Err(CommandError::Exists),
+            Act::Add(_) if self.nodes.contains_key(&key) => Err(CommandError::Exists),
             Act::Add(value) => Ok(self.create(at, &key, value)),
             Act::Set(value) => {
                 let set = self.set(at, &key, value);
@@ -97,7 +97,7 @@ impl Tree {
     }
 
     fn delete(&mut self, at: At, key: &Key, recursive: bool) -> Outcome {
-        let stat = match self.nodes.get(key.as_bytes()) {
+        let stat = match self.nodes.get(key) {
             Some(node) => node.stat(),
             None => return Err(CommandError::NotFound),
         };
@@ -128,7 +128,7 @@ impl Tree {
     /// Sets the value of a node; `None` if there is none.
     fn set(&mut self, at: At, key: &Key, value: &[u8]) -> Option<Stat> {
         let held = self.is_held(key);
-        let node = self.nodes.get_mut(key.as_bytes())?;
+        let node = self.nodes.get_mut(key)?;
         node.fetch();
         let (before, old) = (node.stat(), held.then(|| node.clone()));
         let after = before.set(at.txid, at.time);
@@ -143,7 +143,7 @@ impl Tree {
     fn count_child(&mut self, at: At, key: &str, count: impl FnOnce(u64) -> u64) -> bool {
         let key = &Key::from(key);
         let held = self.is_held(key);
-        let Some(node) = self.nodes.get_mut(key.as_bytes()) else { return false };
+        let Some(node) = self.nodes.get_mut(key) else { return false };
         let (before, old) = (node.stat(), held.then(|| node.clone()));
         self.digest = self.digest.minus(node.digest());
         node.restat(key, before.with_children(at.txid, count(before.children)));
@@ -160,7 +160,7 @@ impl Tree {
     }
 
     fn remove(&mut self, key: &Key) {
-        let Some(old) = self.nodes.remove(key.as_bytes()) else { return };
+        let Some(old) = self.nodes.remove(key) else { return };
         self.digest = self.digest.minus(old.digest());
         self.changed(key, Some(&old.stat()), Some(old));
     }
@@ -186,7 +186,7 @@ impl Tree {
     }
 
     fn get(&self, path: &Path) -> Option<Found> {
-        self.nodes.get(path.key().as_bytes()).map(|node| Found {
+        self.nodes.get(&path.key()).map(|node| Found {
             path: path.clone(),
             value: Some(node.payload()),
             stat: node.stat(),

@@ -45,7 +45,7 @@ impl Taking {
         let changes = read.map(|key| {
             let value = match self.kept.remove(&key) {
                 Some(old) => old.as_ref().map(Node::encode),
-                None => nodes.get(key.as_bytes()).map(Node::encode),
+                None => nodes.get(&key).map(Node::encode),
             };
             Change { key: key.as_bytes().into(), value }
         });
