@@ -153,13 +153,14 @@ impl Node {
             }
             Event::Await(reads) => {
                 for (ticket, deadline, index) in reads {
-                    if index > cx.s.applied && cx.s.is_full() {
+                    if index <= cx.s.applied {
+                        cx.out.call(Upcall::Readable(ticket));
+                    } else if cx.s.is_full() {
                         cx.out.call(Upcall::Refuse { ticket, why: RefuseReason::Busy });
                     } else {
                         cx.s.requests.hold_indexed(ticket, deadline, index);
                     }
                 }
-                cx.s.requests.readable(cx.s.applied, cx.out);
                 Next::Stay
             }
             Event::Forget(tickets) => {
