@@ -56,7 +56,11 @@ impl Short {
     pub(crate) fn fixed(&mut self, tag: u8, value: u64) {
         if value != 0 {
             self.key(tag, WireType::SixtyFourBit);
-            value.to_le_bytes().into_iter().for_each(|byte| self.byte(byte));
+            let Some(place) = self.bytes.get_mut(self.len..self.len + size_of::<u64>()) else {
+                unreachable!("there is room for the largest part of a message");
+            };
+            place.copy_from_slice(&value.to_le_bytes());
+            self.len += size_of::<u64>();
         }
     }
 
