@@ -3,7 +3,9 @@
 use crate::convert::{all, entry_id, need, payload, refuse_reason, share, to_refuse_reason};
 use crate::error::DecodeError;
 use crate::frame::{self, Frame, Kind};
+use crate::outline;
 use crate::replies;
+use crate::requests;
 use crate::wire;
 use bytes::Bytes;
 use prost::Message as _;
@@ -88,7 +90,10 @@ pub fn encode_request(request: &ClientRequest, out: &mut Vec<u8>) {
 /// If this fails, [`request_id`] may still tell which request to answer with
 /// [`OpResult::Invalid`].
 pub fn decode_request(frame: &Frame<'_>) -> Result<ClientRequest, DecodeError> {
-    wire::ClientRequest::decode(frame.body())?.try_into()
+    match requests::read(frame.body()) {
+        Some(request) => Ok(request),
+        None => wire::ClientRequest::decode(frame.body())?.try_into(),
+    }
 }
 
 /// The id of a request that is otherwise not understood, for the reply that says so; `None` if
@@ -115,6 +120,32 @@ pub fn encode_reply(reply: &ClientReply, out: &mut Vec<u8>) {
 /// Reads the reply of a frame.
 pub fn decode_reply(frame: &Frame<'_>) -> Result<ClientReply, DecodeError> {
     wire::ClientReply::decode(Bytes::copy_from_slice(frame.body()))?.try_into()
+}
+
+/// What a reply says at a glance, for those who only count.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum Outline {
+    /// A command was done, as asked.
+    Written,
+    /// A command is in the log and could not be done.
+    Failed,
+    /// A node was read.
+    Found,
+    /// There is no such node.
+    Missing,
+    /// [`OpResult::Refused`].
+    Refused,
+    /// [`OpResult::Unknown`].
+    Unknown,
+    /// Anything else.
+    Other,
+}
+
+/// Reads the id of a reply's request and what the reply says, and skips the rest: what is skipped
+/// is only checked to be protobuf. Nothing is copied.
+pub fn decode_outline(frame: &Frame<'_>) -> Result<(u64, Outline), DecodeError> {
+    outline::read(frame.body())
 }
 
 impl From<&ClientRequest> for wire::ClientRequest {

@@ -33,16 +33,20 @@
 
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
+mod batches;
 pub mod client;
 mod convert;
 mod datagram;
 mod entries;
 mod error;
+mod fields;
 pub mod frame;
+mod outline;
 mod payloads;
 pub mod peer;
 pub mod record;
 mod replies;
+mod requests;
 mod short;
 mod status;
 #[cfg(any(test, feature = "test-util"))]

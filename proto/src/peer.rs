@@ -1,5 +1,6 @@
 //! Messages between nodes.
 
+use crate::batches;
 use crate::convert::{all, epoch, need, node, payload, refuse_reason, share, to_refuse_reason};
 use crate::entries::{Entries, put_message};
 use crate::error::DecodeError;
@@ -27,6 +28,9 @@ pub fn encode(message: &Message, out: &mut Vec<u8>) {
 
 /// Reads the message of a frame.
 pub fn decode(frame: &Frame<'_>) -> Result<Message, DecodeError> {
+    if let Some(message) = batches::read(frame.body()) {
+        return Ok(message);
+    }
     let message = wire::PeerMessage::decode(frame.body())?;
     let message = message.message.ok_or(DecodeError::Missing("message"))?;
     message.try_into()

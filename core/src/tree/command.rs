@@ -27,6 +27,13 @@ impl Command {
 
     /// The command's bytes: format, kind, path, and for Add and Set the value.
     pub fn encode(&self) -> Payload {
+        let mut out = Vec::new();
+        self.put(&mut out);
+        out.into()
+    }
+
+    /// Appends the command's bytes.
+    pub fn put(&self, out: &mut Vec<u8>) {
         let (kind, path, value) = match self {
             Self::Add { path, value } => (ADD, path, Some(value)),
             Self::Set { path, value } => (SET, path, Some(value)),
@@ -36,13 +43,12 @@ impl Command {
             }
         };
         let path = path.as_str().as_bytes();
-        let mut out = Vec::with_capacity(path.len() + value.map_or(0, |v| v.len()) + 8);
+        out.reserve(path.len() + value.map_or(0, |v| v.len()) + 8);
         out.extend([FORMAT, kind]);
-        put_bytes(&mut out, path);
+        put_bytes(out, path);
         if let Some(value) = value {
-            put_bytes(&mut out, value);
+            put_bytes(out, value);
         }
-        out.into()
     }
 
     /// Reads a command. Never panics; accepts exactly what [`Command::encode`] makes of commands

@@ -396,11 +396,16 @@ impl EventLoop {
     }
 
     /// What the core is asked for an operation, or the answer if it need not be asked.
-    pub(super) fn admit(&self, op: Op) -> ControlFlow<OpResult, Request<Query>> {
+    pub(super) fn admit(&mut self, op: Op) -> ControlFlow<OpResult, Request<Query>> {
         match op {
             Op::Status => Break(OpResult::Status(Box::new(self.replica.status()))),
             _ if self.work.stop_by.is_some() => Break(OpResult::Refused(RefuseReason::Stopping)),
-            Op::Write(command) => Continue(Request::Write(command.encode())),
+            Op::Write(command) => {
+                // By way of memory that is there already: one copy, in one place, is what is kept.
+                self.work.bytes.clear();
+                command.put(&mut self.work.bytes);
+                Continue(Request::Write(self.work.bytes.as_slice().into()))
+            }
             Op::Read { query, level } => Continue(Request::Read { query, level }),
         }
     }

@@ -5,8 +5,7 @@ use super::tally::Fate;
 use mio::net::TcpStream;
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
-use zabkeeper_core::tree::Answer;
-use zabkeeper_proto::client::{OpResult, decode_reply};
+use zabkeeper_proto::client::{Outline, decode_outline};
 use zabkeeper_proto::frame;
 
 /// A request without an answer yet. Times are microseconds since the generator began.
@@ -160,11 +159,11 @@ fn answers(
             Err(error) => return Err(invalid(error.to_string())),
         };
         used += frame.consumed();
-        let reply = decode_reply(&frame).map_err(|error| invalid(error.to_string()))?;
+        let (id, said) = decode_outline(&frame).map_err(|error| invalid(error.to_string()))?;
         match asked.front().copied() {
-            Some(sent) if u64::from(sent.key) == reply.id => {
+            Some(sent) if u64::from(sent.key) == id => {
                 asked.pop_front();
-                answer(sent, fate(sent.kind, &reply.result));
+                answer(sent, fate(sent.kind, said));
             }
             _ => return Err(invalid("an answer to another question".to_owned())),
         }
@@ -172,14 +171,13 @@ fn answers(
 }
 
 /// What an answer to such a request means.
-fn fate(kind: Kind, result: &OpResult) -> Fate {
-    match (kind, result) {
-        (Kind::Write, OpResult::Written { outcome: Ok(_), .. })
-        | (Kind::Read, OpResult::Read { answer: Answer::Node(Some(_)), .. }) => Fate::Good,
-        (Kind::Write, OpResult::Written { outcome: Err(_), .. }) => Fate::Rejected,
-        (Kind::Read, OpResult::Read { answer: Answer::Node(None), .. }) => Fate::Missing,
-        (_, OpResult::Refused(_)) => Fate::Refused,
-        (_, OpResult::Unknown) => Fate::Unknown,
+fn fate(kind: Kind, said: Outline) -> Fate {
+    match (kind, said) {
+        (Kind::Write, Outline::Written) | (Kind::Read, Outline::Found) => Fate::Good,
+        (Kind::Write, Outline::Failed) => Fate::Rejected,
+        (Kind::Read, Outline::Missing) => Fate::Missing,
+        (_, Outline::Refused) => Fate::Refused,
+        (_, Outline::Unknown) => Fate::Unknown,
         _ => Fate::Invalid,
     }
 }
