@@ -5,9 +5,12 @@
 use prost::encoding::{WireType, encoded_len_varint};
 use zabkeeper_core::ids::Txid;
 
+/// Bytes of the longest number.
+const LONGEST: usize = 10;
+
 /// Room for the largest of what is put together: a stat, of three txids and five numbers, or all
-/// that an entry has before its body.
-const ROOM: usize = 128;
+/// that an entry has before its body; and behind it for a number, which is put down in full.
+const ROOM: usize = 128 + LONGEST;
 
 /// Up to [`ROOM`] bytes of a message.
 pub(crate) struct Short {
@@ -24,24 +27,33 @@ impl Short {
         self.bytes.get(..self.len).unwrap_or_default()
     }
 
-    fn byte(&mut self, byte: u8) {
-        let Some(place) = self.bytes.get_mut(self.len) else {
-            unreachable!("there is room for the largest part of a message");
-        };
-        *place = byte;
-        self.len += 1;
+    fn varint(&mut self, mut value: u64) {
+        let mut bytes = [0; LONGEST];
+        let mut len = 0;
+        for byte in &mut bytes {
+            len += 1;
+            *byte = value as u8 & 0x7f;
+            value >>= 7;
+            if value == 0 {
+                break;
+            }
+            *byte |= 0x80;
+        }
+        // All of it, since a copy of a known length is one of a few instructions.
+        self.put(bytes);
+        self.len -= LONGEST - len;
     }
 
-    fn varint(&mut self, mut value: u64) {
-        while value >= 0x80 {
-            self.byte(value as u8 | 0x80);
-            value >>= 7;
-        }
-        self.byte(value as u8);
+    fn put<const N: usize>(&mut self, bytes: [u8; N]) {
+        let Some(place) = self.bytes.get_mut(self.len..self.len + N) else {
+            unreachable!("there is room for the largest part of a message");
+        };
+        place.copy_from_slice(&bytes);
+        self.len += N;
     }
 
     fn key(&mut self, tag: u8, wire_type: WireType) {
-        self.byte(tag << 3 | wire_type as u8);
+        self.put([tag << 3 | wire_type as u8]);
     }
 
     /// A number; zero is left out.
@@ -56,11 +68,7 @@ impl Short {
     pub(crate) fn fixed(&mut self, tag: u8, value: u64) {
         if value != 0 {
             self.key(tag, WireType::SixtyFourBit);
-            let Some(place) = self.bytes.get_mut(self.len..self.len + size_of::<u64>()) else {
-                unreachable!("there is room for the largest part of a message");
-            };
-            place.copy_from_slice(&value.to_le_bytes());
-            self.len += size_of::<u64>();
+            self.put(value.to_le_bytes());
         }
     }
 
