@@ -7,7 +7,7 @@ use crate::error::{CloseReason, HaltReason};
 use crate::ids::{ConnId, NodeId, Ticket, Txid, WriteId};
 use crate::message::{Item, Message, RefuseReason, Rejection, SnapshotHead, Vote};
 use crate::note::Note;
-use crate::storage::{Checkpoint, Record};
+use crate::storage::{Change, Checkpoint, Record};
 use crate::time::{Instant, WallTime};
 use alloc::vec::Vec;
 
@@ -139,7 +139,17 @@ pub enum Action {
     },
     /// Give it up.
     StageDrop(u64),
-    /// Write the application's changes to the state store; answer with [`Event::Checkpointed`].
+    /// Changes of the application that belong to a checkpoint and come before those in it. They mean
+    /// nothing without it: a crash before it may leave them or not. Between the first of them and
+    /// the checkpoint there is no part of another, nor of a snapshot.
+    CheckpointPart {
+        /// The entry that the checkpoint will stand for.
+        at: Txid,
+        /// What differs from the checkpoint before.
+        changes: Vec<Change>,
+    },
+    /// Write the application's changes to the state store, the parts before it included; answer with
+    /// [`Event::Checkpointed`].
     Checkpoint(Checkpoint),
     /// Something worth telling people about.
     Note(Note),

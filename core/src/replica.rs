@@ -262,17 +262,20 @@ impl<A: App> Replica<A> {
         out.actions.append(&mut actions.actions);
     }
 
-    /// Reads the next part of a checkpoint, if there is one, and hands it over with the last.
+    /// Reads the next part of a checkpoint, if there is one, and hands it over.
     fn save(&mut self, max: usize, to: &mut Actions) {
-        let Some(saving) = &mut self.saving else { return };
-        let (mut changes, last) = self.app.read_changes(max);
-        saving.changes.append(&mut changes);
-        if let Some(mut checkpoint) = self.saving.take_if(|_| last) {
+        let Some(mut checkpoint) = self.saving.take() else { return };
+        let (changes, last) = self.app.read_changes(max);
+        if last {
+            checkpoint.changes = changes;
             if self.node.has_mutant(Mutant::StampCheckpointLate) {
                 checkpoint.at = self.node.log().floor(self.applied).unwrap_or(checkpoint.at);
                 checkpoint.digest = self.app.digest();
             }
             to.actions.push(Action::Checkpoint(checkpoint));
+        } else {
+            to.actions.push(Action::CheckpointPart { at: checkpoint.at.txid, changes });
+            self.saving = Some(checkpoint);
         }
     }
 

@@ -101,7 +101,7 @@ pub struct Checkpoint {
     pub at: Position,
     /// The digest of the whole state.
     pub digest: Digest,
-    /// What differs from the checkpoint before.
+    /// What differs from the checkpoint before, and was not handed over in parts already.
     pub changes: Vec<Change>,
 }
 

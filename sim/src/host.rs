@@ -11,7 +11,7 @@ use zabkeeper_core::ids::{NodeId, Round, Ticket, Txid};
 use zabkeeper_core::image::Image;
 use zabkeeper_core::replica::{Input, Replica, Status};
 use zabkeeper_core::rng::Rng;
-use zabkeeper_core::storage::{Base, Identity};
+use zabkeeper_core::storage::{Base, Change, Identity};
 use zabkeeper_core::time::{Instant, Now, WallTime};
 use zabkeeper_core::tree::{Query, Tree};
 
@@ -66,6 +66,8 @@ pub struct Process {
     pub saw_membership: bool,
     /// Where it stored its state last.
     pub checkpoint: Option<Txid>,
+    /// The parts of the checkpoint to come, and where it will be.
+    pub parts: Vec<(Txid, Vec<Change>)>,
     /// The client requests that it has not answered, and which call each is.
     pub tickets: BTreeMap<Ticket, usize>,
     /// Those that nobody waits for any more: an answer is needless but does no harm.

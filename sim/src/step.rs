@@ -189,7 +189,12 @@ impl World {
             Action::StageOpen(stage) => host.disk.push(DiskOp::StageOpen(stage)),
             Action::Stage { stage, items } => host.disk.push(DiskOp::Stage(stage, items)),
             Action::StageDrop(stage) => host.disk.push(DiskOp::StageDrop(stage)),
-            Action::Checkpoint(checkpoint) => {
+            Action::CheckpointPart { at, changes } => {
+                if let Some(process) = &mut host.process {
+                    process.parts.push((at, changes));
+                }
+            }
+            Action::Checkpoint(mut checkpoint) => {
                 let at = checkpoint.at.txid;
                 self.trace.keep(now, node.get(), || What::Action(format!("checkpoint {at}")));
                 let before = host.process.as_mut().map(|process| process.checkpoint.replace(at));
@@ -197,6 +202,14 @@ impl World {
                     let what = format!("{node} stores its state at {at} again");
                     return Err(Violation::new("bounded work (L6)", what));
                 }
+                let parts = host.process.as_mut().map(|process| std::mem::take(&mut process.parts));
+                let parts = parts.unwrap_or_default();
+                if parts.iter().any(|(of, _)| *of != at) && self.plan.mutant.is_none() {
+                    let what = format!("{node} stores its state at {at} with parts of another");
+                    return Err(Violation::new("checkpoints are whole", what));
+                }
+                let parts = parts.into_iter().flat_map(|(_, changes)| changes);
+                checkpoint.changes = parts.chain(checkpoint.changes).collect();
                 host.disk.push(DiskOp::Checkpoint(checkpoint));
             }
             Action::Note(_) => {}

@@ -370,6 +370,7 @@ impl World {
             tick_at: None,
             saw_membership: false,
             checkpoint: None,
+            parts: Vec::new(),
             tickets: BTreeMap::new(),
             forgotten: BTreeSet::new(),
             doors: Doors::default(),

@@ -17,7 +17,7 @@ use zabkeeper_core::quorum::{Member, Membership};
 use zabkeeper_core::replica::{
     ClientRequest, Input, Outputs, ReadLevel, Replica, Reply, Request, RoleStatus,
 };
-use zabkeeper_core::storage::{Base, Identity, Image, Record};
+use zabkeeper_core::storage::{Base, Change, Identity, Image, Record};
 use zabkeeper_core::time::{Instant, Micros, Now, WallTime};
 
 #[derive(Default)]
@@ -63,6 +63,7 @@ struct Machine {
     hold_disk: bool,
     state: (Position, Vec<Item>),
     staged: Vec<Item>,
+    parts: Vec<Change>,
 }
 
 impl World {
@@ -147,6 +148,7 @@ impl World {
             hold_disk: false,
             state: (Position::ZERO, Vec::new()),
             staged: Vec::new(),
+            parts: Vec::new(),
         }
     }
 
@@ -186,6 +188,7 @@ impl World {
         machine.pending.clear();
         machine.hold_disk = false;
         machine.staged.clear();
+        machine.parts.clear();
         self.break_conns(node);
     }
 
@@ -436,11 +439,13 @@ impl World {
             }
             Action::StageOpen(_) | Action::StageDrop(_) => self.machine(node).staged.clear(),
             Action::Stage { items, .. } => self.machine(node).staged.extend(items),
+            Action::CheckpointPart { changes, .. } => self.machine(node).parts.extend(changes),
             Action::Checkpoint(checkpoint) => {
                 let upto = checkpoint.at.txid;
-                let items = checkpoint
-                    .changes
+                let parts = std::mem::take(&mut self.machine(node).parts);
+                let items = parts
                     .into_iter()
+                    .chain(checkpoint.changes)
                     .filter_map(|change| Some(Item { key: change.key, value: change.value? }));
                 self.machine(node).state = (checkpoint.at, items.collect());
                 self.input(node, Event::Checkpointed(upto));

@@ -323,6 +323,9 @@ impl EventLoop {
             Action::StageOpen(stage) => self.store(StorageCommand::StageOpen(stage)),
             Action::Stage { stage, items } => self.store(StorageCommand::Stage { stage, items }),
             Action::StageDrop(stage) => self.store(StorageCommand::StageDrop(stage)),
+            Action::CheckpointPart { at, changes } => {
+                self.store(StorageCommand::CheckpointPart { at, changes });
+            }
             Action::Checkpoint(checkpoint) => self.store(StorageCommand::Checkpoint(checkpoint)),
             Action::Note(note) => self.tell(now, &note),
             Action::Halt(reason) => {

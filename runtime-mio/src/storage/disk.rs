@@ -8,7 +8,7 @@ use super::journal::{Journal, JournalOptions};
 use super::lock::{self, Lock};
 use super::recover;
 use super::staging::States;
-use super::state::{StateStore, generation_name};
+use super::state::{Row, StateStore, generation_name};
 use super::summary::Head;
 use std::fs::{self, File};
 use std::io;
@@ -223,7 +223,7 @@ fn initialise<F: Fs>(
     };
     let meta = Meta { generation: 0, applied: Position::ZERO, digest: Digest::ZERO };
     let mut state = StateStore::create(dir, 0)?;
-    state.seal(dir, meta).map_err(|error| OpenError::Io {
+    state.seal(dir, meta, Row::default()).map_err(|error| OpenError::Io {
         what: "write the state store in",
         path: dir.to_path_buf(),
         source: io::Error::other(error),

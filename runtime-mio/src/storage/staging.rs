@@ -4,13 +4,13 @@
 use super::catalogue::Meta;
 use super::error::Failure;
 use super::items;
-use super::state::StateStore;
-use super::table::Writer;
+use super::state::{Row, StateStore};
 use std::path::{Path, PathBuf};
 use zabkeeper_core::digest::Digest;
-use zabkeeper_core::entry::{Payload, Position};
+use zabkeeper_core::entry::Position;
+use zabkeeper_core::ids::Txid;
 use zabkeeper_core::message::Item;
-use zabkeeper_core::storage::Checkpoint;
+use zabkeeper_core::storage::{Change, Checkpoint};
 
 /// The generations in use. After an error nothing more may be asked of it.
 pub struct States {
@@ -27,8 +27,7 @@ pub struct States {
 struct Incoming {
     stage: u64,
     store: StateStore,
-    /// The table that is being written, and its last key.
-    table: Option<(Writer, Payload)>,
+    row: Row,
     /// What is not in a table yet.
     items: Vec<Item>,
     bytes: usize,
@@ -63,7 +62,7 @@ impl States {
         self.incoming = Some(Incoming {
             stage,
             store: store.map_err(|error| error.to_string())?,
-            table: None,
+            row: Row::default(),
             items: Vec::new(),
             bytes: 0,
             count: 0,
@@ -101,10 +100,9 @@ impl States {
             return Err("a snapshot was to be installed that was never received".into());
         };
         incoming.write()?;
-        incoming.end_table()?;
         let generation = incoming.store.meta().generation;
         let meta = Meta { generation, applied: at, digest };
-        incoming.store.seal(&self.dir, meta)?;
+        incoming.store.seal(&self.dir, meta, std::mem::take(&mut incoming.row))?;
         let tally = incoming.store.tally().map_err(|error| error.to_string())?;
         if tally != (incoming.count, incoming.sum) {
             return Err("a snapshot reads back otherwise than it was written".into());
@@ -125,11 +123,22 @@ impl States {
     /// # Errors
     /// Final.
     pub fn checkpoint(&mut self, checkpoint: &Checkpoint) -> Result<(), String> {
-        let fits = |s: &&mut StateStore| s.meta().applied.txid <= checkpoint.at.txid;
-        match self.sealed.iter_mut().rev().find(fits) {
-            Some(store) => store.checkpoint(checkpoint),
-            None => Err(format!("a checkpoint at {} behind the stored state", checkpoint.at.txid)),
-        }
+        self.before(checkpoint.at.txid)?.checkpoint(checkpoint)
+    }
+
+    /// Stores a part of the changes of the checkpoint at `at`, which comes after it.
+    ///
+    /// # Errors
+    /// Final.
+    pub fn checkpoint_part(&mut self, at: Txid, changes: &[Change]) -> Result<(), String> {
+        self.before(at)?.checkpoint_part(changes)
+    }
+
+    /// The state that a checkpoint at `at` brings forward.
+    fn before(&mut self, at: Txid) -> Result<&mut StateStore, String> {
+        let fits = |s: &&mut StateStore| s.meta().applied.txid <= at;
+        let store = self.sealed.iter_mut().rev().find(fits);
+        store.ok_or_else(|| format!("a checkpoint at {at} behind the stored state"))
     }
 
     /// Goes on making few tables of many, a little at a time; true if there is more to do now. Not
@@ -162,30 +171,8 @@ impl Incoming {
         items.sort_by(|a, b| a.key.cmp(&b.key));
         // An element that comes twice is found when the snapshot is read back.
         items.dedup_by(|a, b| a.key == b.key);
-        let (Some(first), Some(last)) = (items.first(), items.last()) else {
-            return Ok(());
-        };
-        let end = last.key.clone();
-        if self.table.as_ref().is_some_and(|(_, last)| *last >= first.key) {
-            self.end_table()?;
-        }
-        let mut writer = match self.table.take() {
-            Some((writer, _)) => writer,
-            None => self.store.begin_table()?,
-        };
-        for item in &items {
-            let pushed = writer.push((&item.key, Some(&item.value)));
-            pushed.map_err(|error| error.to_string())?;
-        }
-        self.table = Some((writer, end));
-        Ok(())
-    }
-
-    fn end_table(&mut self) -> Result<(), String> {
-        if let Some((writer, _)) = self.table.take() {
-            self.store.add_table(writer.finish().map_err(|error| error.to_string())?);
-        }
-        Ok(())
+        let elements = items.iter().map(|item| (&item.key, Some(&item.value)));
+        self.store.write(&mut self.row, elements)
     }
 }
 

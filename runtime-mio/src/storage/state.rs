@@ -16,14 +16,14 @@ use super::fs::sync_dir;
 use super::items::{self, Items};
 use super::merge::Merge;
 use super::shelf::Shelf;
-use super::table::{Record, Table, Writer, table_name, table_number};
+use super::table::{Table, Writer, table_name, table_number};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use zabkeeper_core::digest::Digest;
-use zabkeeper_core::entry::Position;
-use zabkeeper_core::storage::Checkpoint;
+use zabkeeper_core::entry::{Payload, Position};
+use zabkeeper_core::storage::{Change, Checkpoint};
 
 /// So many checkpoints after a fold failed it is tried again.
 const RETRY: u32 = 8;
@@ -41,6 +41,17 @@ pub(crate) struct StateStore {
     pause: u32,
     /// True if the last fold failed, which has been told.
     failing: bool,
+    /// The tables of a checkpoint that is being received.
+    coming: Row,
+}
+
+/// Tables that are being written: as few as the order in which elements come allows, since a table is
+/// sorted.
+#[derive(Default)]
+pub(crate) struct Row {
+    done: Vec<Table>,
+    /// The table that is being written, and its last key.
+    open: Option<(Writer, Payload)>,
 }
 
 /// How far a fold has come.
@@ -98,7 +109,17 @@ impl StateStore {
 
     fn new(dir: PathBuf, name: String, shelf: Shelf, catalogue: Catalogue) -> Self {
         let next = catalogue.tables.iter().map(|table| table.number).max().unwrap_or(0) + 1;
-        Self { dir, name, shelf, catalogue, next, fold: None, pause: 0, failing: false }
+        Self {
+            dir,
+            name,
+            shelf,
+            catalogue,
+            next,
+            fold: None,
+            pause: 0,
+            failing: false,
+            coming: Row::default(),
+        }
     }
 
     pub(crate) fn meta(&self) -> Meta {
@@ -110,25 +131,73 @@ impl StateStore {
         Ok(Items::new(Merge::open(&self.dir, &self.catalogue.tables)?))
     }
 
-    /// Begins a table of a state that is being built.
-    pub(crate) fn begin_table(&mut self) -> Result<Writer, String> {
-        let number = self.take_number();
-        Writer::create(&self.dir, number).map_err(|error| self.failed(&error))
+    /// Adds elements, in strictly ascending order of their keys, to a row of tables: to its last one
+    /// if they come after what is there, or else to another.
+    pub(crate) fn write<'a>(
+        &mut self,
+        row: &mut Row,
+        elements: impl IntoIterator<Item = (&'a Payload, Option<&'a Payload>)>,
+    ) -> Result<(), String> {
+        let mut elements = elements.into_iter().peekable();
+        let Some((first, _)) = elements.peek() else { return Ok(()) };
+        if row.open.as_ref().is_some_and(|(_, last)| last >= first) {
+            self.end_table(row)?;
+        }
+        let (mut writer, mut last) = match row.open.take() {
+            Some(open) => open,
+            None => {
+                let number = self.take_number();
+                let writer = Writer::create(&self.dir, number);
+                (writer.map_err(|error| self.failed(&error))?, Payload::from(Vec::new()))
+            }
+        };
+        for (key, value) in elements {
+            let value = value.map(Payload::as_slice);
+            writer.push((key, value)).map_err(|error| self.failed(&error))?;
+            last.clone_from(key);
+        }
+        row.open = Some((writer, last));
+        Ok(())
     }
 
-    /// Adds a finished table to a state that is being built.
-    pub(crate) fn add_table(&mut self, table: Table) {
-        self.catalogue.tables.push(table);
+    fn end_table(&self, row: &mut Row) -> Result<(), String> {
+        if let Some((writer, _)) = row.open.take() {
+            row.done.push(writer.finish().map_err(|error| self.failed(&error))?);
+        }
+        Ok(())
     }
 
-    /// Ends the building: from now on the state stands for `meta`, and survives a power cut.
-    pub(crate) fn seal(&mut self, parent: &Path, meta: Meta) -> Result<(), String> {
-        self.publish(Catalogue { meta, tables: self.catalogue.tables.clone() })?;
+    /// Ends a row: gives its tables, whose content is durable. Their names are with the directory.
+    fn finish(&self, mut row: Row) -> Result<Vec<Table>, String> {
+        self.end_table(&mut row)?;
+        Ok(row.done)
+    }
+
+    /// Ends the building: from now on the state consists of these tables and stands for `meta`, and
+    /// survives a power cut.
+    pub(crate) fn seal(&mut self, parent: &Path, meta: Meta, row: Row) -> Result<(), String> {
+        let tables = self.finish(row)?;
+        self.publish(Catalogue { meta, tables })?;
         let sync = || -> io::Result<()> {
             self.shelf.sync_files()?;
             sync_dir(parent)
         };
         sync().map_err(|error| self.failed(&error))
+    }
+
+    /// Writes changes of the checkpoint to come. Nothing depends on them before that.
+    pub(crate) fn checkpoint_part(&mut self, changes: &[Change]) -> Result<(), String> {
+        let mut row = std::mem::take(&mut self.coming);
+        let elements = changes.iter().map(|change| (&change.key, change.value.as_ref()));
+        if changes.is_sorted_by(|a, b| a.key < b.key) {
+            self.write(&mut row, elements)?;
+        } else {
+            // Of a key that comes twice, the later change counts.
+            let sorted: BTreeMap<_, _> = elements.collect();
+            self.write(&mut row, sorted)?;
+        }
+        self.coming = row;
+        Ok(())
     }
 
     /// Brings the state to a later position, all of it or nothing, durable on return.
@@ -139,23 +208,21 @@ impl StateStore {
             digest: checkpoint.digest,
         };
         self.pause = self.pause.saturating_sub(1);
-        let mut tables = self.catalogue.tables.clone();
-        let changes =
-            checkpoint.changes.iter().map(|change| (&change.key[..], change.value.as_deref()));
-        if checkpoint.changes.is_sorted_by(|a, b| a.key < b.key) {
-            tables.extend(self.write_table(changes)?);
-        } else {
-            // Of a key that comes twice, the later change counts.
-            let sorted: BTreeMap<_, _> = changes.collect();
-            tables.extend(self.write_table(sorted.into_iter())?);
+        self.checkpoint_part(&checkpoint.changes)?;
+        let row = std::mem::take(&mut self.coming);
+        let new = self.finish(row)?;
+        if !new.is_empty() {
+            sync_dir(&self.dir).map_err(|error| self.failed(&error))?;
         }
+        let tables = [self.catalogue.tables.as_slice(), &new].concat();
         self.publish(Catalogue { meta, tables })
     }
 
     /// Goes on folding tables, if there are too many; true if there is more to do now. A fold that
-    /// the system refuses to write is begun anew some checkpoints later.
+    /// the system refuses to write is begun anew some checkpoints later. Not while a checkpoint comes
+    /// in: the rest of it is on its way, and it waits for nothing.
     pub(crate) fn fold(&mut self) -> Result<bool, Failure> {
-        if self.pause > 0 {
+        if self.pause > 0 || self.coming.open.is_some() {
             return Ok(false);
         }
         match self.fold_on() {
@@ -244,24 +311,6 @@ impl StateStore {
         let Self { dir, shelf, fold, .. } = self;
         drop((shelf, fold));
         fs::remove_dir_all(dir)
-    }
-
-    /// Writes a table, durable with its name on return; none for no records.
-    fn write_table<'a>(
-        &mut self,
-        mut records: impl ExactSizeIterator<Item = Record<'a>>,
-    ) -> Result<Option<Table>, String> {
-        if records.len() == 0 {
-            return Ok(None);
-        }
-        let mut writer = self.begin_table()?;
-        let write = || -> io::Result<Table> {
-            records.try_for_each(|record| writer.push(record))?;
-            let table = writer.finish()?;
-            sync_dir(&self.dir)?;
-            Ok(table)
-        };
-        write().map(Some).map_err(|error| self.failed(&error))
     }
 
     fn take_number(&mut self) -> u64 {

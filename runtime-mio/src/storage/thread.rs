@@ -21,7 +21,7 @@ use zabkeeper_core::digest::Digest;
 use zabkeeper_core::entry::{Entry, Position};
 use zabkeeper_core::ids::{Txid, WriteId};
 use zabkeeper_core::message::Item;
-use zabkeeper_core::storage::{Base, Checkpoint, Record};
+use zabkeeper_core::storage::{Base, Change, Checkpoint, Record};
 
 /// Something to store: the core's storage actions.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -44,7 +44,14 @@ pub enum StorageCommand {
     },
     /// Give it up.
     StageDrop(u64),
-    /// Write a checkpoint.
+    /// Write a part of the changes of the checkpoint at `at`, which follows.
+    CheckpointPart {
+        /// The entry that the checkpoint stands for.
+        at: Txid,
+        /// The changes.
+        changes: Vec<Change>,
+    },
+    /// Write a checkpoint, with the parts before it.
     Checkpoint(Checkpoint),
 }
 
@@ -95,6 +102,7 @@ enum StateJob {
     Open(u64),
     Add(u64, Vec<Item>, usize),
     Drop(u64),
+    CheckpointPart(Txid, Vec<Change>, usize),
     Checkpoint(Checkpoint, usize),
     Seal { stage: u64, at: Position, digest: Digest, generation: Sender<u64> },
     Retire(u64),
@@ -200,6 +208,9 @@ impl StorageHandle {
                 self.states.send(StateJob::Add(stage, items, bytes)).is_ok()
             }
             StorageCommand::StageDrop(stage) => self.states.send(StateJob::Drop(stage)).is_ok(),
+            StorageCommand::CheckpointPart { at, changes } => {
+                self.states.send(StateJob::CheckpointPart(at, changes, bytes)).is_ok()
+            }
             StorageCommand::Checkpoint(checkpoint) => {
                 self.states.send(StateJob::Checkpoint(checkpoint, bytes)).is_ok()
             }
@@ -347,6 +358,10 @@ fn run_state_job(states: &mut States, job: StateJob, shared: &Shared) -> Result<
             let _ = generation.send(states.seal(stage, at, digest)?);
         }
         StateJob::Retire(generation) => states.retire(generation),
+        StateJob::CheckpointPart(at, changes, bytes) => {
+            states.checkpoint_part(at, &changes)?;
+            shared.stored(bytes);
+        }
         StateJob::Checkpoint(checkpoint, bytes) => {
             states.checkpoint(&checkpoint)?;
             shared.stored(bytes);
@@ -365,13 +380,15 @@ fn size(command: &StorageCommand) -> usize {
         StorageCommand::Stage { items, .. } => {
             items.iter().map(|item| item.key.len() + item.value.len()).sum()
         }
-        StorageCommand::Checkpoint(checkpoint) => checkpoint
-            .changes
-            .iter()
-            .map(|change| change.key.len() + change.value.as_ref().map_or(0, |v| v.len()))
-            .sum(),
+        StorageCommand::CheckpointPart { changes, .. } => size_of_changes(changes),
+        StorageCommand::Checkpoint(checkpoint) => size_of_changes(&checkpoint.changes),
         StorageCommand::Persist { .. }
         | StorageCommand::StageOpen(_)
         | StorageCommand::StageDrop(_) => 0,
     }
+}
+
+fn size_of_changes(changes: &[Change]) -> usize {
+    let size = |change: &Change| change.key.len() + change.value.as_ref().map_or(0, |v| v.len());
+    changes.iter().map(size).sum()
 }

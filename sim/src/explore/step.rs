@@ -325,6 +325,7 @@ impl World {
             | Action::StageOpen(_)
             | Action::Stage { .. }
             | Action::StageDrop(_)
+            | Action::CheckpointPart { .. }
             | Action::Checkpoint(_)) => {
                 let what = format!("{id} wants {other:?}");
                 return Err(Violation::new("outside of what is explored", what));

@@ -6,7 +6,7 @@ use crate::storage::catalogue::Meta;
 use crate::storage::error::OpenError;
 use crate::storage::merge::Merge;
 use crate::storage::staging::States;
-use crate::storage::state::{StateStore, generation_name};
+use crate::storage::state::{Row, StateStore, generation_name};
 use crate::storage::table::{Table, Writer, table_name};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -207,6 +207,8 @@ fn a_snapshot_with_an_element_twice_is_not_installed() {
 #[derive(Clone, Debug)]
 enum Step {
     Checkpoint(Vec<(u64, Option<usize>)>),
+    /// Parts of a checkpoint, and whether the process is killed before the rest of it comes.
+    Parts(Vec<Vec<(u64, Option<usize>)>>, bool),
     Fold(usize),
     Kill,
     Install(Vec<u64>),
@@ -215,8 +217,11 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     let size = prop_oneof![6 => 0..300_usize, 1 => 30_000..200_000_usize];
     let change = (0..40_u64, prop::option::weighted(0.8, size));
+    let changes = prop::collection::vec(change, 0..12);
+    let parts = (prop::collection::vec(changes.clone(), 1..4), prop::bool::weighted(0.2));
     prop_oneof![
-        8 => prop::collection::vec(change, 0..12).prop_map(Step::Checkpoint),
+        6 => changes.prop_map(Step::Checkpoint),
+        3 => parts.prop_map(|(parts, lost)| Step::Parts(parts, lost)),
         3 => (0..6_usize).prop_map(Step::Fold),
         1 => Just(Step::Kill),
         1 => prop::collection::vec(0..40_u64, 0..20).prop_map(Step::Install),
@@ -234,9 +239,25 @@ proptest! {
         for (n, step) in (1..).zip(steps) {
             match step {
                 Step::Checkpoint(changes) => {
-                    let of = |(k, size): (u64, Option<usize>)| (key(k), size.map(|s| value(k, n, s)));
-                    let changes = changes.into_iter().map(of).collect();
-                    checkpoint(&mut states, &mut model, n, changes);
+                    checkpoint(&mut states, &mut model, n, changes_of(n, changes));
+                }
+                Step::Parts(parts, lost) => {
+                    let mut after = model.clone();
+                    for part in parts {
+                        let changes = changes_of(n, part);
+                        states.checkpoint_part(at(n).txid, &listed(&changes)).unwrap();
+                        states.fold().unwrap();
+                        change(&mut after, changes);
+                    }
+                    if lost {
+                        drop(states);
+                        let store = StateStore::open(dir.path(), generation).unwrap();
+                        prop_assert_eq!(&elements_of(&store).unwrap(), &model);
+                        states = States::new(dir.path(), store);
+                    } else {
+                        checkpoint(&mut states, &mut after, n, Changes::new());
+                        model = after;
+                    }
                 }
                 Step::Fold(steps) => {
                     for _ in 0..steps {
@@ -276,18 +297,32 @@ proptest! {
 pub(super) fn new(dir: &Path) -> (States, Model) {
     let mut store = StateStore::create(dir, 0).unwrap();
     let meta = Meta { generation: 0, applied: Position::ZERO, digest: Digest::ZERO };
-    store.seal(dir, meta).unwrap();
+    store.seal(dir, meta, Row::default()).unwrap();
     (States::new(dir, store), Model::new())
 }
 
 /// Changes the state and the model of it alike.
 pub(super) fn checkpoint(states: &mut States, model: &mut Model, n: u64, changes: Changes) {
+    let list = listed(&changes);
+    states.checkpoint(&Checkpoint { at: at(n), digest: Digest::new(n), changes: list }).unwrap();
+    change(model, changes);
+}
+
+fn listed(changes: &Changes) -> Vec<Change> {
     let change = |(key, value): (&Vec<u8>, &Option<Vec<u8>>)| Change {
         key: key.as_slice().into(),
         value: value.as_deref().map(Into::into),
     };
-    let list = changes.iter().map(change).collect();
-    states.checkpoint(&Checkpoint { at: at(n), digest: Digest::new(n), changes: list }).unwrap();
+    changes.iter().map(change).collect()
+}
+
+/// The changes of step `n`: keys, and the sizes of their new values.
+fn changes_of(n: u64, changes: Vec<(u64, Option<usize>)>) -> Changes {
+    let of = |(k, size): (u64, Option<usize>)| (key(k), size.map(|s| value(k, n, s)));
+    changes.into_iter().map(of).collect()
+}
+
+fn change(model: &mut Model, changes: Changes) {
     for (key, value) in changes {
         match value {
             Some(value) => model.insert(key, value),
