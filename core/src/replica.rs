@@ -3,7 +3,7 @@
 use crate::app::App;
 use crate::config::Config;
 use crate::digest::Digest;
-use crate::entry::{Body, Payload};
+use crate::entry::{Body, Payload, Position};
 use crate::error::RestoreError;
 use crate::event::{Action, Actions, Event, Submission, Upcall};
 use crate::ids::{Epoch, Incarnation, NodeId, Round, Ticket, Txid};
@@ -123,8 +123,8 @@ pub struct Replica<A: App> {
     room: usize,
     /// A second state, built from a snapshot that arrives.
     incoming: Option<Incoming<A>>,
-    /// A checkpoint whose changes are being read.
-    saving: Option<Checkpoint>,
+    /// Where the checkpoint stands whose changes are being read, and the digest there.
+    saving: Option<(Position, Digest)>,
 }
 
 #[derive(Clone, Debug)]
@@ -264,19 +264,18 @@ impl<A: App> Replica<A> {
 
     /// Reads the next part of a checkpoint, if there is one, and hands it over.
     fn save(&mut self, max: usize, to: &mut Actions) {
-        let Some(mut checkpoint) = self.saving.take() else { return };
+        let Some((mut at, mut digest)) = self.saving else { return };
         let (changes, last) = self.app.read_changes(max);
-        if last {
-            checkpoint.changes = changes;
-            if self.node.has_mutant(Mutant::StampCheckpointLate) {
-                checkpoint.at = self.node.log().floor(self.applied).unwrap_or(checkpoint.at);
-                checkpoint.digest = self.app.digest();
-            }
-            to.actions.push(Action::Checkpoint(checkpoint));
-        } else {
-            to.actions.push(Action::CheckpointPart { at: checkpoint.at.txid, changes });
-            self.saving = Some(checkpoint);
+        if !last {
+            to.actions.push(Action::CheckpointPart { at: at.txid, changes });
+            return;
         }
+        self.saving = None;
+        if self.node.has_mutant(Mutant::StampCheckpointLate) {
+            at = self.node.log().floor(self.applied).unwrap_or(at);
+            digest = self.app.digest();
+        }
+        to.actions.push(Action::Checkpoint(Checkpoint { at, digest, changes }));
     }
 
     /// Serves one call; some want an answer.
@@ -338,8 +337,7 @@ impl<A: App> Replica<A> {
             Upcall::AbortInstall => self.incoming = None,
             Upcall::Checkpoint(at) => {
                 self.app.begin_changes();
-                self.saving =
-                    Some(Checkpoint { at, digest: self.app.digest(), changes: Vec::new() });
+                self.saving = Some((at, self.app.digest()));
             }
         }
         None

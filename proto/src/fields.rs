@@ -54,6 +54,7 @@ impl<'a> Fields<'a> {
 
     /// Takes the key of a field, if it comes next: two bytes for a tag from 16 on, up to 31.
     fn take_key(&mut self, tag: u8, wire_type: u8) -> bool {
+        debug_assert!(tag < 32, "a key of more than two bytes");
         let key = [(tag & 0xf) << 3 | wire_type | (tag >> 4 << 7), tag >> 4];
         let rest = match tag {
             0..16 => self.0.strip_prefix(&key[..1]),

@@ -42,7 +42,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 fn measure(dir: &path::Path) -> Result<(), Box<dyn Error>> {
-    rate("bare write and fdatasync of 300 bytes, zeroed file", bare(dir)?, 1);
+    rate("bare write through the cache and fdatasync of 300 bytes, zeroed file", bare(dir)?, 1);
     let node = dir.join("node");
     let mut store = open_node(&node)?.store;
     let mut last = Position::ZERO;

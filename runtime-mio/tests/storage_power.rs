@@ -32,6 +32,8 @@ const HEAVY: u64 = 4;
 /// Elements of ballast, together more than sled writes in one piece: all of them change, or none.
 const BALLAST: u64 = 170;
 const BALLAST_BYTES: usize = 60_000;
+/// Changes that are handed over at a time.
+const PART: usize = 16;
 /// Small, so that segments are begun, given back and used again all the time.
 const OPTIONS: Options = Options { journal: JournalOptions { segment_bytes: 64 << 10 } };
 
@@ -236,11 +238,15 @@ impl Writer {
             }
         }
         self.checkpointing = Some(at);
-        self.handle.submit(vec![StorageCommand::Checkpoint(Checkpoint {
-            at,
-            digest: Digest::new(counter),
-            changes: newest.into_values().collect(),
-        })]);
+        // In parts, as a node hands them over.
+        let changes: Vec<Change> = newest.into_values().collect();
+        let (parts, rest) = changes.split_at(changes.len() / PART * PART);
+        let parts = parts
+            .chunks(PART)
+            .map(|part| StorageCommand::CheckpointPart { at: at.txid, changes: part.to_vec() });
+        let digest = Digest::new(counter);
+        let checkpoint = Checkpoint { at, digest, changes: rest.to_vec() };
+        self.handle.submit(parts.chain([StorageCommand::Checkpoint(checkpoint)]).collect());
     }
 }
 

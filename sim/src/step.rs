@@ -10,6 +10,7 @@ use zabkeeper_core::error::HaltReason;
 use zabkeeper_core::event::{Action, Event};
 use zabkeeper_core::ids::NodeId;
 use zabkeeper_core::message::Message;
+use zabkeeper_core::mutants::Mutant;
 use zabkeeper_core::note::Note;
 use zabkeeper_core::replica::{Input, Outputs};
 use zabkeeper_core::tree::{Query, Tree};
@@ -187,7 +188,13 @@ impl World {
                 host.disk.push(DiskOp::Record(id, record));
             }
             Action::StageOpen(stage) => host.disk.push(DiskOp::StageOpen(stage)),
-            Action::Stage { stage, items } => host.disk.push(DiskOp::Stage(stage, items)),
+            Action::Stage { stage, items } => {
+                if host.process.as_ref().is_some_and(|process| !process.parts.is_empty()) {
+                    let what = format!("{node} stores a snapshot amid a checkpoint");
+                    return Err(Violation::new("checkpoints are whole", what));
+                }
+                host.disk.push(DiskOp::Stage(stage, items));
+            }
             Action::StageDrop(stage) => host.disk.push(DiskOp::StageDrop(stage)),
             Action::CheckpointPart { at, changes } => {
                 if let Some(process) = &mut host.process {
@@ -204,7 +211,8 @@ impl World {
                 }
                 let parts = host.process.as_mut().map(|process| std::mem::take(&mut process.parts));
                 let parts = parts.unwrap_or_default();
-                if parts.iter().any(|(of, _)| *of != at) && self.plan.mutant.is_none() {
+                let late = host.config.mutant == Some(Mutant::StampCheckpointLate);
+                if parts.iter().any(|(of, _)| *of != at) && !late {
                     let what = format!("{node} stores its state at {at} with parts of another");
                     return Err(Violation::new("checkpoints are whole", what));
                 }

@@ -8,7 +8,8 @@
 
 use std::io;
 
-/// Bytes of a block. Every disk's own is this or a part of it.
+/// Bytes of a block: of the usual ones the largest. A disk or file system that wants larger ones is
+/// written through the cache.
 pub(crate) const BLOCK: usize = 4 << 10;
 
 /// The most that one write takes.
@@ -27,17 +28,12 @@ pub(crate) trait WholeBlocks {
 /// Makes whole blocks of what is written.
 #[derive(Debug, Default)]
 pub(crate) struct Blocks {
-    /// Where the last block that was written begins, and what it holds.
-    last: Option<(u64, Box<[u8]>)>,
+    /// Where the last block that was written begins. It is the first in `room`.
+    last: Option<u64>,
     room: Room,
 }
 
 impl Blocks {
-    /// True if a file can be read, and so written, in blocks of this size.
-    pub(crate) fn can_read(&mut self, file: &mut impl WholeBlocks) -> bool {
-        file.read(self.room.blocks(1), 0).is_ok()
-    }
-
     /// Writes all of `bytes` at `offset`. What stood behind them becomes zeros, up to the end of
     /// the block in which they end. After an error nothing is known about what was written.
     pub(crate) fn write_at(
@@ -48,24 +44,22 @@ impl Blocks {
     ) -> io::Result<()> {
         let mut lead = (offset % BLOCK as u64) as usize;
         let mut first = offset - lead as u64;
+        // After an error the room holds no block of the file.
         let last = self.last.take();
         while !bytes.is_empty() {
             let count = bytes.len().min(PART - lead);
             let (part, rest) = bytes.split_at(count);
             let blocks = self.room.blocks((lead + count).div_ceil(BLOCK));
-            if lead > 0 {
-                let block = &mut blocks[..BLOCK];
-                match &last {
-                    Some((start, held)) if *start == first => block.copy_from_slice(held),
-                    _ => file.read(block, first)?,
-                }
+            if lead > 0 && last != Some(first) {
+                file.read(&mut blocks[..BLOCK], first)?;
             }
             blocks[lead..lead + count].copy_from_slice(part);
             blocks[lead + count..].fill(0);
             file.write(blocks, first)?;
-            let (before, end) = blocks.split_at(blocks.len() - BLOCK);
+            let end = blocks.len() - BLOCK;
             if rest.is_empty() {
-                self.last = Some((first + before.len() as u64, end.into()));
+                blocks.copy_within(end.., 0);
+                self.last = Some(first + end as u64);
             }
             first += blocks.len() as u64;
             (lead, bytes) = (0, rest);
@@ -79,11 +73,15 @@ impl Blocks {
 struct Room(Vec<u8>);
 
 impl Room {
-    /// So many blocks, with whatever in them.
+    /// So many blocks: the first as it was left, whatever in the others.
     fn blocks(&mut self, count: usize) -> &mut [u8] {
         let size = count * BLOCK;
         if self.0.len() < size + BLOCK {
-            self.0 = vec![0; size + BLOCK];
+            let mut larger = Self(vec![0; size + BLOCK]);
+            if !self.0.is_empty() {
+                larger.blocks(1).copy_from_slice(self.blocks(1));
+            }
+            *self = larger;
         }
         let start = self.0.as_ptr().align_offset(BLOCK);
         &mut self.0[start..start + size]

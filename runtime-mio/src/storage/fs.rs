@@ -124,19 +124,28 @@ pub struct DirFile {
 }
 
 impl DirFile {
-    /// Takes over a file. Not every file system can do without the cache, some want larger blocks,
-    /// and none can write a part of a block so: one is read to find out.
-    fn new(mut file: File) -> io::Result<Self> {
-        let size = file.metadata()?.len();
-        let can = size > 0
-            && size.is_multiple_of(BLOCK as u64)
-            && past_cache(&file, true).is_ok()
-            && Blocks::default().can_read(&mut file);
-        if !can {
-            past_cache(&file, false)?;
+    /// Takes over a file. Not every file system can do without the cache, and none can write a part of
+    /// a block so.
+    fn new(file: File) -> io::Result<Self> {
+        let whole = file.metadata()?.len().is_multiple_of(BLOCK as u64);
+        let mut opened = Self { file, blocks: None };
+        if whole {
+            match past_cache(&opened.file, true) {
+                Err(error) if is_unable(&error) => {}
+                set => {
+                    set?;
+                    opened.blocks = Some(Blocks::default());
+                }
+            }
         }
-        Ok(Self { file, blocks: can.then(Blocks::default) })
+        Ok(opened)
     }
+}
+
+/// True if a file system says by this error that it cannot do without the cache, or that it wants
+/// larger blocks.
+fn is_unable(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported)
 }
 
 /// Has a file written past the cache, or through it.
@@ -150,12 +159,30 @@ fn past_cache(file: &File, past: bool) -> io::Result<()> {
     Ok(())
 }
 
+/// Writes past the cache. False if that cannot be done here: then some of it may be written.
+fn write_past(
+    blocks: &mut Blocks,
+    file: &mut impl WholeBlocks,
+    bytes: &[u8],
+    offset: u64,
+) -> io::Result<bool> {
+    match blocks.write_at(file, bytes, offset) {
+        Err(error) if is_unable(&error) => Ok(false),
+        written => written.map(|()| true),
+    }
+}
+
 impl JournalFile for DirFile {
     fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        match &mut self.blocks {
-            Some(blocks) => blocks.write_at(&mut self.file, bytes, offset),
-            None => self.file.write_all_at(bytes, offset),
+        if let Some(blocks) = &mut self.blocks {
+            if write_past(blocks, &mut self.file, bytes, offset)? {
+                return Ok(());
+            }
+            past_cache(&self.file, false)?;
+            self.blocks = None;
+            log::debug!("journal files are written through the page cache here");
         }
+        self.file.write_all_at(bytes, offset)
     }
 
     fn sync(&mut self) -> io::Result<()> {
@@ -208,6 +235,27 @@ mod tests {
         written(dir.path(), 64 << 10);
         let odd = written(dir.path(), (64 << 10) + 512);
         assert!(odd.blocks.is_none(), "a part of a block cannot be written past the cache");
+    }
+
+    /// A file that refuses to be written, by this error.
+    struct Refusing(rustix::io::Errno);
+
+    impl WholeBlocks for Refusing {
+        fn read(&mut self, _: &mut [u8], _: u64) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn write(&mut self, _: &[u8], _: u64) -> io::Result<()> {
+            Err(self.0.into())
+        }
+    }
+
+    #[test]
+    fn only_a_file_system_that_wants_other_blocks_makes_for_the_cache() {
+        use rustix::io::Errno;
+        let write = |error| write_past(&mut Blocks::default(), &mut Refusing(error), b"x", 9);
+        assert!(!write(Errno::INVAL).unwrap() && !write(Errno::OPNOTSUPP).unwrap());
+        assert!(write(Errno::IO).is_err() && write(Errno::NOSPC).is_err());
     }
 
     #[test]

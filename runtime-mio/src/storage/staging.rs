@@ -131,7 +131,7 @@ impl States {
     /// # Errors
     /// Final.
     pub fn checkpoint_part(&mut self, at: Txid, changes: &[Change]) -> Result<(), String> {
-        self.before(at)?.checkpoint_part(changes)
+        self.before(at)?.checkpoint_part(at, changes)
     }
 
     /// The state that a checkpoint at `at` brings forward.

@@ -23,6 +23,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use zabkeeper_core::digest::Digest;
 use zabkeeper_core::entry::{Payload, Position};
+use zabkeeper_core::ids::Txid;
 use zabkeeper_core::storage::{Change, Checkpoint};
 
 /// So many checkpoints after a fold failed it is tried again.
@@ -41,8 +42,8 @@ pub(crate) struct StateStore {
     pause: u32,
     /// True if the last fold failed, which has been told.
     failing: bool,
-    /// The tables of a checkpoint that is being received.
-    coming: Row,
+    /// The tables of a checkpoint that is being received, and the entry that it will stand for.
+    coming: Option<(Txid, Row)>,
 }
 
 /// Tables that are being written: as few as the order in which elements come allows, since a table is
@@ -118,7 +119,7 @@ impl StateStore {
             fold: None,
             pause: 0,
             failing: false,
-            coming: Row::default(),
+            coming: None,
         }
     }
 
@@ -139,24 +140,24 @@ impl StateStore {
         elements: impl IntoIterator<Item = (&'a Payload, Option<&'a Payload>)>,
     ) -> Result<(), String> {
         let mut elements = elements.into_iter().peekable();
-        let Some((first, _)) = elements.peek() else { return Ok(()) };
+        let Some((first, _)) = elements.peek().copied() else { return Ok(()) };
         if row.open.as_ref().is_some_and(|(_, last)| last >= first) {
             self.end_table(row)?;
         }
-        let (mut writer, mut last) = match row.open.take() {
-            Some(open) => open,
+        let mut writer = match row.open.take() {
+            Some((writer, _)) => writer,
             None => {
                 let number = self.take_number();
-                let writer = Writer::create(&self.dir, number);
-                (writer.map_err(|error| self.failed(&error))?, Payload::from(Vec::new()))
+                Writer::create(&self.dir, number).map_err(|error| self.failed(&error))?
             }
         };
+        let mut last = first;
         for (key, value) in elements {
             let value = value.map(Payload::as_slice);
             writer.push((key, value)).map_err(|error| self.failed(&error))?;
-            last.clone_from(key);
+            last = key;
         }
-        row.open = Some((writer, last));
+        row.open = Some((writer, last.clone()));
         Ok(())
     }
 
@@ -186,8 +187,11 @@ impl StateStore {
     }
 
     /// Writes changes of the checkpoint to come. Nothing depends on them before that.
-    pub(crate) fn checkpoint_part(&mut self, changes: &[Change]) -> Result<(), String> {
-        let mut row = std::mem::take(&mut self.coming);
+    pub(crate) fn checkpoint_part(&mut self, at: Txid, changes: &[Change]) -> Result<(), String> {
+        let (of, mut row) = self.coming.take().unwrap_or_else(|| (at, Row::default()));
+        if of != at {
+            return Err(format!("{}: a checkpoint at {at} amid one at {of}", self.name));
+        }
         let elements = changes.iter().map(|change| (&change.key, change.value.as_ref()));
         if changes.is_sorted_by(|a, b| a.key < b.key) {
             self.write(&mut row, elements)?;
@@ -196,7 +200,7 @@ impl StateStore {
             let sorted: BTreeMap<_, _> = elements.collect();
             self.write(&mut row, sorted)?;
         }
-        self.coming = row;
+        self.coming = Some((at, row));
         Ok(())
     }
 
@@ -208,8 +212,8 @@ impl StateStore {
             digest: checkpoint.digest,
         };
         self.pause = self.pause.saturating_sub(1);
-        self.checkpoint_part(&checkpoint.changes)?;
-        let row = std::mem::take(&mut self.coming);
+        self.checkpoint_part(checkpoint.at.txid, &checkpoint.changes)?;
+        let (_, row) = self.coming.take().unwrap_or_default();
         let new = self.finish(row)?;
         if !new.is_empty() {
             sync_dir(&self.dir).map_err(|error| self.failed(&error))?;
@@ -222,7 +226,7 @@ impl StateStore {
     /// the system refuses to write is begun anew some checkpoints later. Not while a checkpoint comes
     /// in: the rest of it is on its way, and it waits for nothing.
     pub(crate) fn fold(&mut self) -> Result<bool, Failure> {
-        if self.pause > 0 || self.coming.open.is_some() {
+        if self.pause > 0 || self.coming.is_some() {
             return Ok(false);
         }
         match self.fold_on() {

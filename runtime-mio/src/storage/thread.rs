@@ -331,7 +331,8 @@ fn run_states(
     // Lives too short to end a fold may have left many tables.
     let mut folding = true;
     loop {
-        // A fold waits for everything else, but every job brings it forward, so that it ends.
+        // A fold waits for everything else, but every job, unless it is a part of something larger,
+        // brings it forward, so that it ends.
         let job = match folding {
             false => jobs.recv().map_err(|_| TryRecvError::Disconnected),
             true => jobs.try_recv(),

@@ -11,11 +11,23 @@ use zabkeeper_core::image::Image;
 use zabkeeper_core::rng::Rng;
 use zabkeeper_core::storage::Record;
 
-const OPTIONS: JournalOptions = JournalOptions { segment_bytes: 4096 };
+/// What a journal consists of: how long its segments are, and how long a command now and then is.
+#[derive(Clone, Copy)]
+struct Shape {
+    options: JournalOptions,
+    large: usize,
+}
 
-fn fresh() -> Forgetful {
+/// Segments of one block.
+const SMALL: Shape = Shape { options: JournalOptions { segment_bytes: 4 << 10 }, large: 120 };
+/// Records that reach over blocks.
+const WIDE: Shape = Shape { options: JournalOptions { segment_bytes: 20 << 10 }, large: 7_000 };
+/// Records that reach over segments, and are written in several parts.
+const HUGE: Shape = Shape { large: 300_000, ..WIDE };
+
+fn fresh(shape: Shape) -> Forgetful {
     let fs = Forgetful::default();
-    Journal::initialise(&fs, Path::new("d"), OPTIONS, &random::fresh_head()).unwrap();
+    Journal::initialise(&fs, Path::new("d"), shape.options, &random::fresh_head()).unwrap();
     fs.moments();
     fs
 }
@@ -24,24 +36,25 @@ fn image(disk: Disk) -> Result<Image, OpenError> {
     recover::read(&Forgetful::new(disk), Path::new("d")).map(|found| found.image)
 }
 
-fn resume(fs: &Forgetful) -> (Journal<Forgetful>, Image) {
+fn resume(fs: &Forgetful, shape: Shape) -> (Journal<Forgetful>, Image) {
     let found = recover::read(fs, Path::new("d")).expect("an undamaged journal");
-    found.resume(fs.clone(), Path::new("d"), OPTIONS).unwrap()
+    found.resume(fs.clone(), Path::new("d"), shape.options).unwrap()
 }
 
 /// A journal being written, with all it should amount to.
 struct Writer {
     fs: Forgetful,
+    shape: Shape,
     journal: Journal<Forgetful>,
     /// After each record since the last flush; the first one is what is flushed.
     images: Vec<Image>,
 }
 
 impl Writer {
-    fn new(fs: Forgetful) -> Self {
-        let (journal, image) = resume(&fs);
+    fn new(fs: Forgetful, shape: Shape) -> Self {
+        let (journal, image) = resume(&fs, shape);
         fs.moments();
-        Self { fs, journal, images: vec![image] }
+        Self { fs, shape, journal, images: vec![image] }
     }
 
     fn append(&mut self, record: &Record) {
@@ -57,7 +70,7 @@ impl Writer {
     }
 
     fn append_random(&mut self, rng: &mut Rng) {
-        let record = random::record(self.images.last().unwrap(), rng);
+        let record = random::record(self.images.last().unwrap(), self.shape.large, rng);
         self.append(&record);
     }
 }
@@ -65,11 +78,12 @@ impl Writer {
 #[test]
 fn after_a_power_cut_at_any_moment_a_prefix_up_to_the_last_flush_is_there() {
     let (mut cuts, mut shorter, mut recycled) = (0, 0, 0);
-    for seed in 0..40 {
+    for seed in 0..48 {
         let mut rng = Rng::new(seed);
-        let mut fs = fresh();
+        let shape = [SMALL, SMALL, WIDE, if seed < 12 { HUGE } else { WIDE }][seed as usize % 4];
+        let mut fs = fresh(shape);
         for _life in 0..6 {
-            let mut writer = Writer::new(fs);
+            let mut writer = Writer::new(fs, shape);
             let mut last_cut = None;
             for _group in 0..12 {
                 for _record in 0..1 + rng.below(6) {
@@ -110,7 +124,8 @@ fn after_a_power_cut_at_any_moment_a_prefix_up_to_the_last_flush_is_there() {
 fn a_power_cut_during_recovery_loses_nothing_either() {
     for seed in 100..160 {
         let mut rng = Rng::new(seed);
-        let mut writer = Writer::new(fresh());
+        let shape = if seed % 2 == 0 { SMALL } else { WIDE };
+        let mut writer = Writer::new(fresh(shape), shape);
         for _ in 0..60 {
             writer.append_random(&mut rng);
         }
@@ -125,7 +140,7 @@ fn a_power_cut_during_recovery_loses_nothing_either() {
             [flushed, writer.fs.now()]
         };
         let fs = Forgetful::new(disks[1].cut(&mut rng));
-        let (_, first) = resume(&fs);
+        let (_, first) = resume(&fs, shape);
         for disk in fs.moments() {
             assert_eq!(image(disk.cut(&mut rng)).unwrap(), first, "seed {seed}");
         }
@@ -135,7 +150,7 @@ fn a_power_cut_during_recovery_loses_nothing_either() {
 #[test]
 fn a_lost_record_does_not_come_back_behind_a_new_one_of_its_length() {
     let mut rng = Rng::new(1);
-    let mut writer = Writer::new(fresh());
+    let mut writer = Writer::new(fresh(SMALL), SMALL);
     let promise = |epoch| {
         Record::Promise(zabkeeper_core::storage::Promise {
             epoch: zabkeeper_core::ids::Epoch::new(epoch),
@@ -152,7 +167,7 @@ fn a_lost_record_does_not_come_back_behind_a_new_one_of_its_length() {
             writer.fs.now();
             let before = writer.fs.now();
             let fs = Forgetful::new(before);
-            let mut twin = Writer::new(fs);
+            let mut twin = Writer::new(fs, SMALL);
             for epoch in 1..60 {
                 twin.append(&promise(epoch));
             }
@@ -163,7 +178,7 @@ fn a_lost_record_does_not_come_back_behind_a_new_one_of_its_length() {
             (short.promise.map_or(0, |p| p.epoch.get()) < 5).then_some(written)
         })
         .expect("a cut that loses the beginning and keeps the rest");
-    let mut writer = Writer::new(Forgetful::new(cut));
+    let mut writer = Writer::new(Forgetful::new(cut), SMALL);
     let next = writer.images[0].promise.map_or(1, |p| p.epoch.get() + 1);
     writer.append(&promise(next));
     writer.flush();
@@ -175,7 +190,7 @@ fn a_lost_record_does_not_come_back_behind_a_new_one_of_its_length() {
 #[test]
 fn a_flipped_bit_in_what_was_flushed_is_damage_and_never_a_shorter_journal() {
     let mut rng = Rng::new(3);
-    let mut writer = Writer::new(fresh());
+    let mut writer = Writer::new(fresh(SMALL), SMALL);
     let mut last_group = Vec::new();
     let mut segments = 0;
     while segments < 3 {
@@ -213,7 +228,7 @@ fn a_flipped_bit_in_what_was_flushed_is_damage_and_never_a_shorter_journal() {
 #[test]
 fn a_flipped_bit_after_a_clean_end_is_always_damage() {
     let mut rng = Rng::new(4);
-    let mut writer = Writer::new(fresh());
+    let mut writer = Writer::new(fresh(SMALL), SMALL);
     for _ in 0..15 {
         writer.append_random(&mut rng);
     }
@@ -232,7 +247,7 @@ fn a_flipped_bit_after_a_clean_end_is_always_damage() {
 #[test]
 fn a_shortened_file_and_a_missing_file_are_damage() {
     let mut rng = Rng::new(5);
-    let mut writer = Writer::new(fresh());
+    let mut writer = Writer::new(fresh(SMALL), SMALL);
     while writer.journal.segments.len() < 4 {
         writer.append_random(&mut rng);
     }
@@ -256,9 +271,9 @@ fn a_shortened_file_and_a_missing_file_are_damage() {
 #[test]
 fn the_loss_of_the_first_file_is_damage_while_its_entries_are_needed() {
     let mut rng = Rng::new(6);
-    let mut writer = Writer::new(fresh());
+    let mut writer = Writer::new(fresh(SMALL), SMALL);
     while writer.journal.segments.len() < 3 {
-        let record = random::record(writer.images.last().unwrap(), &mut rng);
+        let record = random::record(writer.images.last().unwrap(), SMALL.large, &mut rng);
         if matches!(record, Record::Append(_)) {
             writer.append(&record);
         }
@@ -274,7 +289,7 @@ fn the_loss_of_the_first_file_is_damage_while_its_entries_are_needed() {
 fn a_record_larger_than_a_segment_gets_a_segment_of_its_own() {
     use zabkeeper_core::entry::{Body, Entry};
     use zabkeeper_core::ids::{Epoch, Txid};
-    let mut writer = Writer::new(fresh());
+    let mut writer = Writer::new(fresh(SMALL), SMALL);
     for size in [10, 100_000, 10] {
         let last = writer.images.last().unwrap().log.last();
         let txid = last.txid.next().unwrap_or(Txid::first(Epoch::new(1)));

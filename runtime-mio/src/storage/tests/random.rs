@@ -44,8 +44,9 @@ pub(crate) fn fresh_head() -> Head {
     }
 }
 
-/// A record that may follow the records behind `image`.
-pub(crate) fn record(image: &Image, rng: &mut Rng) -> Record {
+/// A record that may follow the records behind `image`. Now and then it has a command of `large`
+/// bytes.
+pub(crate) fn record(image: &Image, large: usize, rng: &mut Rng) -> Record {
     let promised = image.promise.map_or(Epoch::ZERO, |promise| promise.epoch);
     let anywhere = |rng: &mut Rng| {
         let positions: Vec<Position> = std::iter::once(image.log.base().at)
@@ -82,11 +83,11 @@ pub(crate) fn record(image: &Image, rng: &mut Rng) -> Record {
                 digest: Digest::new(5),
             }
         }
-        _ => Record::Append(entries(image.log.last(), rng)),
+        _ => Record::Append(entries(image.log.last(), large, rng)),
     }
 }
 
-fn entries(mut last: Position, rng: &mut Rng) -> Vec<Entry> {
+fn entries(mut last: Position, large: usize, rng: &mut Rng) -> Vec<Entry> {
     let count = 1 + rng.below(3);
     let mut entries = Vec::new();
     for _ in 0..count {
@@ -97,7 +98,10 @@ fn entries(mut last: Position, rng: &mut Rng) -> Vec<Entry> {
         let body = match rng.below(10) {
             0 => Body::Membership(membership(txid)),
             // Few sizes, so that a later record often ends where a lost one did.
-            size => Body::Command(vec![rng.below(256) as u8; 40 * (size as usize % 4)].into()),
+            size => {
+                let size = if rng.below(25) == 0 { large } else { 40 * (size as usize % 4) };
+                Body::Command(vec![rng.below(256) as u8; size].into())
+            }
         };
         let entry = Entry::new(last, txid, WallTime::default(), None, body);
         last = entry.position();
