@@ -1,4 +1,4 @@
-"""Three nodes of a system on loopback, started and stopped again: ZooKeeper or etcd here."""
+"""Three nodes of a system on loopback, started and stopped again."""
 
 import ctypes
 import glob
@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import socket
+import statistics
 import subprocess
 import time
 import urllib.request
@@ -117,6 +118,61 @@ class Ensemble:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+
+class Zabkeeper(Ensemble):
+    """With its default settings."""
+
+    name = "zabkeeper"
+    # Of clients, messages and election.
+    ports_each = 3
+
+    def __init__(self, root, program):
+        super().__init__(root)
+        self.program = program
+
+    def command(self, node):
+        address = [[f"127.0.0.1:{port}" for port in ports] for ports in self.ports]
+        peers = [
+            {"ElectionAddr": election, "MessageAddr": message} for _, message, election in address
+        ]
+        host = {"RequestAddr": address[node][0], **peers[node]}
+        config = {"DataDir": os.path.join(self.directory(node), "data"), "Host": host, "Peer": peers}
+        file = os.path.join(self.directory(node), "config.json")
+        write(file, json.dumps(config))
+        return [self.program, "server", f"--config={file}"]
+
+    def ask(self, node):
+        address = f"127.0.0.1:{self.ports[node][0]}"
+        command = [self.program, "status", f"--endpoints={address}", "--timeout=1s", "--output=json"]
+        status = json.loads(subprocess.run(command, capture_output=True).stdout)
+        own = next(each for each in status["nodes"] if each.get("address") == address)
+        if not own["serving"]:
+            raise ValueError("it does not serve")
+        return own["role"] == "leading"
+
+    def client(self, *arguments):
+        """Runs a client to its end."""
+        command = [self.program, *arguments, f"--endpoints={self.nodes()}"]
+        ran = subprocess.run(command, capture_output=True, text=True)
+        if ran.returncode != 0:
+            raise Trouble(f"{' '.join(command)} failed:\n{ran.stderr[-2000:]}")
+
+    def kill(self):
+        """Kills all nodes, and waits until they are gone."""
+        for pid in self.pids():
+            os.kill(pid, signal.SIGKILL)
+        for process in self.processes:
+            process.wait()
+
+    def resident(self):
+        """The mean memory of a node."""
+        return statistics.mean(map(resident, self.pids()))
+
+
+def resident(pid):
+    with open(f"/proc/{pid}/statm") as statm:
+        return int(statm.read().split()[1]) * os.sysconf("SC_PAGESIZE")
 
 
 class ZooKeeper(Ensemble):
