@@ -61,7 +61,9 @@ fn check_shape(nodes: &[(Key, Node)]) -> Result<(), LoadError> {
     // The order of keys visits a node, then all below it: `open` is the way down to a node.
     let mut open: Vec<Open<'_>> = Vec::new();
     for (key, node) in nodes {
-        if open.last().is_some_and(|before| before.key == &**key) {
+        // Once: a short key is checked to be a text each time it is taken for one.
+        let key: &str = key;
+        if open.last().is_some_and(|before| before.key == key) {
             return Err(LoadError::Inconsistent("two elements are the same node"));
         }
         if let Some(parent) = parent_key(key) {
