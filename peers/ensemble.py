@@ -9,6 +9,7 @@ import signal
 import socket
 import statistics
 import subprocess
+import sys
 import time
 import urllib.request
 
@@ -21,6 +22,11 @@ PR_SET_PDEATHSIG = 1
 
 class Trouble(Exception):
     """Something that the person who runs the comparison has to know."""
+
+
+def tell(text):
+    """Of progress."""
+    print(text, file=sys.stderr, flush=True)
 
 
 class Ensemble:

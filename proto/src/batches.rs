@@ -121,10 +121,7 @@ mod tests {
             at in any::<prop::sample::Index>(),
             change in prop::collection::vec(any::<u8>(), 0..6),
         ) {
-            let mut bytes = encoded(&message);
-            let at = at.index(bytes.len() + 1);
-            let end = (at + change.len()).min(bytes.len());
-            bytes.splice(at..end, change);
+            let bytes = strategies::damaged(encoded(&message), at, change);
             compare(&bytes)?;
         }
     }

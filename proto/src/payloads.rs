@@ -178,6 +178,7 @@ fn take_payload(wire_type: WireType, buf: &mut impl Buf) -> Result<Payload, Deco
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::strategies;
     use bytes::Bytes;
     use proptest::prelude::*;
     use prost::Message;
@@ -286,10 +287,7 @@ mod tests {
             at in any::<prop::sample::Index>(),
             change in prop::collection::vec(any::<u8>(), 0..6),
         ) {
-            let mut bytes = entry.encode_to_vec();
-            let at = at.index(bytes.len() + 1);
-            let end = (at + change.len()).min(bytes.len());
-            bytes.splice(at..end, change);
+            let bytes = strategies::damaged(entry.encode_to_vec(), at, change);
             let ours = Entry::decode(&bytes[..]).ok().map(derived);
             prop_assert_eq!(ours, DerivedEntry::decode(&bytes[..]).ok());
         }

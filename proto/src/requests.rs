@@ -104,10 +104,7 @@ mod tests {
             at in any::<prop::sample::Index>(),
             change in prop::collection::vec(any::<u8>(), 0..6),
         ) {
-            let mut bytes = encoded(&request);
-            let at = at.index(bytes.len() + 1);
-            let end = (at + change.len()).min(bytes.len());
-            bytes.splice(at..end, change);
+            let bytes = strategies::damaged(encoded(&request), at, change);
             let short = read(&bytes);
             prop_assert!(short.is_none() || short == by_prost(&bytes));
         }

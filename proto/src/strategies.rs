@@ -24,6 +24,14 @@ use zabkeeper_core::tree::{
     Answer, Command, CommandError, Found, Outcome, Page, Path, Query, Stat,
 };
 
+/// Bytes that were damaged on the way: some of them, from `at` on, are others now.
+pub fn damaged(mut bytes: Vec<u8>, at: prop::sample::Index, others: Vec<u8>) -> Vec<u8> {
+    let at = at.index(bytes.len() + 1);
+    let end = (at + others.len()).min(bytes.len());
+    bytes.splice(at..end, others);
+    bytes
+}
+
 /// Any number, often a small one or the greatest.
 pub fn number() -> impl Strategy<Value = u64> + Clone {
     prop_oneof![Just(0), 1_u64..300, any::<u64>(), Just(u64::MAX)]

@@ -114,8 +114,7 @@ impl Fs for DirFs {
 }
 
 /// A file of a real directory. It is written past the page cache where that can be done: a flush then
-/// has one write to wait for and nothing to look for, which takes a third less of a processor, and a
-/// fifth less time where several files are flushed at once.
+/// has one write to wait for and no pages to look for.
 #[derive(Debug)]
 pub struct DirFile {
     file: File,
