@@ -25,6 +25,8 @@ pub enum Stream {
     Quiet,
     /// Whether clients drive the production machine, and its pauses.
     Clients,
+    /// What is slow, and how wide things are.
+    Wide,
 }
 
 /// A generator for one purpose.

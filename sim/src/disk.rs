@@ -1,8 +1,9 @@
 //! The modelled disk of one machine. It keeps exactly what the core's storage rules promise and
 //! nothing more: records become durable in order, a flush covers a prefix, and a crash leaves any
-//! prefix that reaches at least to the last completed flush.
+//! prefix that reaches at least to the last completed flush. The state store is a file of its own.
 
 use crate::dice::Dice;
+use crate::lane::{Lane, Line, Waiting};
 use std::collections::{BTreeMap, VecDeque};
 use zabkeeper_core::app::App;
 use zabkeeper_core::digest::Digest;
@@ -60,12 +61,18 @@ pub struct Disk {
     pub state: Stored,
     /// Nothing completes before this time.
     pub stalled_until: u64,
+    /// Nothing of the state store completes before this time.
+    pub store_stalled_until: u64,
     /// The next flush fails.
     pub failing: bool,
     stage: Option<(u64, BTreeMap<Payload, Payload>)>,
-    queue: VecDeque<DiskOp>,
-    flushing: usize,
+    journal: Line,
+    store: Line,
+    pushed: u64,
 }
+
+/// Bytes that one flush of the state store writes at most.
+const STORE_UNIT: u64 = 256 << 10;
 
 impl Disk {
     /// An initialised, still empty disk.
@@ -79,42 +86,77 @@ impl Disk {
                 items: BTreeMap::new(),
             },
             stalled_until: 0,
+            store_stalled_until: 0,
             failing: false,
             stage: None,
-            queue: VecDeque::new(),
-            flushing: 0,
+            journal: Line::default(),
+            store: Line::default(),
+            pushed: 0,
         }
     }
 
     /// Takes an operation. It is not durable yet.
     pub fn push(&mut self, op: DiskOp) {
-        self.queue.push_back(op);
+        self.pushed += 1;
+        let order = self.pushed;
+        let lane = if matches!(op, DiskOp::Record(..)) { Lane::Journal } else { Lane::Store };
+        self.line_mut(lane).push(order, op);
     }
 
-    /// Operations that are not durable yet.
-    pub fn in_flight(&self) -> usize {
-        self.queue.len()
-    }
-
-    /// Begins a flush of up to `batch` operations, unless one is under way or nothing waits.
-    /// True if it began.
-    pub fn begin_flush(&mut self, batch: u64) -> bool {
-        if self.flushing > 0 || self.queue.is_empty() {
-            return false;
+    /// What waits for a file.
+    pub fn line(&self, lane: Lane) -> &Line {
+        match lane {
+            Lane::Journal => &self.journal,
+            Lane::Store => &self.store,
         }
-        self.flushing = (self.queue.len() as u64).min(batch.max(1)) as usize;
-        true
+    }
+
+    fn line_mut(&mut self, lane: Lane) -> &mut Line {
+        match lane {
+            Lane::Journal => &mut self.journal,
+            Lane::Store => &mut self.store,
+        }
+    }
+
+    /// Bytes of parts of snapshots that are not durable yet.
+    pub fn bytes_staged(&self) -> u64 {
+        let parts = self.store.waiting().filter(|one| matches!(one.op, DiskOp::Stage(..)));
+        parts.map(|one| one.bytes).sum()
+    }
+
+    /// Until when a file completes nothing.
+    pub fn stalled_until(&self, lane: Lane) -> u64 {
+        match lane {
+            Lane::Journal => self.stalled_until,
+            Lane::Store => self.stalled_until.max(self.store_stalled_until),
+        }
+    }
+
+    /// Begins a flush of up to `batch` operations of a file, unless one is under way or nothing may
+    /// be written. Returns its bytes if it began. A byte stands for `scale` bytes.
+    ///
+    /// The record that installs a snapshot waits for all that was handed to the state store before
+    /// it, and what was handed to it afterwards waits for the record.
+    pub fn begin_flush(&mut self, lane: Lane, batch: u64, scale: u64) -> Option<u64> {
+        let install = self.journal.waiting().find(|one| is_install(&one.op));
+        let install = install.map_or(u64::MAX, |one| one.order);
+        match lane {
+            Lane::Journal => {
+                let clear = self.store.waiting().next().is_none_or(|one| one.order > install);
+                let end = install.saturating_add(u64::from(clear));
+                self.journal.begin(end, batch.max(1), u64::MAX)
+            }
+            Lane::Store => self.store.begin(install, batch.max(1), (STORE_UNIT / scale).max(1)),
+        }
     }
 
     /// Ends the flush under way. The error says what the core should never have written.
-    pub fn end_flush(&mut self) -> Result<Vec<Completion>, String> {
-        let count = std::mem::take(&mut self.flushing);
+    pub fn end_flush(&mut self, lane: Lane) -> Result<Vec<Completion>, String> {
         let mut persisted = None;
         let mut done = Vec::new();
-        for _ in 0..count {
-            let Some(op) = self.queue.pop_front() else { break };
+        for op in self.line_mut(lane).end() {
             match &op {
-                DiskOp::Record(id, _) => persisted = Some(*id),
+                DiskOp::Record(id, _) => persisted = Some(Completion::Persisted(*id)),
                 DiskOp::Checkpoint(checkpoint) => {
                     done.push(Completion::Checkpointed(checkpoint.at.txid));
                 }
@@ -122,41 +164,32 @@ impl Disk {
             }
             self.apply(op)?;
         }
-        if let Some(id) = persisted {
-            done.insert(0, Completion::Persisted(id));
-        }
+        done.extend(persisted);
         Ok(done)
     }
 
-    /// Loses power: of what was not flushed yet, a prefix of any length survives.
+    /// Loses power: of what was not flushed yet, each file keeps a prefix of any length.
     pub fn crash(&mut self, rng: &mut Rng) -> Result<(), String> {
-        let keep = match rng.weighted(&[2, 1, 2]) {
+        let mut keep = |line: &Line| match rng.weighted(&[2, 1, 2]) {
             0 => 0,
-            1 => self.queue.len(),
-            _ => rng.between(0, self.queue.len() as u64) as usize,
+            1 => line.len(),
+            _ => rng.between(0, line.len() as u64) as usize,
         };
-        // The state store is another file: of its checkpoints, fewer may survive.
-        let lose_checkpoints_from = rng.between(0, 3);
-        self.flushing = 0;
-        let mut checkpoints = 0;
-        let queue = std::mem::take(&mut self.queue);
-        for op in queue.into_iter().take(keep) {
-            match op {
-                DiskOp::Checkpoint(_) if checkpoints >= lose_checkpoints_from => {
-                    checkpoints = u64::MAX;
-                }
-                DiskOp::Checkpoint(_) => {
-                    checkpoints += 1;
-                    self.apply(op)?;
-                }
-                // A checkpoint holds only what changed since the one before: once one is lost,
-                // none after it may be applied, until a snapshot replaces the whole state.
-                DiskOp::Record(_, Record::Install { .. }) => {
-                    checkpoints = 0;
-                    self.apply(op)?;
-                }
-                op => self.apply(op)?,
-            }
+        let keep = [keep(&self.journal), keep(&self.store)];
+        let installs = self.journal.waiting().filter(|one| is_install(&one.op));
+        let installs: Vec<u64> = installs.map(|one| one.order).collect();
+        let (mut journal, _) = self.journal.lose(keep[0]);
+        let (mut store, lost) = self.store.lose(keep[1]);
+        // A snapshot whose parts are not all there is not installed: the record was not written.
+        if let Some(end) = journal.iter().position(|one| is_install(&one.op) && one.order > lost) {
+            journal.truncate(end);
+        }
+        let kept = journal.iter().filter(|one| is_install(&one.op)).count();
+        if let Some(first) = installs.get(kept) {
+            store.retain(|one| one.order < *first);
+        }
+        while let Some(one) = next_of(&mut journal, &mut store) {
+            self.apply(one.op)?;
         }
         self.stage = None;
         Ok(())
@@ -269,4 +302,14 @@ fn load(at: Txid, mut items: impl Iterator<Item = Item>) -> Result<Tree, String>
         .and_then(|()| tree.finish_load(at))
         .map_err(|error| format!("the stored state cannot be loaded: {error}"))?;
     Ok(tree)
+}
+
+fn is_install(op: &DiskOp) -> bool {
+    matches!(op, DiskOp::Record(_, Record::Install { .. }))
+}
+
+/// The first of two lists by number.
+fn next_of(a: &mut VecDeque<Waiting>, b: &mut VecDeque<Waiting>) -> Option<Waiting> {
+    let order = |list: &VecDeque<Waiting>| list.front().map_or(u64::MAX, |one| one.order);
+    if order(a) < order(b) { a.pop_front() } else { b.pop_front() }
 }

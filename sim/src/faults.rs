@@ -80,9 +80,7 @@ impl World {
                 self.cut(links, lasts);
             }
             Fault::Cut { links, lasts } => {
-                let links = links.into_iter().filter(|(a, b)| a != b);
-                let links = links.map(|(a, b)| (NodeId::new(a), NodeId::new(b))).collect();
-                self.cut(links, lasts);
+                self.cut(named(links), lasts);
             }
             Fault::Break { a, b } => {
                 self.net.break_between(who(a), who(b), now, &mut self.queue);
@@ -96,6 +94,32 @@ impl World {
             Fault::Echo { node, back, lasts } => {
                 let (to, until) = (who(node), now + lasts);
                 self.queue.push(now, Occur::Echo { to, back, until });
+            }
+            Fault::CutStreams { links, lasts } => {
+                let links = named(links);
+                for (from, to) in &links {
+                    self.net.cut_streams(*from, *to);
+                }
+                self.queue.push(now + lasts, Occur::HealStreams(links));
+            }
+            Fault::SlowLinks { links, rate, lasts } => {
+                for (from, to) in named(links) {
+                    self.net.links.slow_down(from, to, now + lasts, rate);
+                }
+            }
+            Fault::SlowDisk { node, latency, rate, lasts } => {
+                self.host_mut(who(node)).pace.slow_down(now + lasts, latency, rate);
+            }
+            Fault::StoreStall { node, lasts } => {
+                let disk = &mut self.host_mut(who(node)).disk;
+                disk.store_stalled_until = disk.store_stalled_until.max(now + lasts);
+            }
+            Fault::Suspend { node, lasts } => {
+                let node = who(node);
+                if self.host(node).is_awake() {
+                    self.host_mut(node).fall_asleep(now);
+                    self.pause(node, lasts);
+                }
             }
             Fault::WallStep { node, millis } => self.host_mut(who(node)).wall_skew += millis,
         }
@@ -216,4 +240,10 @@ impl World {
         self.queue.push(self.now + down, Occur::Start { node, boot });
         Ok(())
     }
+}
+
+/// Pairs of two nodes.
+fn named(links: Vec<(u32, u32)>) -> Vec<(NodeId, NodeId)> {
+    let links = links.into_iter().filter(|(a, b)| a != b);
+    links.map(|(a, b)| (NodeId::new(a), NodeId::new(b))).collect()
 }

@@ -4,6 +4,7 @@ use crate::dice::{Dice, Stream, stream};
 use crate::disk::Disk;
 use crate::doors::Doors;
 use crate::options::Options;
+use crate::wide::Pace;
 use std::collections::{BTreeMap, BTreeSet};
 use zabkeeper_core::config::Config;
 use zabkeeper_core::error::HaltReason;
@@ -35,8 +36,8 @@ pub struct Host {
     pub formed: bool,
     /// How many processes ran here.
     pub boots: u64,
-    /// How many flushes its disk began.
-    pub flushes: u64,
+    /// How fast its disk is.
+    pub pace: Pace,
     /// The running process.
     pub process: Option<Process>,
     /// Why the last process stopped for good, if it did.
@@ -49,6 +50,9 @@ pub struct Host {
     pub rng: Rng,
     drift_ppm: i64,
     offset: u64,
+    /// Since when the machine is suspended, if it is: its clock stands still.
+    asleep: Option<u64>,
+    slept: u64,
 }
 
 /// A running process.
@@ -94,7 +98,7 @@ impl Host {
             wiped: false,
             formed: false,
             boots: 0,
-            flushes: 0,
+            pace: Pace::new(options),
             process: None,
             halted: None,
             crash_after: None,
@@ -102,12 +106,30 @@ impl Host {
             rng,
             drift_ppm,
             offset,
+            asleep: None,
+            slept: 0,
         }
+    }
+
+    /// The machine is suspended: its monotonic clock stands still until it wakes.
+    pub fn fall_asleep(&mut self, now: u64) {
+        self.asleep.get_or_insert(now);
+    }
+
+    /// It goes on, or starts again.
+    pub fn wake(&mut self, now: u64) {
+        self.slept += self.asleep.take().map_or(0, |since| now - since);
+    }
+
+    /// The world's time without what the machine has slept.
+    fn awake(&self, now: u64) -> u64 {
+        self.asleep.map_or(now, |since| since.min(now)) - self.slept
     }
 
     /// What the machine's clocks show at the world's time `now`.
     pub fn clock(&self, now: u64) -> Now {
-        let local = i128::from(now) * i128::from(1_000_000 + self.drift_ppm) / 1_000_000;
+        let local =
+            i128::from(self.awake(now)) * i128::from(1_000_000 + self.drift_ppm) / 1_000_000;
         let wall = 1_700_000_000_000 + (now / 1000) as i64 + self.wall_skew;
         Now {
             at: Instant::from_micros(self.offset + local as u64),
@@ -119,7 +141,8 @@ impl Host {
     pub fn when(&self, at: Instant) -> u64 {
         let local = i128::from(at.as_micros().saturating_sub(self.offset));
         let rate = i128::from(1_000_000 + self.drift_ppm);
-        u64::try_from((local * 1_000_000 + rate - 1) / rate).unwrap_or(u64::MAX)
+        let awake = u64::try_from((local * 1_000_000 + rate - 1) / rate).unwrap_or(u64::MAX);
+        awake.saturating_add(self.slept)
     }
 
     /// The journals that the ensemble may have counted: of a machine that lost its disk, only the

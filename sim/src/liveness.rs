@@ -46,6 +46,7 @@ impl World {
     pub(crate) fn quieten(&mut self) -> Check {
         let mut rng = stream(self.plan.seed, Stream::Quiet);
         self.net.calm_down(rng.chance(400_000));
+        self.net.links.recover();
         let core = self.choose_core(&mut rng);
         self.tell(0, || format!("quiet: the core is {core:?}"));
         let nodes: Vec<NodeId> = self.hosts.iter().map(|host| host.id).collect();
@@ -96,7 +97,8 @@ impl World {
     fn heal_node(&mut self, node: NodeId, rng: &mut zabkeeper_core::rng::Rng) {
         let now = self.now;
         let host = self.host_mut(node);
-        host.disk.stalled_until = 0;
+        (host.disk.stalled_until, host.disk.store_stalled_until) = (0, 0);
+        host.pace.recover();
         host.disk.failing = false;
         host.crash_after = None;
         let boot = host.boots;
@@ -108,8 +110,7 @@ impl World {
             }
             Some(_) => {}
         }
-        // A flush that was held up by a stalled disk goes on now.
-        self.queue.push(now, Occur::Flushed { node, boot });
+        self.resume_flushes(node);
     }
 
     /// A node outside the core stays broken for ever, in one way or another.
@@ -206,7 +207,11 @@ impl World {
     fn bound(&self) -> u64 {
         let t = &self.plan.options.timeouts;
         let election = 2 * (t.sync + t.resend_max + t.finalize) + 2 * t.init;
-        election + 2 * t.disk + 5_000_000 + 20 * self.plan.options.net.latency_max
+        election
+            + 2 * t.disk
+            + 5_000_000
+            + self.plan.options.moving()
+            + 20 * self.plan.options.net.latency_max
     }
 
     /// True if a running voter outside the core holds a later promise, and one more leader may

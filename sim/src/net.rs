@@ -3,8 +3,10 @@
 //! function of the seed, the link and k.
 
 use crate::dice::{Dice, Stream, stream};
-use crate::options::NetOptions;
+use crate::options::{NetOptions, Options};
 use crate::queue::Queue;
+use crate::size;
+use crate::wide::Links;
 use crate::world::Occur;
 use std::collections::{BTreeMap, VecDeque};
 use zabkeeper_core::ids::{ConnId, Epoch, NodeId, Round};
@@ -83,6 +85,9 @@ const CALM_LOSS: u32 = 250_000;
 /// as production does with one that does not read.
 const PIPE_MAX: usize = 20_000;
 
+/// Between two parts of a message that is long on its way.
+const PART: u64 = 50_000;
+
 /// The network.
 #[derive(Debug)]
 pub struct Net {
@@ -93,8 +98,12 @@ pub struct Net {
     lossy: bool,
     nodes: usize,
     cuts: Vec<u32>,
+    /// Cuts of connections alone: datagrams get through.
+    stream_cuts: Vec<u32>,
     /// Clients that are beside a node: what cuts its links cuts theirs.
     seats: BTreeMap<NodeId, NodeId>,
+    /// How wide the links are.
+    pub links: Links,
     counters: BTreeMap<(u64, u32, u32), u64>,
     old: BTreeMap<(NodeId, NodeId), VecDeque<(u64, Vote)>>,
     /// The votes of settled nodes, by the epoch that they name and their sender.
@@ -114,16 +123,18 @@ pub struct Net {
 
 impl Net {
     /// A network between `nodes` machines.
-    pub fn new(seed: u64, nodes: u32, options: NetOptions) -> Self {
-        let nodes = nodes as usize + 1;
+    pub fn new(seed: u64, options: &Options) -> Self {
+        let nodes = options.nodes as usize + 1;
         Self {
             rng: stream(seed, Stream::Network),
-            options,
+            options: options.net.clone(),
             calm: false,
             lossy: false,
             nodes,
             cuts: vec![0; nodes * nodes],
+            stream_cuts: vec![0; nodes * nodes],
             seats: BTreeMap::new(),
+            links: Links::new(options),
             counters: BTreeMap::new(),
             old: BTreeMap::new(),
             settled: BTreeMap::new(),
@@ -152,6 +163,14 @@ impl Net {
         }
     }
 
+    /// True if nothing said on a connection gets from one machine to the other.
+    pub fn is_stream_cut(&self, from: NodeId, to: NodeId) -> bool {
+        let between = (self.seat(from), self.seat(to));
+        let (Some(from), Some(to)) = between else { return false };
+        let link = self.link(from, to);
+        self.cuts[link] > 0 || self.stream_cuts[link] > 0
+    }
+
     /// Puts a client beside a node: it shares the cuts of that node's links. Others have none.
     pub fn seat_client(&mut self, client: u32, node: NodeId) {
         self.seats.insert(machine_of(client), node);
@@ -171,19 +190,30 @@ impl Net {
         self.cuts[link] += 1;
     }
 
+    /// Cuts one direction of connections, once more. Nothing on them is lost: it waits.
+    pub fn cut_streams(&mut self, from: NodeId, to: NodeId) {
+        let link = self.link(from, to);
+        self.stream_cuts[link] += 1;
+    }
+
     /// Takes back one cut; when none is left, what was held back flows again.
     pub fn heal(&mut self, from: NodeId, to: NodeId, now: u64, queue: &mut Queue<Occur>) {
         let link = self.link(from, to);
         self.cuts[link] = self.cuts[link].saturating_sub(1);
-        if self.cuts[link] == 0 {
-            self.release(from, to, now, queue);
-        }
+        self.release(from, to, now, queue);
+    }
+
+    /// Takes back one cut of connections.
+    pub fn heal_streams(&mut self, from: NodeId, to: NodeId, now: u64, queue: &mut Queue<Occur>) {
+        let link = self.link(from, to);
+        self.stream_cuts[link] = self.stream_cuts[link].saturating_sub(1);
+        self.release(from, to, now, queue);
     }
 
     /// Takes back all cuts of one direction.
     pub fn heal_fully(&mut self, from: NodeId, to: NodeId, now: u64, queue: &mut Queue<Occur>) {
         let link = self.link(from, to);
-        self.cuts[link] = 0;
+        (self.cuts[link], self.stream_cuts[link]) = (0, 0);
         self.release(from, to, now, queue);
     }
 
@@ -356,8 +386,15 @@ impl Net {
             self.break_pipe(id, &mut fate, now, queue);
             return false;
         }
-        let at = now + self.delay(&mut fate, false);
-        self.put(id, 1 - end, at, packet, now, queue);
+        let (begins, ends) = self.links.carry(from, to, size::packet(&packet), now);
+        let delay = self.delay(&mut fate, false);
+        self.put(id, 1 - end, ends + delay, packet, now, queue);
+        // A long message comes in by and by.
+        let mut part = begins + delay + PART;
+        while part + PART < ends + delay {
+            queue.push(part, Occur::Part { pipe: id, end: 1 - end });
+            part += PART;
+        }
         true
     }
 
@@ -420,7 +457,7 @@ impl Net {
         queue: &mut Queue<Occur>,
     ) -> Option<(End, Packet)> {
         let pipe = self.pipes.get(&id)?;
-        let cut = self.is_cut(pipe.ends[1 - end].node, pipe.ends[end].node);
+        let cut = self.is_stream_cut(pipe.ends[1 - end].node, pipe.ends[end].node);
         let at = &mut self.pipes.get_mut(&id)?.ends[end];
         at.scheduled = false;
         if cut {
@@ -443,6 +480,14 @@ impl Net {
             self.forget(id);
         }
         Some((seen, packet))
+    }
+
+    /// A part of a message has come to an end of a connection, unless the way is cut: that end.
+    pub fn part(&self, id: u64, end: usize) -> Option<(NodeId, u64, ConnId)> {
+        let pipe = self.pipes.get(&id)?;
+        let (from, at) = (&pipe.ends[1 - end], &pipe.ends[end]);
+        let comes = at.open && !pipe.broken && !self.is_stream_cut(from.node, at.node);
+        comes.then_some((at.node, at.boot, at.conn))
     }
 
     /// The delay of a message between a client and a node, or `None` if it is lost with its
@@ -532,7 +577,11 @@ impl Net {
         }
     }
 
+    /// What was held back flows again, if nothing holds it back any more.
     fn release(&mut self, from: NodeId, to: NodeId, now: u64, queue: &mut Queue<Occur>) {
+        if self.is_stream_cut(from, to) {
+            return;
+        }
         let seat = |machine: NodeId| match client_of(machine) {
             None => Some(machine),
             Some(_) => self.seats.get(&machine).copied(),

@@ -2,6 +2,7 @@
 //! rates, limits now generous, now tiny. Randomised circumstances find what average ones hide.
 
 use crate::dice::{Dice, Stream, stream};
+use crate::wide::Wide;
 use serde::{Deserialize, Serialize};
 use zabkeeper_core::client;
 use zabkeeper_core::config::{Config, Limits, Timeouts};
@@ -35,6 +36,9 @@ pub struct Options {
     /// request goes straight to one node, as from an application with a client of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clients: Option<ClientOptions>,
+    /// If given, things take time by their size.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wide: Option<Wide>,
 }
 
 /// How the production client machine is tuned, see [`client::Config`].
@@ -158,6 +162,16 @@ pub struct Swarm {
     pub wall_gap: u64,
     /// Between echoes of old votes.
     pub echo_gap: u64,
+    /// Between cuts of connections that let datagrams through.
+    pub stream_cut_gap: u64,
+    /// Between links that are slow for a while.
+    pub slow_link_gap: u64,
+    /// Between disks that are slow for a while.
+    pub slow_disk_gap: u64,
+    /// Between stalls of a state store.
+    pub store_stall_gap: u64,
+    /// Between suspended machines.
+    pub suspend_gap: u64,
     /// Two halves and a bridge between them whose connections break again and again.
     pub rivals: bool,
     /// Between faults that strike at a chosen step of the protocol.
@@ -197,6 +211,11 @@ impl Swarm {
             limits: draw_limits(rng),
             codec: rng.chance(250_000),
             clients,
+            wide: None,
+        };
+        let mut apart = stream(seed, Stream::Wide);
+        let mut slow = |on: u32, low: u64, high: u64| {
+            if apart.chance(on) { apart.magnitude(low, high) } else { 0 }
         };
         let mut gap = |on: u32, low: u64, high: u64| {
             if rng.chance(on) { rng.magnitude(low, high) } else { 0 }
@@ -212,6 +231,11 @@ impl Swarm {
             disk_fail_gap: gap(200_000, 1_000_000, 20_000_000),
             wipe_gap: gap(100_000, 5_000_000, 40_000_000),
             wall_gap: gap(200_000, 1_000_000, 20_000_000),
+            stream_cut_gap: slow(200_000, 500_000, 20_000_000),
+            slow_link_gap: slow(200_000, 500_000, 20_000_000),
+            slow_disk_gap: slow(200_000, 500_000, 20_000_000),
+            store_stall_gap: slow(200_000, 500_000, 20_000_000),
+            suspend_gap: slow(200_000, 500_000, 20_000_000),
             rivals: false,
             echo_gap: gap(400_000, 300_000, 10_000_000),
             ambush_gap: gap(600_000, 200_000, 10_000_000),
@@ -255,6 +279,11 @@ impl Swarm {
             stall_gap: 0,
             disk_fail_gap: 0,
             wipe_gap: 0,
+            stream_cut_gap: 0,
+            slow_link_gap: 0,
+            slow_disk_gap: 0,
+            store_stall_gap: 0,
+            suspend_gap: 0,
             echo_gap: if rng.chance(300_000) { rng.magnitude(100_000, 1_000_000) } else { 0 },
             rivals: true,
             ambush_gap: 0,
@@ -501,6 +530,7 @@ impl Options {
             limits: LimitOptions::from(&Limits::default()),
             codec: false,
             clients: None,
+            wide: None,
         }
     }
 

@@ -55,6 +55,17 @@ pub enum Fault {
     Cut { links: Vec<(u32, u32)>, lasts: u64 },
     /// All connections between the two break.
     Break { a: u32, b: u32 },
+    /// Nothing said on a connection goes from the first to the second of each pair, nor is one
+    /// opened: it waits, as at a full window or behind a firewall. Datagrams get through.
+    CutStreams { links: Vec<(u32, u32)>, lasts: u64 },
+    /// From the first to the second of each pair go no more than so many bytes a second.
+    SlowLinks { links: Vec<(u32, u32)>, rate: u64, lasts: u64 },
+    /// Each flush takes so much longer, and no more than so many bytes a second are written.
+    SlowDisk { node: u32, latency: u64, rate: u64, lasts: u64 },
+    /// The state store completes nothing for a while; the journal goes on.
+    StoreStall { node: u32, lasts: u64 },
+    /// The machine is suspended: its clock stands still, and everything comes later.
+    Suspend { node: u32, lasts: u64 },
     /// The disk completes nothing for a while.
     DiskStall { node: u32, lasts: u64 },
     /// The next flush fails: the process ends, and somebody starts it again after a while.
@@ -78,6 +89,11 @@ impl Fault {
             Self::Isolate { .. } => "isolation",
             Self::Cut { .. } => "partition",
             Self::Break { .. } => "broken connections",
+            Self::CutStreams { .. } => "cut connections",
+            Self::SlowLinks { .. } => "slow links",
+            Self::SlowDisk { .. } => "slow disk",
+            Self::StoreStall { .. } => "state store stall",
+            Self::Suspend { .. } => "suspended machine",
             Self::DiskStall { .. } => "disk stall",
             Self::DiskFail { .. } => "disk failure",
             Self::Wipe { .. } => "wiped disk",
@@ -190,7 +206,7 @@ fn draw_faults(rng: &Rng, swarm: &Swarm) -> Vec<Planned> {
     let nodes = u64::from(swarm.options.nodes);
     let mut faults = Vec::new();
     type Draw = fn(&mut Rng, u64, u64) -> Fault;
-    let classes: [(u64, Draw); 11] = [
+    let classes: [(u64, Draw); 16] = [
         (swarm.crash_gap, draw_crash),
         (swarm.crash_in_step_gap, draw_crash_in_step),
         (swarm.power_cut_gap, |rng, _, _| Fault::PowerCut {
@@ -219,6 +235,29 @@ fn draw_faults(rng: &Rng, swarm: &Swarm) -> Vec<Planned> {
             millis: rng.between(0, 7_200_000) as i64 - 3_600_000,
         }),
         (swarm.echo_gap, draw_echo),
+        (swarm.stream_cut_gap, |rng, nodes, _| Fault::CutStreams {
+            links: some_links(rng, nodes),
+            lasts: rng.magnitude(10_000, 10_000_000),
+        }),
+        (swarm.slow_link_gap, |rng, nodes, _| Fault::SlowLinks {
+            links: some_links(rng, nodes),
+            rate: rng.magnitude(2_000, 2_000_000),
+            lasts: rng.magnitude(100_000, 10_000_000),
+        }),
+        (swarm.slow_disk_gap, |rng, nodes, _| Fault::SlowDisk {
+            node: node(rng, nodes),
+            latency: rng.magnitude(1_000, 1_000_000),
+            rate: rng.magnitude(2_000, 2_000_000),
+            lasts: rng.magnitude(100_000, 10_000_000),
+        }),
+        (swarm.store_stall_gap, |rng, nodes, _| Fault::StoreStall {
+            node: node(rng, nodes),
+            lasts: rng.magnitude(10_000, 20_000_000),
+        }),
+        (swarm.suspend_gap, |rng, nodes, _| Fault::Suspend {
+            node: node(rng, nodes),
+            lasts: rng.magnitude(1_000, 10_000_000),
+        }),
     ];
     for (class, (gap, draw)) in classes.into_iter().enumerate() {
         let mut rng = rng.split(class as u64);
@@ -293,6 +332,17 @@ fn draw_ambush(rng: &mut Rng) -> Fault {
         4 => Fault::Pause { node: 0, lasts },
         _ => Fault::PowerCut { down: lasts },
     }
+}
+
+/// Links to or from a node, or some of all, in each direction by the toss of a coin.
+fn some_links(rng: &mut Rng, nodes: u64) -> Vec<(u32, u32)> {
+    let all: Vec<u32> = (1..=nodes as u32).collect();
+    let one = rng.chance(500_000).then(|| *rng.pick(&all));
+    let pairs = all.iter().flat_map(|a| all.iter().map(move |b| (*a, *b)));
+    let mut may = |(a, b): &(u32, u32)| {
+        a != b && one.is_none_or(|one| *a == one || *b == one) && rng.chance(600_000)
+    };
+    pairs.filter(&mut may).collect()
 }
 
 fn draw_partition(rng: &mut Rng, nodes: u64, gap: u64) -> Fault {

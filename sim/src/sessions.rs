@@ -220,7 +220,7 @@ impl World {
             return Ok(());
         };
         let (machine, node) = (machine_of(client), wire.node);
-        if self.net.is_cut(machine, node) || self.net.is_cut(node, machine) {
+        if self.net.is_stream_cut(machine, node) || self.net.is_stream_cut(node, machine) {
             return Ok(());
         }
         let boot = self.host(node).boots;

@@ -74,6 +74,7 @@ const EXPECTED: &[&str] = &[
     "disk wiped",
     "fault: ambush",
     "fault: broken connections",
+    "fault: cut connections",
     "fault: crash",
     "fault: crash in a step",
     "fault: disk failure",
@@ -83,6 +84,10 @@ const EXPECTED: &[&str] = &[
     "fault: partition",
     "fault: pause",
     "fault: power cut",
+    "fault: slow disk",
+    "fault: slow links",
+    "fault: state store stall",
+    "fault: suspended machine",
     "fault: wall clock step",
     "fault: wiped disk",
     "halt: Storage",
@@ -95,6 +100,7 @@ const EXPECTED: &[&str] = &[
     "net: datagrams lost",
     "net: datagrams replayed",
     "net: half-open connections",
+    "net: part of a message",
     "reads put off",
 ];
 

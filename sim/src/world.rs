@@ -4,9 +4,9 @@ use crate::check::{Check, Checks, Violation, client, linear};
 use crate::clients::{Clients, Ending};
 use crate::codec;
 use crate::dice::{Dice, Stream, stream};
-use crate::disk::Completion;
 use crate::doors::Doors;
 use crate::host::{Host, Process};
+use crate::lane::Lane;
 use crate::liveness::Quiet;
 use crate::net::{Net, Packet, client_of};
 use crate::plan::{Fault, Plan};
@@ -31,7 +31,7 @@ pub enum Occur {
     /// A timer fires.
     Timer { node: NodeId, boot: u64, at: u64 },
     /// A flush ends.
-    Flushed { node: NodeId, boot: u64 },
+    Flushed { node: NodeId, boot: u64, lane: Lane, flush: u64 },
     /// A datagram arrives.
     Datagram { to: NodeId, vote: Vote, sent: u64 },
     /// A damaged datagram arrives.
@@ -42,6 +42,8 @@ pub enum Occur {
     DialFailed { from: NodeId, boot: u64, to: NodeId },
     /// The next packet of a connection arrives.
     Arrive { pipe: u64, end: usize },
+    /// A part of the next packet of a connection arrives.
+    Part { pipe: u64, end: usize },
     /// A fault of the plan strikes.
     Strike(usize),
     /// A fault that waited for a transition of this node strikes.
@@ -50,6 +52,8 @@ pub enum Occur {
     Echo { to: NodeId, back: u32, until: u64 },
     /// What a fault cut is healed.
     Heal(Vec<(NodeId, NodeId)>),
+    /// Connections that a fault cut are healed.
+    HealStreams(Vec<(NodeId, NodeId)>),
     /// A paused process goes on.
     Resume { node: NodeId, boot: u64 },
     /// Clients ask: calls of the same client, node and time.
@@ -108,9 +112,6 @@ pub struct World {
 /// Steps without any virtual time passing that count as a livelock.
 const STEPS_AT_ONE_TIME: u64 = 100_000;
 
-/// The stream of a disk's flushes, apart from that of its crashes.
-const FLUSHES: u64 = u64::MAX;
-
 /// States that the search for a linear order may visit per key.
 const LINEAR_BUDGET: usize = 20_000;
 
@@ -130,7 +131,7 @@ impl World {
         let membership = Arc::new(Membership::new(Default::default(), members.collect()));
         let mut world = Self {
             hosts: Vec::new(),
-            net: Net::new(seed, nodes, plan.options.net.clone()),
+            net: Net::new(seed, &plan.options),
             clients: Clients::new(&plan.ops),
             sessions: Sessions::new(&plan),
             checks: Checks::default(),
@@ -281,7 +282,7 @@ impl World {
         match what {
             Occur::Start { node, boot } => self.start(node, boot),
             Occur::Timer { node, boot, at } => self.timer(node, boot, at),
-            Occur::Flushed { node, boot } => self.flushed(node, boot),
+            Occur::Flushed { node, boot, lane, flush } => self.flushed(node, boot, lane, flush),
             Occur::Datagram { to, vote, sent } => {
                 self.arrived(to, sent);
                 self.deliver(to, Event::Notified(vote))
@@ -306,14 +307,21 @@ impl World {
                 Ok(())
             }
             Occur::Arrive { pipe, end } => self.arrive(pipe, end),
+            Occur::Part { pipe, end } => self.part(pipe, end),
             Occur::Strike(index) => self.strike(index),
             Occur::Ambush { node, fault } => self.inflict(*fault, node),
             Occur::Echo { to, back, until } => self.echo(to, back, until),
             // In the quiet period only its own cuts count.
-            Occur::Heal(_) if self.quiet.is_some() => Ok(()),
+            Occur::Heal(_) | Occur::HealStreams(_) if self.quiet.is_some() => Ok(()),
             Occur::Heal(links) => {
                 for (from, to) in links {
                     self.net.heal(from, to, self.now, &mut self.queue);
+                }
+                Ok(())
+            }
+            Occur::HealStreams(links) => {
+                for (from, to) in links {
+                    self.net.heal_streams(from, to, self.now, &mut self.queue);
                 }
                 Ok(())
             }
@@ -353,6 +361,7 @@ impl World {
             return Ok(());
         }
         host.boots += 1;
+        host.wake(now);
         host.halted = None;
         host.crash_after = None;
         host.issued = host.disk.image.clone();
@@ -393,69 +402,11 @@ impl World {
         self.deliver(node, Event::Tick)
     }
 
-    fn flushed(&mut self, node: NodeId, boot: u64) -> Check {
-        let now = self.now;
-        let host = self.host_mut(node);
-        if host.boots != boot || host.process.is_none() {
-            return Ok(());
-        }
-        if host.disk.stalled_until > now {
-            let at = host.disk.stalled_until;
-            self.queue.push(at, Occur::Flushed { node, boot });
-            return Ok(());
-        }
-        if std::mem::take(&mut host.disk.failing) {
-            self.tell(node.get(), || "a flush fails".to_string());
-            return self.deliver(node, Event::StorageFailed);
-        }
-        let done = host
-            .disk
-            .end_flush()
-            .map_err(|what| Violation::new("storage rules", format!("{node}: {what}")))?;
-        let saw = host.process.as_ref().is_some_and(|process| process.saw_membership);
-        host.formed |= saw && host.disk.in_flight() == 0;
-        self.checks.disk_changed(&self.hosts, &self.hosts[place(node)])?;
-        self.begin_flush(node);
-        for completion in done {
-            if let Completion::Persisted(id) = completion {
-                self.trace.see(|view| view.durable(now, node, id));
-            }
-            if !self.is_life(node, boot) {
-                break;
-            }
-            let event = match completion {
-                Completion::Persisted(id) => Event::Persisted(id),
-                Completion::Checkpointed(txid) => Event::Checkpointed(txid),
-            };
-            self.deliver(node, event)?;
-        }
-        Ok(())
-    }
-
-    pub(crate) fn begin_flush(&mut self, node: NodeId) {
-        let (now, options) = (self.now, self.plan.options.disk.clone());
-        let calm = self.quiet.as_ref().is_some_and(|quiet| quiet.core.contains(&node));
-        let rng = stream(self.plan.seed, Stream::Disk).split(u64::from(node.get()));
-        let host = self.host_mut(node);
-        if !host.disk.begin_flush(options.batch) {
-            return;
-        }
-        host.flushes += 1;
-        let mut rng = rng.split(FLUSHES).split(host.flushes);
-        let mut lasts = rng.between(options.flush_min, options.flush_max);
-        if !calm && rng.chance(options.slow) {
-            lasts += rng.magnitude(1_000, options.slow_max.max(1_001));
-        }
-        let at = (now + lasts).max(host.disk.stalled_until);
-        let boot = host.boots;
-        self.queue.push(at, Occur::Flushed { node, boot });
-    }
-
     fn dial(&mut self, from: NodeId, boot: u64, to: NodeId, refused: bool, patience: u64) -> Check {
         if !self.is_life(from, boot) {
             return Ok(());
         }
-        let silent = self.net.is_cut(from, to) || self.net.is_cut(to, from);
+        let silent = self.net.is_stream_cut(from, to) || self.net.is_stream_cut(to, from);
         let calm = self.quiet.is_some();
         if silent || refused && !calm || self.host(to).process.is_none() {
             let wait = if silent { patience } else { 100 };
@@ -499,11 +450,21 @@ impl World {
         self.deliver(end.node, event)
     }
 
+    /// A part of a long message has come to a node.
+    fn part(&mut self, pipe: u64, end: usize) -> Check {
+        if self.net.part(pipe, end).is_some_and(|(node, boot, _)| self.is_life(node, boot)) {
+            self.mark("net: part of a message");
+        }
+        Ok(())
+    }
+
     fn resume(&mut self, node: NodeId, boot: u64) -> Check {
         if !self.is_life(node, boot) {
             return Ok(());
         }
+        let now = self.now;
         let host = self.host_mut(node);
+        host.wake(now);
         let tick_first = host.rng.chance(500_000);
         let process = host.process.as_mut().expect("a life has a process");
         let Some(backlog) = process.paused.take() else { return Ok(()) };

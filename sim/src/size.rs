@@ -1,0 +1,71 @@
+//! How many bytes things take on links and disks, about: their contents and an allowance for the
+//! rest. What it is for is to be slow by, so a few bytes more or less are nothing.
+
+use crate::disk::DiskOp;
+use crate::net::Packet;
+use zabkeeper_core::entry::Entry;
+use zabkeeper_core::message::{Item, Message};
+use zabkeeper_core::replica::Request;
+use zabkeeper_core::storage::{Change, Record};
+use zabkeeper_core::tree::Query;
+
+/// What any message, record or datagram takes besides its contents.
+pub const FIXED: u64 = 64;
+
+/// Elements of a state.
+pub fn items(items: &[Item]) -> u64 {
+    items.iter().map(|item| (item.key.len() + item.value.len()) as u64).sum()
+}
+
+/// Changes of elements.
+pub fn changes(changes: &[Change]) -> u64 {
+    let value = |change: &Change| change.value.as_ref().map_or(0, |value| value.len());
+    changes.iter().map(|change| (change.key.len() + value(change)) as u64).sum()
+}
+
+/// Entries of the log.
+pub fn entries(entries: &[Entry]) -> u64 {
+    entries.iter().map(|entry| entry.size() as u64).sum()
+}
+
+/// A message between nodes.
+pub fn message(message: &Message) -> u64 {
+    let contents = match message {
+        Message::SnapshotChunk { items: list, .. } => items(list),
+        Message::LogEntries { entries: list } | Message::Propose { entries: list, .. } => {
+            entries(list)
+        }
+        Message::Forward { requests } => {
+            requests.iter().map(|request| FIXED + request.body.len() as u64).sum()
+        }
+        _ => 0,
+    };
+    FIXED + contents
+}
+
+/// What a client asks.
+pub fn request(request: &Request<Query>) -> u64 {
+    match request {
+        Request::Write(command) => FIXED + command.len() as u64,
+        Request::Read { .. } => FIXED,
+    }
+}
+
+/// Something on a connection between nodes; what clients say has no width.
+pub fn packet(packet: &Packet) -> u64 {
+    match packet {
+        Packet::Message(_, message) => self::message(message),
+        Packet::Open | Packet::Request(_) | Packet::Reply(_) | Packet::Fin => 0,
+    }
+}
+
+/// Something that is written to a disk.
+pub fn disk_op(op: &DiskOp) -> u64 {
+    let contents = match op {
+        DiskOp::Record(_, Record::Append(list)) => entries(list),
+        DiskOp::Stage(_, list) => items(list),
+        DiskOp::Checkpoint(checkpoint) => changes(&checkpoint.changes),
+        DiskOp::Record(..) | DiskOp::StageOpen(_) | DiskOp::StageDrop(_) => 0,
+    };
+    FIXED + contents
+}
