@@ -53,6 +53,10 @@ pub enum Event {
     Persisted(WriteId),
     /// The application's state up to this entry is durable in the state store.
     Checkpointed(Txid),
+    /// The state store has made so many bytes durable, or read them back, since it last said so: of
+    /// a checkpoint, of an incoming snapshot, or of what it tidies. A store that says so now and then
+    /// is slow at worst.
+    StateProgress(u64),
     /// A write or flush failed.
     StorageFailed,
     /// Clients of this node want writes, in this order.

@@ -1,5 +1,6 @@
 //! Following a leader: discovery, synchronisation, broadcast.
 
+use crate::config::Timeouts;
 use crate::entry::{Body, Entry, Gap, Position};
 use crate::error::{CloseReason, HaltReason, PeerFault};
 use crate::event::{Action, Upcall};
@@ -10,7 +11,7 @@ use crate::message::{
 };
 use crate::mutants::Mutant;
 use crate::note::{LeaveReason, Note};
-use crate::state::{Cx, Next};
+use crate::state::{Cx, Next, State};
 use crate::storage::{Base, Promise, Record};
 use crate::time::Instant;
 use alloc::string::String;
@@ -80,12 +81,13 @@ impl Following {
         self.redial_at.iter_mut().for_each(|at| rebase.instant(at));
     }
 
-    pub(crate) fn deadline(&self, cx_timeouts: &crate::config::Timeouts) -> Option<Instant> {
-        let silence = match self.phase {
-            Phase::Entered { serving: true, .. } => cx_timeouts.sync,
-            _ => cx_timeouts.init,
-        };
-        self.redial_at.into_iter().chain([self.heard.after(silence)]).min()
+    pub(crate) fn deadline(&self, s: &State) -> Option<Instant> {
+        let silent = self.silent_at(&s.cfg.timeouts);
+        self.redial_at.into_iter().chain(s.disk_hangs_at()).chain([silent]).min()
+    }
+
+    fn silent_at(&self, timeouts: &Timeouts) -> Instant {
+        self.heard.after(if self.is_serving() { timeouts.sync } else { timeouts.init })
     }
 
     pub(crate) fn is_serving(&self) -> bool {
@@ -113,11 +115,13 @@ impl Following {
         if cx.s.cfg.mutant(Mutant::NoHeartbeat) && self.is_serving() {
             self.heard = cx.now.at;
         }
-        let timeouts = &cx.s.cfg.timeouts;
-        match self.deadline(timeouts) {
-            Some(at) if at <= cx.now.at && self.is_serving() => Next::Look(LeaveReason::Silence),
-            Some(at) if at <= cx.now.at => Next::Look(LeaveReason::InitTimeout),
-            _ => Next::Stay,
+        if cx.s.disk_hangs(cx.now.at) && !cx.s.cfg.mutant(Mutant::ServeOnHungDisk) {
+            return Next::Look(LeaveReason::SlowDisk);
+        }
+        match self.silent_at(&cx.s.cfg.timeouts) <= cx.now.at {
+            true if self.is_serving() => Next::Look(LeaveReason::Silence),
+            true => Next::Look(LeaveReason::InitTimeout),
+            false => Next::Stay,
         }
     }
 

@@ -28,6 +28,8 @@ pub(crate) struct Ledger {
     durable: WriteId,
     in_flight: VecDeque<(WriteId, Instant)>,
     duties: VecDeque<(WriteId, Duty)>,
+    /// When the disk last completed something.
+    moved: Instant,
 }
 
 impl Ledger {
@@ -40,6 +42,7 @@ impl Ledger {
             rebase.instant(at);
         }
         self.duties.iter_mut().for_each(|(id, _)| rebase.write(id));
+        rebase.instant(&mut self.moved);
     }
 
     /// Numbers a new write.
@@ -55,9 +58,11 @@ impl Ledger {
     }
 
     /// Takes note of a completion. Panics on one that was never issued.
-    pub(crate) fn complete(&mut self, upto: WriteId) {
+    pub(crate) fn complete(&mut self, upto: WriteId, now: Instant) {
         assert!(upto <= self.issued, "the disk completed {upto}, but only {} exist", self.issued);
-        self.durable = self.durable.max(upto);
+        if upto > self.durable {
+            (self.durable, self.moved) = (upto, self.moved.max(now));
+        }
         while self.in_flight.pop_front_if(|(id, _)| *id <= upto).is_some() {}
     }
 
@@ -86,6 +91,12 @@ impl Ledger {
     pub(crate) fn oldest(&self) -> Option<Instant> {
         self.in_flight.front().map(|(_, at)| *at)
     }
+
+    /// Since when the disk has completed nothing though it had something to do: a queue may be long
+    /// and its oldest write old while the disk gets on well.
+    pub(crate) fn stands_since(&self) -> Option<Instant> {
+        self.oldest().map(|at| at.max(self.moved))
+    }
 }
 
 #[cfg(test)]
@@ -102,11 +113,11 @@ mod tests {
         let second = ledger.issue(Instant::default());
         ledger.then(Duty::Entered);
         assert_eq!(ledger.due(), None);
-        ledger.complete(first);
+        ledger.complete(first, Instant::default());
         assert_eq!(ledger.due(), Some(Duty::Logged(txid)));
         assert_eq!(ledger.due(), None);
         assert!(!ledger.is_clean());
-        ledger.complete(second);
+        ledger.complete(second, Instant::default());
         assert_eq!(ledger.due(), Some(Duty::Entered));
         assert!(ledger.is_clean());
     }
@@ -117,7 +128,7 @@ mod tests {
         let write = ledger.issue(Instant::default());
         ledger.then(Duty::Promised);
         ledger.drop_duties();
-        ledger.complete(write);
+        ledger.complete(write, Instant::default());
         assert_eq!(ledger.due(), None);
         assert!(ledger.is_clean());
     }
@@ -127,9 +138,25 @@ mod tests {
         let mut ledger = Ledger::default();
         ledger.issue(Instant::from_micros(1));
         let second = ledger.issue(Instant::from_micros(2));
-        ledger.complete(second);
-        ledger.complete(WriteId::new(1));
+        ledger.complete(second, Instant::default());
+        ledger.complete(WriteId::new(1), Instant::default());
         assert!(ledger.is_clean());
         assert_eq!(ledger.oldest(), None);
+    }
+
+    #[test]
+    fn a_disk_that_completes_something_does_not_stand_however_old_the_rest_is() {
+        let at = Instant::from_micros;
+        let mut ledger = Ledger::default();
+        let first = ledger.issue(at(1));
+        ledger.issue(at(2));
+        assert_eq!(ledger.stands_since(), Some(at(1)));
+        ledger.complete(first, at(50));
+        assert_eq!((ledger.oldest(), ledger.stands_since()), (Some(at(2)), Some(at(50))));
+        // A completion told twice is none.
+        ledger.complete(first, at(60));
+        assert_eq!(ledger.stands_since(), Some(at(50)));
+        ledger.complete(ledger.issued(), at(70));
+        assert_eq!(ledger.stands_since(), None);
     }
 }

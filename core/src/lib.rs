@@ -101,6 +101,7 @@ extern crate std;
 
 pub mod app;
 pub mod client;
+mod compaction;
 pub mod config;
 pub mod digest;
 mod election;

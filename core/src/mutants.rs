@@ -98,4 +98,8 @@ pub enum Mutant {
     /// M62: a checkpoint that is read in parts is said to stand for what is applied at the last of
     /// them.
     StampCheckpointLate,
+    /// M70: a node halts for a checkpoint that takes long, though its state store makes progress.
+    HaltByTime,
+    /// M71: a follower goes on serving though its disk hangs.
+    ServeOnHungDisk,
 }

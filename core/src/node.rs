@@ -6,7 +6,7 @@ use crate::entry::Entry;
 use crate::error::{CloseReason, HaltReason, PeerFault, RestoreError};
 use crate::event::{Action, Actions, Event, Submission, Upcall};
 use crate::follower::{Following, VERSIONS};
-use crate::ids::{ConnId, Epoch, NodeId, Txid, WriteId};
+use crate::ids::{ConnId, Epoch, NodeId, Ticket, Txid, WriteId};
 use crate::leader::Leading;
 use crate::log::Log;
 use crate::message::{FollowerInfo, Message, RefuseReason, Rejection, Stance, Vote};
@@ -96,12 +96,13 @@ impl Node {
         let s = &self.state;
         let role = match &self.role {
             Role::Looking(looking) => looking.deadline(),
-            Role::Following(following) => following.deadline(&s.cfg.timeouts),
+            Role::Following(following) => following.deadline(s),
             Role::Leading(leading) => leading.deadline(s),
             Role::Halted => return None,
         };
         let strangers = s.strangers.values().min().map(|at| at.after(s.cfg.timeouts.init));
-        role.into_iter().chain(s.requests.deadline()).chain(strangers).min()
+        let own = [s.requests.deadline(), s.choked_at()].into_iter().flatten();
+        role.into_iter().chain(own).chain(strangers).min()
     }
 
     /// Decides by role and event.
@@ -134,15 +135,29 @@ impl Node {
                 cx.checkpointed(upto);
                 Next::Stay
             }
+            Event::StateProgress(bytes) => {
+                cx.s.compaction.wrote(bytes, now.at);
+                Next::Stay
+            }
             Event::StorageFailed if cx.s.cfg.mutant(Mutant::IgnoreStorageFailure) => Next::Stay,
             Event::StorageFailed => Next::Halt(HaltReason::Storage),
             Event::Submit(submissions) => {
-                admit(cx, submissions, matches!(self.role, Role::Leading(_)));
+                match self.role {
+                    Role::Looking(_) if cx.s.disk_hangs(now.at) => {
+                        let tickets = submissions.into_iter().map(|submission| submission.ticket);
+                        refuse(tickets, RefuseReason::NoLeader, cx.out);
+                    }
+                    _ => admit(cx, submissions, matches!(self.role, Role::Leading(_))),
+                }
                 self.serve(now, out)
             }
             Event::Read(reads) => {
+                let idle = matches!(self.role, Role::Looking(_)) && cx.s.disk_hangs(now.at);
                 for (ticket, deadline) in reads {
-                    if cx.s.is_full() {
+                    if idle {
+                        let why = RefuseReason::NoLeader;
+                        cx.out.call(Upcall::Refuse { ticket, why });
+                    } else if cx.s.is_full() {
                         cx.out.call(Upcall::Refuse { ticket, why: RefuseReason::Busy });
                     } else {
                         let patience = now.at.after(cx.s.cfg.timeouts.hold);
@@ -188,7 +203,7 @@ impl Node {
 
     fn on_tick(&mut self, now: Now, out: &mut Actions) -> Next {
         let cx = &mut Cx { s: &mut self.state, out, now };
-        if cx.s.is_choked(now.at) {
+        if cx.s.choked_at().is_some_and(|at| at <= now.at) {
             return Next::Halt(HaltReason::StateStoreStalled);
         }
         cx.s.requests.expire(now.at, cx.out);
@@ -365,6 +380,10 @@ impl Node {
                 cx.s.ledger.drop_duties();
             }
             cx.s.requests.hold_reads();
+            if next == Next::Look(LeaveReason::SlowDisk) {
+                // It takes no part until its disk is back: other nodes may serve them meanwhile.
+                cx.s.requests.refuse_held(cx.out);
+            }
             if cx.s.cfg.mutant(Mutant::FailOnStepDown) {
                 cx.s.requests.fail_sent(cx.out);
             }
@@ -486,6 +505,10 @@ fn refuse_all(event: Event, out: &mut Actions) {
         Event::Await(list) => list.into_iter().map(|(ticket, _, _)| ticket).collect(),
         _ => return,
     };
+    refuse(tickets.into_iter(), why, out);
+}
+
+fn refuse(tickets: impl Iterator<Item = Ticket>, why: RefuseReason, out: &mut Actions) {
     for ticket in tickets {
         out.call(Upcall::Refuse { ticket, why });
     }

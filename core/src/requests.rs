@@ -253,6 +253,21 @@ impl Requests {
         }
     }
 
+    /// This node can do nothing for those that no leader was asked about yet: refuses them.
+    pub(crate) fn refuse_held(&mut self, out: &mut Actions) {
+        let why = RefuseReason::NoLeader;
+        let held = self.writes.iter().rev().take_while(|(_, write)| !write.sent);
+        for seq in held.map(|(seq, _)| *seq).collect::<Vec<_>>() {
+            let ticket = self.remove_write(seq).and_then(|write| write.ticket);
+            ticket.into_iter().for_each(|ticket| out.call(Upcall::Refuse { ticket, why }));
+        }
+        let held = self.reads.iter().filter(|(_, (read, _))| *read == Read::Held);
+        for ticket in held.map(|(ticket, _)| *ticket).collect::<Vec<_>>() {
+            self.remove_read(ticket);
+            out.call(Upcall::Refuse { ticket, why });
+        }
+    }
+
     /// The leader is gone: its unanswered questions are held again. An index once given stays good.
     pub(crate) fn hold_reads(&mut self) {
         for ticket in core::mem::take(&mut self.questions).into_values().flatten() {

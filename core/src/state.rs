@@ -1,6 +1,7 @@
 //! What a node is apart from its role: what is on its disk, what it knows to be committed, and who
 //! waits for it. Roles come and go; this stays.
 
+use crate::compaction::Compaction;
 use crate::config::Config;
 use crate::entry::{Body, Entry, Origin, Position};
 use crate::error::{CloseReason, HaltReason};
@@ -49,47 +50,9 @@ pub(crate) struct State {
     installing: Option<(WriteId, Position)>,
     /// Numbers the snapshots staged in this life.
     pub(crate) stages: u64,
-    compaction: Compaction,
+    pub(crate) compaction: Compaction,
     /// Inbound connections that have not said who they are, with when they came.
     pub(crate) strangers: BTreeMap<ConnId, Instant>,
-}
-
-/// Where the state store stands, for the compaction of the log. In memory the log may be shorter
-/// than on disk: a restart needs every entry that the state store lacks, a follower that was away
-/// only the latest ones.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-struct Compaction {
-    /// The last entry known to be in the durable state store.
-    durable: Txid,
-    /// Where the log on disk starts, as last issued.
-    start: Txid,
-    /// The checkpoint that is being written, if one is.
-    running: Option<Running>,
-    /// Bytes applied since the last checkpoint began.
-    bytes: usize,
-    /// Entries applied since the last checkpoint began.
-    entries: usize,
-}
-
-/// A checkpoint that is being written.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-struct Running {
-    since: Instant,
-    /// What it will let the log on disk start with.
-    base: Base,
-    /// Bytes applied between the one before and this one.
-    bytes: usize,
-}
-
-impl Compaction {
-    fn new(durable: Txid, start: Txid) -> Self {
-        Self { durable, start, running: None, bytes: 0, entries: 0 }
-    }
-
-    /// Bytes applied that no finished checkpoint has.
-    fn unsaved(&self) -> usize {
-        self.bytes + self.running.as_ref().map_or(0, |running| running.bytes)
-    }
 }
 
 /// The state, the outputs and the time of one step.
@@ -157,7 +120,7 @@ impl State {
             epoch_floor: Epoch::ZERO,
             readmitted: None,
             installing: None,
-            compaction: Compaction::new(applied, start),
+            compaction: Compaction::new(applied, start, identity.incarnation),
             strangers: BTreeMap::new(),
             cfg,
             identity,
@@ -176,8 +139,8 @@ impl State {
         if let Some((id, _)) = &mut self.installing {
             rebase.write(id);
         }
-        let running = self.compaction.running.as_mut().map(|running| &mut running.since);
-        let kept = self.readmitted.iter_mut().chain(running);
+        self.compaction.rebase(rebase);
+        let kept = self.readmitted.iter_mut();
         kept.chain(self.strangers.values_mut()).for_each(|at| rebase.instant(at));
     }
 
@@ -217,14 +180,24 @@ impl State {
         self.requests.len() >= self.cfg.limits.pending_requests
     }
 
-    /// True if the state store has taken a checkpoint in for longer than any disk needs, and the
-    /// log on disk, which cannot be pruned before that is done, is over its limit: the node can
-    /// neither lead nor follow for long.
-    pub(crate) fn is_choked(&self, now: Instant) -> bool {
+    /// When the node halts for its state store, unless that makes something durable before: it has
+    /// not for longer than any disk needs, and the log on disk, which cannot be pruned before a
+    /// checkpoint is done, is over its limit. The node can neither lead nor follow for long.
+    pub(crate) fn choked_at(&self) -> Option<Instant> {
         let patience = Micros::new(self.cfg.timeouts.disk.get().saturating_mul(2));
-        let running = self.compaction.running.as_ref();
-        let late = running.is_some_and(|running| now >= running.since.after(patience));
-        late && self.is_unsaved()
+        let by_time = self.cfg.mutant(Mutant::HaltByTime);
+        self.compaction.hangs_at(patience, by_time).filter(|_| self.is_unsaved())
+    }
+
+    /// When the journal's disk counts as hung, unless it completes something before: so long it has
+    /// not, though something waits. A disk that is only slow completes one write after the other.
+    pub(crate) fn disk_hangs_at(&self) -> Option<Instant> {
+        self.ledger.stands_since().map(|at| at.after(self.cfg.timeouts.disk))
+    }
+
+    /// True if the journal's disk hangs.
+    pub(crate) fn disk_hangs(&self, now: Instant) -> bool {
+        self.disk_hangs_at().is_some_and(|at| at <= now)
     }
 
     /// True if new writes are refused: what is logged does not get committed, or what is applied
@@ -339,13 +312,13 @@ impl Cx<'_> {
     /// now are the role's.
     pub(crate) fn completed(&mut self, upto: WriteId) {
         let all = self.s.cfg.mutant(Mutant::CompletionCoversAll);
-        self.s.ledger.complete(if all { self.s.ledger.issued() } else { upto });
+        let upto_all = if all { self.s.ledger.issued() } else { upto };
+        self.s.ledger.complete(upto_all, self.now.at);
         if let Some((_, at)) = self.s.installing.take_if(|(id, _)| *id <= upto) {
             self.s.commit = self.s.commit.max(at.txid);
             self.s.applied = at.txid;
             self.s.durable = self.s.durable.max(at.txid);
-            let running = self.s.compaction.running.take();
-            self.s.compaction = Compaction { running, ..Compaction::new(at.txid, at.txid) };
+            self.s.compaction.installed(at.txid);
             self.out.call(Upcall::FinishInstall);
             self.s.requests.lose_sent(self.out);
             self.s.requests.readable(self.s.applied, self.out);
@@ -395,8 +368,7 @@ impl Cx<'_> {
             }
             let ticket = entry.origin.and_then(|origin| self.s.requests.applied(origin));
             self.s.applied = entry.txid;
-            self.s.compaction.bytes += entry.size();
-            self.s.compaction.entries += 1;
+            self.s.compaction.applied(entry.size());
             self.out.call(Upcall::Deliver {
                 txid: entry.txid,
                 time: entry.time,
@@ -409,28 +381,23 @@ impl Cx<'_> {
     }
 
     fn checkpoint_if_due(&mut self) {
-        let limits = &self.s.cfg.limits;
-        let Compaction { running, bytes, entries, .. } = &self.s.compaction;
-        let due = *bytes >= limits.checkpoint_bytes || *entries >= limits.checkpoint_entries;
-        if !due || *entries == 0 || running.is_some() {
+        if !self.s.compaction.is_due(&self.s.cfg.limits) {
             return;
         }
         let at = self.s.log.position_at(self.s.applied).expect("applied is in the log");
         let base = Base { at, membership: self.s.log.membership_at(at.txid) };
-        let running = Some(Running { since: self.now.at, base, bytes: *bytes });
-        let Compaction { durable, start, .. } = self.s.compaction;
-        self.s.compaction = Compaction { running, ..Compaction::new(durable, start) };
+        self.s.compaction.begin(base, self.now.at, self.s.identity.incarnation);
         self.out.call(Upcall::Checkpoint(at));
     }
 
     /// The state store holds everything up to here.
     pub(crate) fn checkpointed(&mut self, upto: Txid) {
-        let running = self.s.compaction.running.take();
+        let base = self.s.compaction.finish(self.now.at);
         if upto < self.s.compaction.start || self.s.installing.is_some() {
             return; // A checkpoint of before the last snapshot.
         }
         self.s.compaction.durable = self.s.compaction.durable.max(upto);
-        self.prune(running.map(|running| running.base));
+        self.prune(base);
         self.checkpoint_if_due();
     }
 

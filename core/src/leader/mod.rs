@@ -139,7 +139,7 @@ impl Leading {
     }
 
     pub(crate) fn on_tick(&mut self, cx: &mut Cx<'_>) -> Next {
-        if cx.s.ledger.oldest().is_some_and(|at| cx.now.at >= at.after(cx.s.cfg.timeouts.disk)) {
+        if cx.s.disk_hangs(cx.now.at) {
             return Next::Look(LeaveReason::SlowDisk);
         }
         if self.is_reigning() {

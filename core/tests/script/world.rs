@@ -61,6 +61,9 @@ struct Machine {
     disk: Image,
     pending: VecDeque<(WriteId, Record)>,
     hold_disk: bool,
+    /// Checkpoints that the state store still works on, while it is held.
+    saving: Vec<Txid>,
+    hold_state: bool,
     state: (Position, Vec<Item>),
     staged: Vec<Item>,
     parts: Vec<Change>,
@@ -94,6 +97,13 @@ impl World {
             "forge" => self.rewrite(node(args[0]), Some(args[1])),
             "hold" => nodes(&args).for_each(|n| self.machine(n).hold_disk = true),
             "release" => nodes(&args).for_each(|n| self.release(n)),
+            "complete" => self.complete(node(args[0])),
+            "hold-state" => nodes(&args).for_each(|n| self.machine(n).hold_state = true),
+            "release-state" => nodes(&args).for_each(|n| self.release_state(n)),
+            "progress" => {
+                let bytes = args[1].parse().expect("a number of bytes");
+                self.input(node(args[0]), Event::StateProgress(bytes));
+            }
             "settle" => self.settle(),
             "until" => self.until(node(args[0]), args[1]),
             "advance" => self.advance(&args),
@@ -146,6 +156,8 @@ impl World {
             disk: Image::new(Base { at: Position::ZERO, membership }),
             pending: VecDeque::new(),
             hold_disk: false,
+            saving: Vec::new(),
+            hold_state: false,
             state: (Position::ZERO, Vec::new()),
             staged: Vec::new(),
             parts: Vec::new(),
@@ -187,6 +199,8 @@ impl World {
         machine.replica = None;
         machine.pending.clear();
         machine.hold_disk = false;
+        machine.hold_state = false;
+        machine.saving.clear();
         machine.staged.clear();
         machine.parts.clear();
         self.break_conns(node);
@@ -231,6 +245,21 @@ impl World {
     fn release(&mut self, node: NodeId) {
         self.machine(node).hold_disk = false;
         self.flush(node);
+    }
+
+    /// A held disk completes its oldest write.
+    fn complete(&mut self, node: NodeId) {
+        let machine = self.machine(node);
+        let (id, record) = machine.pending.pop_front().expect("something is being written");
+        machine.disk.apply(&record).expect("the core issues records that follow");
+        self.input(node, Event::Persisted(id));
+    }
+
+    fn release_state(&mut self, node: NodeId) {
+        self.machine(node).hold_state = false;
+        for upto in std::mem::take(&mut self.machine(node).saving) {
+            self.input(node, Event::Checkpointed(upto));
+        }
     }
 
     fn flush(&mut self, node: NodeId) {
@@ -447,8 +476,13 @@ impl World {
                     .into_iter()
                     .chain(checkpoint.changes)
                     .filter_map(|change| Some(Item { key: change.key, value: change.value? }));
-                self.machine(node).state = (checkpoint.at, items.collect());
-                self.input(node, Event::Checkpointed(upto));
+                let state = (checkpoint.at, items.collect());
+                let machine = self.machine(node);
+                machine.state = state;
+                match machine.hold_state {
+                    true => machine.saving.push(upto),
+                    false => self.input(node, Event::Checkpointed(upto)),
+                }
             }
             Action::Note(note) => {
                 let _ = writeln!(self.printed, "{node} {note:?}");
