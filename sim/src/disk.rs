@@ -133,11 +133,11 @@ impl Disk {
     }
 
     /// Begins a flush of up to `batch` operations of a file, unless one is under way or nothing may
-    /// be written. Returns its bytes if it began. A byte stands for `scale` bytes.
+    /// be written. Returns its bytes and operations if it began. A byte stands for `scale` bytes.
     ///
     /// The record that installs a snapshot waits for all that was handed to the state store before
     /// it, and what was handed to it afterwards waits for the record.
-    pub fn begin_flush(&mut self, lane: Lane, batch: u64, scale: u64) -> Option<u64> {
+    pub fn begin_flush(&mut self, lane: Lane, batch: u64, scale: u64) -> Option<(u64, u64)> {
         let install = self.journal.waiting().find(|one| is_install(&one.op));
         let install = install.map_or(u64::MAX, |one| one.order);
         match lane {

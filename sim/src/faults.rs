@@ -114,6 +114,18 @@ impl World {
                 let disk = &mut self.host_mut(who(node)).disk;
                 disk.store_stalled_until = disk.store_stalled_until.max(now + lasts);
             }
+            Fault::Forge { to, from, lie, count, gap } => {
+                let (to, from) = (NodeId::new(to), NodeId::new(from));
+                self.queue.push(now, Occur::Forge { to, from, lie, count, gap });
+            }
+            Fault::Stranger { node, from, ahead } => {
+                let (node, from) = (who(node), NodeId::new(from));
+                self.queue.push(now, Occur::Stranger { node, from, ahead });
+            }
+            Fault::Flood { node, kind, count, patience } => {
+                let node = who(node);
+                self.queue.push(now, Occur::Flood { node, kind, count, patience });
+            }
             Fault::Suspend { node, lasts } => {
                 let node = who(node);
                 if self.host(node).is_awake() {
@@ -131,12 +143,12 @@ impl World {
     pub(crate) fn echo(&mut self, to: NodeId, back: u32, until: u64) -> Check {
         let round = self.host(to).round();
         let votes = match &self.quiet {
-            None => self.net.votes_of_reign(back),
+            None => self.net.overheard.votes_of_reign(back),
             // The nodes of the core would be answered, and so be told again what got lost.
             Some(quiet) if back > 0 => {
-                self.net.harmless_votes(round, |from| !quiet.core.contains(&from))
+                self.net.overheard.harmless_votes(round, |from| !quiet.core.contains(&from))
             }
-            Some(_) => self.net.harmless_votes(round, |_| true),
+            Some(_) => self.net.overheard.harmless_votes(round, |_| true),
         };
         let mut rng = stream(self.plan.seed, Stream::Network).split(self.now);
         for vote in votes.into_iter().filter(|vote| vote.from != to) {

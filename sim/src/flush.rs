@@ -4,6 +4,7 @@ use crate::check::{Check, Violation};
 use crate::dice::{Dice, Stream, stream};
 use crate::disk::Completion;
 use crate::lane::Lane;
+use crate::size;
 use crate::world::{Occur, World, place};
 use zabkeeper_core::event::Event;
 use zabkeeper_core::ids::NodeId;
@@ -25,14 +26,19 @@ impl World {
         let rng = stream(self.plan.seed, Stream::Disk).split(u64::from(node.get()));
         let scale = options.scale();
         let host = &mut self.hosts[place(node)];
-        let Some(bytes) = host.disk.begin_flush(lane, options.disk.batch, scale) else { return };
+        let Some((bytes, ops)) = host.disk.begin_flush(lane, options.disk.batch, scale) else {
+            return;
+        };
+        if lane == Lane::Store {
+            host.store_moved = now;
+        }
         let flush = host.disk.line(lane).flushes;
         let mut rng = rng.split(FLUSHES - lane as u64).split(flush);
         let mut lasts = rng.between(options.disk.flush_min, options.disk.flush_max);
         if !calm && rng.chance(options.disk.slow) {
             lasts += rng.magnitude(1_000, options.disk.slow_max.max(1_001));
         }
-        lasts += host.pace.flush(lane, bytes * scale, now);
+        lasts += host.pace.flush(lane, size::real(bytes, ops, scale), now);
         let at = (now + lasts).max(host.disk.stalled_until(lane));
         let boot = host.boots;
         self.queue.push(at, Occur::Flushed { node, boot, lane, flush });
@@ -55,14 +61,21 @@ impl World {
             self.tell(node.get(), || "a flush fails".to_string());
             return self.deliver(node, Event::StorageFailed);
         }
+        let written = host.disk.line(lane).flushing();
         let done = host
             .disk
             .end_flush(lane)
             .map_err(|what| Violation::new("storage rules", format!("{node}: {what}")))?;
+        if lane == Lane::Store {
+            host.store_moved = now;
+        }
         let saw = host.process.as_ref().is_some_and(|process| process.saw_membership);
         host.formed |= saw && host.disk.line(Lane::Journal).is_empty();
         self.checks.disk_changed(&self.hosts, &self.hosts[place(node)])?;
         self.begin_flush(node);
+        if lane == Lane::Store {
+            self.deliver(node, Event::StateProgress(written * self.plan.options.scale()))?;
+        }
         for completion in done {
             if let Completion::Persisted(id) = completion {
                 self.trace.see(|view| view.durable(now, node, id));

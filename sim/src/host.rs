@@ -5,7 +5,7 @@ use crate::disk::Disk;
 use crate::doors::Doors;
 use crate::options::Options;
 use crate::wide::Pace;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use zabkeeper_core::config::Config;
 use zabkeeper_core::error::HaltReason;
 use zabkeeper_core::ids::{NodeId, Round, Ticket, Txid};
@@ -36,6 +36,8 @@ pub struct Host {
     pub formed: bool,
     /// How many processes ran here.
     pub boots: u64,
+    /// When its state store moved on last, or got something to do.
+    pub store_moved: u64,
     /// How fast its disk is.
     pub pace: Pace,
     /// The running process.
@@ -66,6 +68,10 @@ pub struct Process {
     pub paused: Option<Vec<Input<Query>>>,
     /// When its timer is set to fire.
     pub tick_at: Option<u64>,
+    /// Until when its present turn lasts.
+    pub busy_until: u64,
+    /// What came meanwhile.
+    pub held: VecDeque<Input<Query>>,
     /// True once it told that the first membership is committed.
     pub saw_membership: bool,
     /// Where it stored its state last.
@@ -98,6 +104,7 @@ impl Host {
             wiped: false,
             formed: false,
             boots: 0,
+            store_moved: 0,
             pace: Pace::new(options),
             process: None,
             halted: None,

@@ -35,9 +35,9 @@ pub struct Waiting {
 pub struct Line {
     waiting: VecDeque<Waiting>,
     bytes: u64,
-    /// How many operations the flush under way completes, and how many bytes of the one after them
-    /// it writes.
-    flushing: Option<(usize, u64)>,
+    /// How many operations the flush under way completes, how many bytes of the one after them it
+    /// writes, and how many bytes in all.
+    flushing: Option<(usize, u64, u64)>,
     /// Bytes of the first operation that were written by earlier flushes.
     written: u64,
     /// How many flushes began.
@@ -73,9 +73,9 @@ impl Line {
     }
 
     /// Begins a flush of operations below the number `end`: at most `batch` of them and at most
-    /// `unit` bytes, of an operation that is longer so many. Returns the bytes, or nothing if a
-    /// flush is under way or there is nothing to flush.
-    pub fn begin(&mut self, end: u64, batch: u64, unit: u64) -> Option<u64> {
+    /// `unit` bytes, of an operation that is longer so many. Returns the bytes and how many
+    /// operations end with it, or nothing if a flush is under way or there is nothing to flush.
+    pub fn begin(&mut self, end: u64, batch: u64, unit: u64) -> Option<(u64, u64)> {
         if self.flushing.is_some() {
             return None;
         }
@@ -92,9 +92,14 @@ impl Line {
             (0, _) => return None,
             _ => 0,
         };
-        self.flushing = Some((count, part));
+        self.flushing = Some((count, part, bytes + part));
         self.flushes += 1;
-        Some(bytes + part)
+        Some((bytes + part, count as u64))
+    }
+
+    /// Bytes of the flush under way.
+    pub fn flushing(&self) -> u64 {
+        self.flushing.map_or(0, |(_, _, bytes)| bytes)
     }
 
     /// True if this flush is under way.
@@ -104,7 +109,7 @@ impl Line {
 
     /// Ends the flush under way. Returns what it completed.
     pub fn end(&mut self) -> Vec<DiskOp> {
-        let (count, part) = self.flushing.take().unwrap_or_default();
+        let (count, part, _) = self.flushing.take().unwrap_or_default();
         if count > 0 {
             self.written = 0;
         }
@@ -143,13 +148,13 @@ mod tests {
     #[test]
     fn a_long_operation_takes_several_flushes_and_a_short_one_shares_one() {
         let mut line = line(&[236, 36, 36]);
-        assert_eq!(line.begin(u64::MAX, 10, 200), Some(200));
+        assert_eq!(line.begin(u64::MAX, 10, 200), Some((200, 0)));
         assert_eq!(line.begin(u64::MAX, 10, 200), None, "one is under way");
         assert!(line.end().is_empty());
-        assert_eq!(line.begin(u64::MAX, 10, 250), Some(200), "what is left, and the next");
+        assert_eq!(line.begin(u64::MAX, 10, 250), Some((200, 2)), "what is left, and the next");
         assert_eq!(line.end().len(), 2);
         assert_eq!(line.bytes(), 100);
         assert_eq!(line.begin(2, 10, 250), None, "the last may not go on yet");
-        assert_eq!(line.begin(3, 10, 250), Some(100));
+        assert_eq!(line.begin(3, 10, 250), Some((100, 1)));
     }
 }

@@ -432,6 +432,10 @@ fn print_summary(sum: &Summary, wall: f64, marks: bool, mutant: Option<&str>) {
         for (mark, count) in &sum.marks {
             println!("{count:>12} {mark}");
         }
+        println!("the highest: the share of a bound, in percent, or what is named; the seed");
+        for (what, (value, seed)) in &sum.peaks {
+            println!("{value:>12} {what} ({seed})");
+        }
     }
     for report in sum.failures.values() {
         print_report(report, &run_again(report.seed, mutant));

@@ -4,54 +4,17 @@
 
 use crate::dice::{Dice, Stream, stream};
 use crate::options::{NetOptions, Options};
+use crate::overheard::Overheard;
+pub use crate::pipe::{End, Packet, client_of, machine_of};
+use crate::pipe::{Pipe, weight};
 use crate::queue::Queue;
 use crate::size;
 use crate::wide::Links;
 use crate::world::Occur;
 use std::collections::{BTreeMap, VecDeque};
-use zabkeeper_core::ids::{ConnId, Epoch, NodeId, Round};
-use zabkeeper_core::message::{Message, Stance, Vote};
+use zabkeeper_core::ids::{ConnId, NodeId};
+use zabkeeper_core::message::{Message, Vote};
 use zabkeeper_core::rng::Rng;
-use zabkeeper_proto::client::{ClientReply, ClientRequest};
-
-/// What travels on a connection towards one of its ends.
-#[derive(Clone, Debug)]
-pub enum Packet {
-    /// The connection is open: the first thing its dialler sees.
-    Open,
-    /// A message, and its number among all that were sent.
-    Message(u64, Message),
-    /// What a client asks.
-    Request(Box<ClientRequest>),
-    /// What it is told.
-    Reply(Box<ClientReply>),
-    /// It is closed or broken: the last thing an end sees.
-    Fin,
-}
-
-/// One end of a connection.
-#[derive(Clone, Debug)]
-pub struct End {
-    /// The machine.
-    pub node: NodeId,
-    /// The life of the process that holds it; 0 for a client.
-    pub boot: u64,
-    /// The machine at the other end.
-    pub peer: NodeId,
-    /// The name by which that process knows it.
-    pub conn: ConnId,
-    /// False once the process closed it, was told that it is closed, or died.
-    pub open: bool,
-    inbox: VecDeque<(u64, Packet)>,
-    scheduled: bool,
-    last_at: u64,
-}
-
-#[derive(Clone, Debug)]
-struct Pipe {
-    ends: [End; 2],
-    broken: bool,
-}
 
 /// The kinds of traffic with fates of their own.
 #[derive(Clone, Copy, Debug)]
@@ -61,22 +24,6 @@ enum Kind {
     Dial,
     Client,
 }
-
-/// Clients are machines too, with numbers from here on.
-const CLIENTS: u32 = 1_000_000;
-
-/// A client's machine.
-pub fn machine_of(client: u32) -> NodeId {
-    NodeId::new(CLIENTS + client)
-}
-
-/// The client on a machine, if it is one of a client.
-pub fn client_of(machine: NodeId) -> Option<u32> {
-    machine.get().checked_sub(CLIENTS)
-}
-
-/// How many old votes a link remembers for replay.
-const OLD_VOTES: usize = 32;
 
 /// Chance that a datagram is lost in a quiet period that is lossy.
 const CALM_LOSS: u32 = 250_000;
@@ -105,14 +52,13 @@ pub struct Net {
     /// How wide the links are.
     pub links: Links,
     counters: BTreeMap<(u64, u32, u32), u64>,
-    old: BTreeMap<(NodeId, NodeId), VecDeque<(u64, Vote)>>,
-    /// The votes of settled nodes, by the epoch that they name and their sender.
-    settled: BTreeMap<Epoch, BTreeMap<NodeId, Vote>>,
-    /// The oldest vote of each sender that looked for a leader.
-    looking: BTreeMap<NodeId, Vote>,
+    /// What was said on it, for those who say it again.
+    pub overheard: Overheard,
     pipes: BTreeMap<u64, Pipe>,
     by_conn: BTreeMap<ConnId, (u64, usize)>,
     next: u64,
+    /// The most bytes that waited on a connection between nodes, since somebody looked.
+    pub fullest: u64,
     /// The number of the last message or datagram sent; they count from 1.
     pub sent: u64,
     /// The numbers of those that got lost on a connection, if they are wanted.
@@ -136,12 +82,11 @@ impl Net {
             seats: BTreeMap::new(),
             links: Links::new(options),
             counters: BTreeMap::new(),
-            old: BTreeMap::new(),
-            settled: BTreeMap::new(),
-            looking: BTreeMap::new(),
+            overheard: Overheard::default(),
             pipes: BTreeMap::new(),
             by_conn: BTreeMap::new(),
             next: 1,
+            fullest: 0,
             sent: 0,
             lost: None,
             counts: BTreeMap::new(),
@@ -222,14 +167,8 @@ impl Net {
         self.sent += 1;
         let sent = self.sent;
         let from = vote.from;
-        self.remember(&vote);
         let mut fate = self.fate(Kind::Datagram, from, to);
-        let old = self.old.entry((from, to)).or_default();
-        old.push_back((sent, vote.clone()));
-        if old.len() > OLD_VOTES {
-            old.remove(fate.below(OLD_VOTES as u64) as usize);
-        }
-        let (old_sent, again) = fate.pick(old.make_contiguous()).clone();
+        let (old_sent, again) = self.overheard.vote(to, sent, &vote, &mut fate);
         if self.is_cut(from, to) {
             self.count("datagrams cut off");
             return false;
@@ -259,33 +198,10 @@ impl Net {
         true
     }
 
-    fn remember(&mut self, vote: &Vote) {
-        match vote.stance {
-            Stance::Following(Some(epoch)) | Stance::Leading(Some(epoch)) => {
-                self.settled.entry(epoch).or_default().insert(vote.from, vote.clone());
-            }
-            Stance::Looking => {
-                self.looking.entry(vote.from).or_insert_with(|| vote.clone());
-            }
-            Stance::Following(None) | Stance::Leading(None) => {}
-        }
-    }
-
-    /// The votes of a reign: the newest one's, or those of so many reigns before it.
-    pub fn votes_of_reign(&self, back: u32) -> Vec<Vote> {
-        let reign = self.settled.values().rev().nth(back as usize);
-        reign.map(|votes| votes.values().cloned().collect()).unwrap_or_default()
-    }
-
-    /// Old votes that must not impress anyone in a later round: those of nodes that looked for a
-    /// leader, and those of followers of old reigns.
-    pub fn harmless_votes(&self, round: Round, from: impl Fn(NodeId) -> bool) -> Vec<Vote> {
-        let reigns = self.settled.values().rev().skip(1).take(2);
-        let followers = reigns
-            .flat_map(|votes| votes.values())
-            .filter(|vote| matches!(vote.stance, Stance::Following(_)));
-        let votes = self.looking.values().chain(followers);
-        votes.filter(|vote| vote.round < round && from(vote.from)).cloned().collect()
+    /// A connection of somebody who is no machine here: what is sent on it is lost.
+    pub fn strange_conn(&mut self) -> ConnId {
+        self.next += 1;
+        ConnId::new(2 * (self.next - 1) + 1)
     }
 
     /// Asks for a connection: when the attempt reaches the other machine.
@@ -331,8 +247,10 @@ impl Net {
             conn,
             open: true,
             inbox: VecDeque::new(),
+            bytes: 0,
             scheduled: false,
             last_at: now,
+            busy_until: now,
         };
         let ends = [end(from, from_boot, to, conns[0]), end(to, to_boot, from, conns[1])];
         self.pipes.insert(pipe, Pipe { ends, broken: false });
@@ -354,6 +272,9 @@ impl Net {
     /// Sends a message on a connection. True if it is on its way, false if it is lost.
     pub fn send(&mut self, conn: ConnId, msg: Message, now: u64, queue: &mut Queue<Occur>) -> bool {
         self.sent += 1;
+        if let Message::FollowerInfo(info) = &msg {
+            self.overheard.greeting(info);
+        }
         self.push(conn, Packet::Message(self.sent, msg), now, queue)
     }
 
@@ -386,7 +307,11 @@ impl Net {
             self.break_pipe(id, &mut fate, now, queue);
             return false;
         }
-        let (begins, ends) = self.links.carry(from, to, size::packet(&packet), now);
+        let lasts = self.links.carry(from, to, size::packet(&packet), now);
+        let busy = self.pipes.get_mut(&id).map(|pipe| &mut pipe.ends[end].busy_until);
+        let begins = busy.as_deref().map_or(now, |busy| now.max(*busy));
+        let ends = begins + lasts;
+        busy.into_iter().for_each(|busy| *busy = ends);
         let delay = self.delay(&mut fate, false);
         self.put(id, 1 - end, ends + delay, packet, now, queue);
         // A long message comes in by and by.
@@ -464,6 +389,7 @@ impl Net {
             return None;
         }
         let (_, packet) = at.inbox.pop_front()?;
+        at.bytes -= weight(&packet);
         if let Some((due, _)) = at.inbox.front() {
             at.scheduled = true;
             queue.push((*due).max(now), Occur::Arrive { pipe: id, end });
@@ -519,6 +445,8 @@ impl Net {
         }
         let at = at.max(to.last_at);
         to.last_at = at;
+        to.bytes += weight(&packet);
+        self.fullest = self.fullest.max(to.bytes);
         to.inbox.push_back((at, packet));
         if !to.scheduled {
             to.scheduled = true;
@@ -538,12 +466,14 @@ impl Net {
 
     fn lose_tail(&mut self, id: u64, end: usize, fate: &mut Rng) {
         let Some(pipe) = self.pipes.get_mut(&id) else { return };
-        let inbox = &mut pipe.ends[end].inbox;
+        let end = &mut pipe.ends[end];
+        let inbox = &mut end.inbox;
         let keep = fate.between(0, inbox.len() as u64) as usize;
         // The opening of the connection was seen by the kernel: it is not lost.
         let keep = keep.max(usize::from(matches!(inbox.front(), Some((_, Packet::Open)))));
-        let tail = inbox.drain(keep..);
-        lose(&mut self.lost, tail.map(|(_, packet)| packet));
+        let tail: Vec<Packet> = inbox.drain(keep..).map(|(_, packet)| packet).collect();
+        end.bytes -= tail.iter().map(weight).sum::<u64>();
+        lose(&mut self.lost, tail);
     }
 
     fn tell_of_break(

@@ -1,6 +1,7 @@
 //! From a seed to a mix of circumstances: some faults off altogether, the rest at wildly different
 //! rates, limits now generous, now tiny. Randomised circumstances find what average ones hide.
 
+use crate::climate;
 use crate::dice::{Dice, Stream, stream};
 use crate::wide::Wide;
 use serde::{Deserialize, Serialize};
@@ -172,6 +173,12 @@ pub struct Swarm {
     pub store_stall_gap: u64,
     /// Between suspended machines.
     pub suspend_gap: u64,
+    /// Between forged votes.
+    pub forge_gap: u64,
+    /// Between strangers with false words.
+    pub stranger_gap: u64,
+    /// Between floods of requests.
+    pub flood_gap: u64,
     /// Two halves and a bridge between them whose connections break again and again.
     pub rivals: bool,
     /// Between faults that strike at a chosen step of the protocol.
@@ -189,6 +196,9 @@ pub struct Swarm {
     /// The longest value in bytes.
     pub value_max: u64,
 }
+
+/// How many of a million seeds mean a large world.
+const WIDE: u32 = 50_000;
 
 impl Swarm {
     /// The swarm that a seed means.
@@ -236,6 +246,9 @@ impl Swarm {
             slow_disk_gap: slow(200_000, 500_000, 20_000_000),
             store_stall_gap: slow(200_000, 500_000, 20_000_000),
             suspend_gap: slow(200_000, 500_000, 20_000_000),
+            forge_gap: 0,
+            stranger_gap: 0,
+            flood_gap: slow(50_000, 2_000_000, 20_000_000),
             rivals: false,
             echo_gap: gap(400_000, 300_000, 10_000_000),
             ambush_gap: gap(600_000, 200_000, 10_000_000),
@@ -253,85 +266,14 @@ impl Swarm {
             value_max: rng.magnitude(8, 400),
             options,
         };
+        if apart.chance(WIDE) {
+            return swarm.into_wide(&mut apart);
+        }
         match rng.weighted(&[10, 4, 2]) {
             0 => swarm,
             1 => swarm.into_storm(rng),
             _ => swarm.into_rivals(rng),
         }
-    }
-
-    /// Two leaders that rise at once, each with half of the others, and one node that both need.
-    fn into_rivals(self, rng: &mut Rng) -> Self {
-        let mut options = self.options;
-        options.nodes = 5;
-        options.duration = rng.between(2_500_000, 6_000_000);
-        options.timeouts = fast(rng.between(1, 3));
-        options.timeouts.finalize = rng.magnitude(1_000, 20_000);
-        options.net.latency_max = options.net.latency_max.min(4_000);
-        options.disk.flush_max = rng.between(options.disk.flush_min, 20_000);
-        Self {
-            crash_gap: if rng.chance(500_000) { rng.magnitude(300_000, 3_000_000) } else { 0 },
-            crash_in_step_gap: 0,
-            power_cut_gap: 0,
-            pause_gap: 0,
-            partition_gap: 0,
-            break_gap: rng.magnitude(2_000, 60_000),
-            stall_gap: 0,
-            disk_fail_gap: 0,
-            wipe_gap: 0,
-            stream_cut_gap: 0,
-            slow_link_gap: 0,
-            slow_disk_gap: 0,
-            store_stall_gap: 0,
-            suspend_gap: 0,
-            echo_gap: if rng.chance(300_000) { rng.magnitude(100_000, 1_000_000) } else { 0 },
-            rivals: true,
-            ambush_gap: 0,
-            clients: 2,
-            request_gap: rng.magnitude(40_000, 400_000),
-            options,
-            ..self
-        }
-    }
-
-    /// Few requests, many elections: five nodes whose links come and go, so that leaders meet
-    /// each other in the middle of their rise.
-    fn into_storm(self, rng: &mut Rng) -> Self {
-        let mut options = self.options;
-        options.nodes = *rng.pick(&[3, 5, 5, 5]);
-        options.duration = rng.between(3_000_000, 12_000_000);
-        options.timeouts = fast(rng.between(3, 6));
-        options.net.latency_max = options.net.latency_max.min(15_000);
-        Self {
-            crash_gap: rng.magnitude(200_000, 3_000_000),
-            crash_in_step_gap: rng.magnitude(200_000, 3_000_000),
-            power_cut_gap: 0,
-            partition_gap: rng.magnitude(60_000, 800_000),
-            break_gap: rng.magnitude(60_000, 800_000),
-            stall_gap: rng.magnitude(200_000, 2_000_000),
-            echo_gap: rng.magnitude(100_000, 2_000_000),
-            ambush_gap: rng.magnitude(60_000, 500_000),
-            clients: 2,
-            request_gap: rng.magnitude(40_000, 400_000),
-            options,
-            ..self
-        }
-    }
-}
-
-/// The default timeouts divided by `by`.
-fn fast(by: u64) -> TimeoutOptions {
-    let default = TimeoutOptions::from(&Timeouts::default());
-    TimeoutOptions {
-        resend_min: default.resend_min / by,
-        resend_max: default.resend_max / by,
-        finalize: default.finalize / by,
-        init: default.init / by,
-        sync: default.sync / by,
-        ping: default.ping / by,
-        redial: default.redial / by,
-        disk: default.disk / by,
-        hold: default.hold,
     }
 }
 
@@ -340,7 +282,7 @@ fn draw_timeouts(rng: &mut Rng) -> TimeoutOptions {
     match rng.weighted(&[4, 3, 2]) {
         0 => default,
         // Everything faster, so that a run holds more elections.
-        1 => fast(rng.between(2, 6)),
+        1 => climate::fast(rng.between(2, 6)),
         _ => TimeoutOptions {
             finalize: rng.magnitude(1_000, 200_000),
             init: rng.magnitude(800_000, 6_000_000),

@@ -64,6 +64,13 @@ pub enum Fault {
     SlowDisk { node: u32, latency: u64, rate: u64, lasts: u64 },
     /// The state store completes nothing for a while; the journal goes on.
     StoreStall { node: u32, lasts: u64 },
+    /// Votes that the second never sent reach the first, so many of them at this pace: true to its
+    /// name, its disk and the round, and false in what they claim.
+    Forge { to: u32, from: u32, lie: Lie, count: u32, gap: u64 },
+    /// A stranger connects and greets as the other node does, which has promised so much more.
+    Stranger { node: u32, from: u32, ahead: u64 },
+    /// So many requests come to a node at once.
+    Flood { node: u32, kind: FloodKind, count: u32, patience: u64 },
     /// The machine is suspended: its clock stands still, and everything comes later.
     Suspend { node: u32, lasts: u64 },
     /// The disk completes nothing for a while.
@@ -76,6 +83,38 @@ pub enum Fault {
     Echo { node: u32, back: u32, lasts: u64 },
     /// The wall clock jumps.
     WallStep { node: u32, millis: i64 },
+}
+
+/// What a forged vote claims.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Lie {
+    /// The sender stands for itself with more than it has.
+    OwnMore,
+    /// The sender stands for itself with less than it has, as before it logged or entered that.
+    OwnLess,
+    /// The sender stands for the receiver, with more than the receiver has.
+    YoursMore,
+    /// The sender stands for a third node, with more than that has.
+    OthersMore,
+    /// The sender is in a round far ahead.
+    FarRound,
+    /// The sender is in the last of all rounds.
+    LastRound,
+    /// The sender leads an epoch of the future.
+    Leads,
+}
+
+/// What comes in a flood.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum FloodKind {
+    /// Writes.
+    Writes,
+    /// Linearizable reads.
+    Reads,
+    /// Local reads.
+    Local,
+    /// Local reads of a state that is not there yet and never will be.
+    Future,
 }
 
 impl Fault {
@@ -94,6 +133,9 @@ impl Fault {
             Self::SlowDisk { .. } => "slow disk",
             Self::StoreStall { .. } => "state store stall",
             Self::Suspend { .. } => "suspended machine",
+            Self::Forge { .. } => "forged votes",
+            Self::Stranger { .. } => "stranger",
+            Self::Flood { .. } => "flood",
             Self::DiskStall { .. } => "disk stall",
             Self::DiskFail { .. } => "disk failure",
             Self::Wipe { .. } => "wiped disk",
@@ -205,8 +247,9 @@ fn draw_rivals(rng: &mut Rng, swarm: &Swarm, mut faults: Vec<Planned>) -> Vec<Pl
 fn draw_faults(rng: &Rng, swarm: &Swarm) -> Vec<Planned> {
     let nodes = u64::from(swarm.options.nodes);
     let mut faults = Vec::new();
+    let from = swarm.options.wide.as_ref().map_or(0, |wide| wide.from);
     type Draw = fn(&mut Rng, u64, u64) -> Fault;
-    let classes: [(u64, Draw); 16] = [
+    let classes: [(u64, Draw); 19] = [
         (swarm.crash_gap, draw_crash),
         (swarm.crash_in_step_gap, draw_crash_in_step),
         (swarm.power_cut_gap, |rng, _, _| Fault::PowerCut {
@@ -254,6 +297,23 @@ fn draw_faults(rng: &Rng, swarm: &Swarm) -> Vec<Planned> {
             node: node(rng, nodes),
             lasts: rng.magnitude(10_000, 20_000_000),
         }),
+        (swarm.forge_gap, draw_forgery),
+        (swarm.stranger_gap, |rng, nodes, _| Fault::Stranger {
+            node: node(rng, nodes),
+            from: rng.between(1, nodes) as u32,
+            ahead: rng.magnitude(1, u64::MAX / 2),
+        }),
+        (swarm.flood_gap, |rng, nodes, _| Fault::Flood {
+            node: node(rng, nodes),
+            kind: *rng.pick(&[
+                FloodKind::Writes,
+                FloodKind::Reads,
+                FloodKind::Local,
+                FloodKind::Future,
+            ]),
+            count: rng.magnitude(100, 3_000) as u32,
+            patience: rng.magnitude(100_000, 60_000_000),
+        }),
         (swarm.suspend_gap, |rng, nodes, _| Fault::Suspend {
             node: node(rng, nodes),
             lasts: rng.magnitude(1_000, 10_000_000),
@@ -263,6 +323,7 @@ fn draw_faults(rng: &Rng, swarm: &Swarm) -> Vec<Planned> {
         let mut rng = rng.split(class as u64);
         for at in times(&mut rng, gap, swarm.options.duration) {
             let fault = draw(&mut rng, nodes, gap);
+            let at = at + from;
             faults.push(Planned { at, on: None, fault });
         }
     }
@@ -286,7 +347,7 @@ fn times(rng: &mut Rng, gap: u64, duration: u64) -> Vec<u64> {
     }
     loop {
         at += rng.between(1, 2 * gap);
-        if at >= duration || times.len() >= 200 {
+        if at >= duration || times.len() >= 300 {
             break;
         }
         times.push(at);
@@ -308,6 +369,24 @@ fn draw_crash_in_step(rng: &mut Rng, nodes: u64, _gap: u64) -> Fault {
         node: node(rng, nodes),
         actions: rng.between(0, 4) as u32,
         down: rng.magnitude(100, 2_000_000),
+    }
+}
+
+fn draw_forgery(rng: &mut Rng, nodes: u64, _gap: u64) -> Fault {
+    Fault::Forge {
+        to: rng.between(1, nodes) as u32,
+        from: rng.between(1, nodes) as u32,
+        lie: *rng.pick(&[
+            Lie::OwnMore,
+            Lie::OwnLess,
+            Lie::YoursMore,
+            Lie::OthersMore,
+            Lie::FarRound,
+            Lie::LastRound,
+            Lie::Leads,
+        ]),
+        count: rng.magnitude(1, 200) as u32,
+        gap: rng.magnitude(300, 100_000),
     }
 }
 
@@ -379,6 +458,19 @@ fn draw_partition(rng: &mut Rng, nodes: u64, gap: u64) -> Fault {
 
 fn draw_ops(rng: &Rng, swarm: &Swarm) -> Vec<Op> {
     let mut ops = Vec::new();
+    let keys = if swarm.options.wide.is_some() { swarm.keys } else { 0 };
+    for key in 0..keys {
+        // The state is made before things begin to take time.
+        ops.push(Op {
+            at: 800_000 + key * 2_000,
+            client: 1 + (key % swarm.clients) as u32,
+            node: 1 + (key % u64::from(swarm.options.nodes)) as u32,
+            kind: OpKind::Set,
+            key: 1 + key as u32,
+            size: swarm.value_max as u32,
+            patience: 5_000_000,
+        });
+    }
     for client in 1..=swarm.clients {
         let mut rng = rng.split(client);
         // A client stays with a node for a while.
@@ -390,7 +482,10 @@ fn draw_ops(rng: &Rng, swarm: &Swarm) -> Vec<Op> {
             let kinds = [OpKind::Set, OpKind::Add, OpKind::Delete, OpKind::Get, OpKind::Peek];
             let kind = kinds[rng.weighted(&swarm.mix)];
             let key = rng.between(1, swarm.keys) as u32;
-            let size = rng.between(0, swarm.value_max) as u32;
+            let size = match swarm.options.wide {
+                Some(_) if rng.chance(900_000) => swarm.value_max as u32,
+                _ => rng.between(0, swarm.value_max) as u32,
+            };
             // Now and then several at once.
             let burst = if rng.chance(50_000) { rng.between(2, 12) } else { 1 };
             for _ in 0..burst {

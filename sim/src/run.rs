@@ -29,6 +29,8 @@ pub struct Report {
     pub reigns: usize,
     /// How often each transition and fault was seen.
     pub marks: BTreeMap<String, u64>,
+    /// How near each bound came, in percent, and other maxima.
+    pub peaks: BTreeMap<&'static str, u64>,
     /// What happened, if it was kept.
     pub moments: Vec<Moment>,
     /// What a drawing shows, if it was kept.
@@ -88,6 +90,7 @@ pub fn run(plan: &Plan, keep: bool) -> Report {
         committed: world.checks.order.entries().len(),
         reigns: world.checks.epochs.reigns(),
         marks,
+        peaks: std::mem::take(&mut world.peaks),
         moments: world.trace.moments.take().unwrap_or_default(),
         view,
     }

@@ -12,6 +12,12 @@ use zabkeeper_core::tree::Query;
 /// What any message, record or datagram takes besides its contents.
 pub const FIXED: u64 = 64;
 
+/// How many bytes these stand for, of so many things, where a byte of contents stands for `scale`.
+pub fn real(bytes: u64, things: u64, scale: u64) -> u64 {
+    let fixed = (things * FIXED).min(bytes);
+    fixed + (bytes - fixed) * scale
+}
+
 /// Elements of a state.
 pub fn items(items: &[Item]) -> u64 {
     items.iter().map(|item| (item.key.len() + item.value.len()) as u64).sum()

@@ -1,10 +1,12 @@
 //! One step of a process: something comes in, a list of actions goes out, is checked, and done.
 
+use crate::check::bounds::{self, Deed};
 use crate::check::{Check, Violation};
 use crate::codec;
 use crate::dice::Dice;
 use crate::disk::DiskOp;
 use crate::trace::What;
+use crate::turn;
 use crate::world::{Occur, World, place};
 use zabkeeper_core::error::HaltReason;
 use zabkeeper_core::event::{Action, Event};
@@ -12,7 +14,7 @@ use zabkeeper_core::ids::NodeId;
 use zabkeeper_core::message::Message;
 use zabkeeper_core::mutants::Mutant;
 use zabkeeper_core::note::Note;
-use zabkeeper_core::replica::{Input, Outputs};
+use zabkeeper_core::replica::{Input, Outputs, Status};
 use zabkeeper_core::tree::{Query, Tree};
 
 impl World {
@@ -24,13 +26,31 @@ impl World {
     pub(crate) fn input(&mut self, node: NodeId, input: Input<Query>) -> Check {
         let now = self.now;
         let host = &mut self.hosts[place(node)];
-        let clock = host.clock(now);
         let Some(process) = &mut host.process else { return Ok(()) };
         if let Some(backlog) = &mut process.paused {
             backlog.push(input);
             return Ok(());
         }
+        if process.busy_until > now || !process.held.is_empty() {
+            process.held.push_back(input);
+            if process.held.len() == 1 {
+                let (at, boot) = (process.busy_until, host.boots);
+                self.queue.push(at, Occur::Turn { node, boot });
+            }
+            return Ok(());
+        }
+        self.step(node, input)
+    }
+
+    /// One step of a process that has time for it.
+    pub(crate) fn step(&mut self, node: NodeId, input: Input<Query>) -> Check {
+        let now = self.now;
+        let host = &mut self.hosts[place(node)];
+        let clock = host.clock(now);
+        let Some(process) = &mut host.process else { return Ok(()) };
         let failed = matches!(input, Input::Event(Event::StorageFailed));
+        let work = self.plan.options.wide.as_ref().map(|wide| turn::input(&input, wide.scale));
+        let applied = process.status.applied;
         self.trace.feed(&(now, node.get()));
         if let Input::Event(event) = &input {
             self.trace.feed(event);
@@ -44,7 +64,14 @@ impl World {
         if failed {
             halt_only(node, &out)?;
         }
-        self.after_step(node, out)
+        let scale = self.plan.options.scale();
+        let work = work.map(|work| work + turn::output(&out, scale));
+        let boot = self.host(node).boots;
+        self.after_step(node, out)?;
+        match work {
+            Some(work) => self.spend(node, boot, work, applied),
+            None => Ok(()),
+        }
     }
 
     /// What a process decided in a step is checked, then done.
@@ -90,6 +117,10 @@ impl World {
             match action {
                 Action::Note(note) => {
                     self.checks.noted(&self.hosts, node, note)?;
+                    self.needs_election(note);
+                    if matches!(note, Note::Looking { .. }) {
+                        self.does(node, Deed::Election)?;
+                    }
                     let name = crate::show::mark(note);
                     if let (Note::MembershipCommitted(_), Some(process)) =
                         (note, &mut self.hosts[place(node)].process)
@@ -123,7 +154,50 @@ impl World {
         self.trace.feed(&(status.committed, status.applied, status.digest));
         let now = self.now;
         self.trace.see(|view| view.status(now, node, &status));
-        self.checks.stepped(&self.hosts, &self.hosts[place(node)], &status)
+        self.checks.stepped(&self.hosts, &self.hosts[place(node)], &status)?;
+        self.fits(node, &status)
+    }
+
+    /// What waits at a machine and for its peers has room.
+    fn fits(&mut self, node: NodeId, status: &Status) -> Check {
+        let waiting = bounds::waiting(&self.hosts[place(node)], status, &self.room);
+        let peer = ("bytes for a peer", std::mem::take(&mut self.net.fullest), self.room.peer);
+        for (what, waits, room) in waiting.into_iter().chain([peer]) {
+            self.peak(what, waits * 100 / room);
+            bounds::fits(node, what, waits, room)?;
+        }
+        Ok(())
+    }
+
+    /// A node does something that it may not do too often.
+    fn does(&mut self, node: NodeId, deed: Deed) -> Check {
+        let most = bounds::most(deed, &self.plan.options);
+        let done = self.rates.count(node, deed, self.now);
+        let what = match deed {
+            Deed::Datagram => "datagrams a second",
+            Deed::Dial => "dials a second",
+            Deed::Election => "elections a second",
+            Deed::Halt => "halts a second",
+        };
+        self.peak(what, done * 100 / most);
+        match deed {
+            Deed::Datagram => Ok(()),
+            _ => bounds::seldom(node, deed, done, most),
+        }
+    }
+
+    /// Where nothing is worse than slow, nobody needs another leader.
+    fn needs_election(&mut self, note: &Note) {
+        let wide = self.plan.options.wide.as_ref();
+        let fair = wide.is_some_and(|wide| wide.fair && self.now > wide.from)
+            && self.checks.epochs.newest().is_some();
+        let leaves = matches!(
+            note,
+            Note::Established { .. } | Note::SteppedDown { .. } | Note::LeftLeader { .. }
+        );
+        if fair && leaves && self.quiet.is_none() {
+            self.mark("needless election");
+        }
     }
 
     fn act(&mut self, node: NodeId, action: Action) -> Check {
@@ -136,6 +210,7 @@ impl World {
                     text: crate::show::vote(&vote),
                 });
                 self.checks.voted(host, &vote)?;
+                self.does(node, Deed::Datagram)?;
                 let vote = if self.plan.options.codec { codec::vote(vote) } else { vote };
                 let text = self.trace.view.is_some().then(|| crate::show::vote(&vote));
                 let going = self.net.notify(to, vote, now, &mut self.queue);
@@ -146,6 +221,8 @@ impl World {
             }
             Action::NotifyRejected { .. } => {}
             Action::Connect(to) => {
+                self.does(node, Deed::Dial)?;
+                let host = &self.hosts[place(node)];
                 self.trace.keep(now, node.get(), || What::Action(format!("connect {to}")));
                 self.net.dial(node, host.boots, to, now, &mut self.queue);
             }
@@ -250,9 +327,13 @@ impl World {
     fn halt(&mut self, node: NodeId, why: HaltReason) -> Check {
         self.tell(node.get(), || format!("halts: {why}"));
         self.mark(&format!("halt: {}", crate::show::name(&why)));
+        self.does(node, Deed::Halt)?;
+        let (now, patience) = (self.now, self.plan.options.timeouts.disk / 10 * 9);
         let host = self.host_mut(node);
         let expected = match why {
-            HaltReason::Storage | HaltReason::StateStoreStalled => true,
+            HaltReason::Storage => true,
+            // Whoever gets on, however slowly, is not hung.
+            HaltReason::StateStoreStalled => now >= host.store_moved + patience,
             HaltReason::WrongDisk { .. } => host.wiped,
             _ => false,
         };

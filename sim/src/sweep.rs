@@ -21,6 +21,8 @@ pub struct Summary {
     pub reigns: u64,
     /// How often each transition and fault was seen.
     pub marks: BTreeMap<String, u64>,
+    /// How near each bound came, in percent, and other maxima; with the seed.
+    pub peaks: BTreeMap<&'static str, (u64, u64)>,
     /// The runs that failed, by seed; of each invariant only the first few are kept.
     pub failures: BTreeMap<u64, Report>,
     /// How many runs failed.
@@ -118,6 +120,10 @@ impl Summary {
         self.reigns += report.reigns as u64;
         for (mark, count) in std::mem::take(&mut report.marks) {
             *self.marks.entry(mark).or_default() += count;
+        }
+        for (what, value) in std::mem::take(&mut report.peaks) {
+            let peak = self.peaks.entry(what).or_default();
+            *peak = (value, report.seed).max(*peak);
         }
         let Some(violation) = &report.violation else { return };
         self.failed += 1;

@@ -6,6 +6,7 @@
 
 use crate::lane::Lane;
 use crate::options::Options;
+use crate::size;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use zabkeeper_core::ids::NodeId;
@@ -106,14 +107,13 @@ impl Pace {
     }
 }
 
-/// How wide the links are, and until when each is busy.
+/// How wide the links are.
 #[derive(Debug)]
 pub struct Links {
     scale: u64,
     from: u64,
     rate: u64,
     slow: BTreeMap<(NodeId, NodeId), Slow>,
-    busy: BTreeMap<(NodeId, NodeId), u64>,
 }
 
 impl Links {
@@ -125,7 +125,6 @@ impl Links {
             from: wide.map_or(0, |wide| wide.from),
             rate: wide.map_or(0, |wide| wide.link_rate),
             slow: BTreeMap::new(),
-            busy: BTreeMap::new(),
         }
     }
 
@@ -139,22 +138,15 @@ impl Links {
         self.slow.clear();
     }
 
-    /// Puts so many bytes behind those that wait on a link: when their first and their last leave.
-    pub fn carry(&mut self, from: NodeId, to: NodeId, bytes: u64, now: u64) -> (u64, u64) {
+    /// How long a message of so many bytes takes on this direction that begins now.
+    pub fn carry(&self, from: NodeId, to: NodeId, bytes: u64, now: u64) -> u64 {
         let own = if now < self.from { 0 } else { self.rate };
         let slow = self.slow.get(&(from, to)).filter(|slow| now < slow.until);
         let rate = match (own, slow.map_or(0, |slow| slow.rate)) {
             (0, rate) | (rate, 0) => rate,
             (own, slow) => own.min(slow),
         };
-        let lasts = time(bytes * self.scale, rate);
-        if lasts == 0 && self.busy.is_empty() {
-            return (now, now);
-        }
-        let busy = self.busy.entry((from, to)).or_default();
-        let begins = now.max(*busy);
-        *busy = begins + lasts;
-        (begins, *busy)
+        time(size::real(bytes, 1, self.scale), rate)
     }
 }
 
@@ -163,15 +155,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_sent_at_once_waits_for_what_was_sent_before() {
+    fn a_slow_link_takes_longer_by_what_it_carries() {
         let mut links = Links::new(&Options::calm(2));
         let (a, b) = (NodeId::new(1), NodeId::new(2));
-        assert_eq!(links.carry(a, b, 1_000, 5), (5, 5), "no limit");
+        assert_eq!(links.carry(a, b, 1_000, 5), 0, "no limit");
         links.slow_down(a, b, 1_000_000, 1_000);
-        assert_eq!(links.carry(a, b, 500, 10), (10, 500_010));
-        assert_eq!(links.carry(a, b, 1, 20), (500_010, 501_010));
-        assert_eq!(links.carry(b, a, 500, 20), (20, 20), "the other direction is free");
-        assert_eq!(links.carry(a, b, 500, 2_000_000), (2_000_000, 2_000_000), "free again");
+        assert_eq!(links.carry(a, b, 500, 10), 500_000);
+        assert_eq!(links.carry(b, a, 500, 20), 0, "the other direction is free");
+        assert_eq!(links.carry(a, b, 500, 1_000_000), 0, "it was for a while");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The world: one queue of everything that will happen, one thread, virtual time.
 
+use crate::check::bounds::{Rates, Room};
 use crate::check::{Check, Checks, Violation, client, linear};
 use crate::clients::{Clients, Ending};
 use crate::codec;
@@ -9,11 +10,11 @@ use crate::host::{Host, Process};
 use crate::lane::Lane;
 use crate::liveness::Quiet;
 use crate::net::{Net, Packet, client_of};
-use crate::plan::{Fault, Plan};
+use crate::plan::{Fault, FloodKind, Lie, Plan};
 use crate::queue::Queue;
 use crate::sessions::Sessions;
 use crate::trace::{Trace, What};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use zabkeeper_core::event::Event;
 use zabkeeper_core::ids::{ConnId, Incarnation, NodeId};
@@ -50,6 +51,14 @@ pub enum Occur {
     Ambush { node: NodeId, fault: Box<Fault> },
     /// Votes of an old reign arrive at a node once more.
     Echo { to: NodeId, back: u32, until: u64 },
+    /// Forged votes arrive.
+    Forge { to: NodeId, from: NodeId, lie: Lie, count: u32, gap: u64 },
+    /// A stranger connects and greets.
+    Stranger { node: NodeId, from: NodeId, ahead: u64 },
+    /// Requests come in a flood.
+    Flood { node: NodeId, kind: FloodKind, count: u32, patience: u64 },
+    /// A turn of a process is over: it takes what came meanwhile.
+    Turn { node: NodeId, boot: u64 },
     /// What a fault cut is healed.
     Heal(Vec<(NodeId, NodeId)>),
     /// Connections that a fault cut are healed.
@@ -97,8 +106,12 @@ pub struct World {
     pub trace: Trace,
     /// How often each transition and fault was seen.
     pub marks: BTreeMap<String, u64>,
+    /// How near each bound came, in percent, and other maxima.
+    pub peaks: BTreeMap<&'static str, u64>,
     /// The virtual time in microseconds.
     pub now: u64,
+    pub(crate) room: Room,
+    pub(crate) rates: Rates,
     pub(crate) queue: Queue<Occur>,
     pub(crate) quiet: Option<Quiet>,
     /// Planned faults that wait for a transition, by index.
@@ -129,6 +142,7 @@ impl World {
             (NodeId::new(id), member)
         });
         let membership = Arc::new(Membership::new(Default::default(), members.collect()));
+        let largest = plan.ops.iter().map(|op| u64::from(op.size)).max().unwrap_or_default();
         let mut world = Self {
             hosts: Vec::new(),
             net: Net::new(seed, &plan.options),
@@ -137,6 +151,9 @@ impl World {
             checks: Checks::default(),
             trace: Trace::new(keep),
             marks: BTreeMap::new(),
+            peaks: BTreeMap::new(),
+            room: Room::new(&plan.options, largest),
+            rates: Rates::default(),
             now: 0,
             queue: Queue::default(),
             quiet: None,
@@ -274,6 +291,12 @@ impl World {
         }
     }
 
+    /// Keeps the greatest of these.
+    pub(crate) fn peak(&mut self, what: &'static str, value: u64) {
+        let peak = self.peaks.entry(what).or_default();
+        *peak = value.max(*peak);
+    }
+
     pub(crate) fn tell(&mut self, node: u32, what: impl FnOnce() -> String) {
         self.trace.keep(self.now, node, || What::World(what()));
     }
@@ -311,6 +334,10 @@ impl World {
             Occur::Strike(index) => self.strike(index),
             Occur::Ambush { node, fault } => self.inflict(*fault, node),
             Occur::Echo { to, back, until } => self.echo(to, back, until),
+            Occur::Forge { to, from, lie, count, gap } => self.forge(to, from, lie, count, gap),
+            Occur::Stranger { node, from, ahead } => self.stranger(node, from, ahead),
+            Occur::Flood { node, kind, count, patience } => self.flood(node, kind, count, patience),
+            Occur::Turn { node, boot } => self.turn(node, boot),
             // In the quiet period only its own cuts count.
             Occur::Heal(_) | Occur::HealStreams(_) if self.quiet.is_some() => Ok(()),
             Occur::Heal(links) => {
@@ -377,6 +404,8 @@ impl World {
             status: status.clone(),
             paused: None,
             tick_at: None,
+            busy_until: 0,
+            held: VecDeque::new(),
             saw_membership: false,
             checkpoint: None,
             parts: Vec::new(),
@@ -474,6 +503,7 @@ impl World {
             true => [vec![tick], backlog].concat(),
             false => [backlog, vec![tick]].concat(),
         };
+        self.queue.push(now, Occur::Turn { node, boot });
         for input in inputs {
             if self.is_life(node, boot) {
                 self.input(node, input)?;

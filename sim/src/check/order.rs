@@ -93,6 +93,12 @@ impl Order {
         self.formed_at
     }
 
+    /// Bytes of the committed entries after one and up to another.
+    pub fn bytes_between(&self, after: Txid, upto: Txid) -> u64 {
+        let place = |txid: Txid| self.committed.partition_point(|entry| entry.txid <= txid);
+        self.committed.get(place(after)..place(upto)).map_or(0, crate::size::entries)
+    }
+
     /// The txid of the committed command with these bytes, of those that are unique.
     pub fn command(&self, bytes: &Payload) -> Option<Txid> {
         self.commands.get(bytes).copied()
