@@ -29,6 +29,13 @@ pub struct Timeouts {
     pub disk: Micros,
 }
 
+impl Timeouts {
+    /// How long a half transferred state is kept for a follower to come back to, and by it.
+    pub(crate) fn patience(&self) -> Micros {
+        Micros::new(self.init.get().saturating_mul(10))
+    }
+}
+
 impl Default for Timeouts {
     fn default() -> Self {
         Self {
@@ -92,7 +99,7 @@ impl Default for Limits {
             read_part: 1000,
             message_bytes: 256 << 10,
             window_bytes: 4 << 20,
-            window_chunks: 8,
+            window_chunks: 16,
             pending_requests: 65_536,
             pending_bytes: 64 << 20,
             command_bytes: (1 << 20) + (8 << 10),

@@ -22,7 +22,7 @@ pub enum PeerFault {
     Gap,
     /// A commit or acknowledgement beyond what was sent.
     Beyond(Txid),
-    /// A snapshot part out of order.
+    /// A snapshot part out of order: the byte at which it begins.
     Chunk(u64),
     /// A snapshot older than the receiver's log.
     OldSnapshot(Txid),

@@ -47,6 +47,8 @@ pub enum Event {
         /// The message.
         msg: Message,
     },
+    /// Bytes arrived on a connection, of a message that is not all there yet: a sign of life.
+    Heard(ConnId),
     /// A connection is gone. Nothing more arrives on it, and nothing sent on it counts on.
     Closed(ConnId),
     /// Every record up to this one survives a power cut.
@@ -57,6 +59,14 @@ pub enum Event {
     /// a checkpoint, of an incoming snapshot, or of what it tidies. A store that says so now and then
     /// is slow at worst.
     StateProgress(u64),
+    /// The state store has taken in so many of the parts that [`Action::Stage`] gave it of this
+    /// snapshot; once more with the same number whenever it got on with making it durable.
+    Staged {
+        /// Which one.
+        stage: u64,
+        /// How many parts, since it was opened.
+        parts: u64,
+    },
     /// A write or flush failed.
     StorageFailed,
     /// Clients of this node want writes, in this order.
@@ -134,7 +144,7 @@ pub enum Action {
     },
     /// Begin to store an incoming snapshot aside, dropping any begun earlier.
     StageOpen(u64),
-    /// Store a part of it.
+    /// Store a part of it; answer with [`Event::Staged`].
     Stage {
         /// Which one.
         stage: u64,

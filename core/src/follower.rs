@@ -1,21 +1,22 @@
 //! Following a leader: discovery, synchronisation, broadcast.
 
+pub(crate) mod receiving;
+
 use crate::config::Timeouts;
 use crate::entry::{Body, Entry, Gap, Position};
 use crate::error::{CloseReason, HaltReason, PeerFault};
-use crate::event::{Action, Upcall};
+use crate::event::Action;
 use crate::ids::{ConnId, Epoch, NodeId, Round, Txid};
 use crate::ledger::Duty;
-use crate::message::{
-    Candidate, EpochAck, FollowerInfo, Item, Message, Rejection, SnapshotHead, Stance, Vote,
-};
+use crate::message::{Candidate, EpochAck, FollowerInfo, Message, Rejection, Stance, Vote};
 use crate::mutants::Mutant;
 use crate::note::{LeaveReason, Note};
 use crate::state::{Cx, Next, State};
-use crate::storage::{Base, Promise, Record};
-use crate::time::Instant;
+use crate::storage::{Promise, Record};
+use crate::time::{Instant, Micros};
 use alloc::string::String;
 use alloc::vec::Vec;
+use receiving::Incoming;
 
 /// The protocol versions that this code speaks, oldest and newest.
 pub(crate) const VERSIONS: (u32, u32) = (1, 1);
@@ -29,8 +30,14 @@ pub(crate) struct Following {
     candidate: Candidate,
     conn: Option<ConnId>,
     phase: Phase,
-    /// When the leader was last heard, or this role began.
+    /// When bytes last came from the leader, or this role began.
     heard: Instant,
+    /// Entries of the history that arrived while the disk was busy: they go there as one.
+    pending: Vec<Entry>,
+    /// Grows with what the connection and the disk bring about.
+    work: u64,
+    /// When to tell the leader that this node lives, if it says nothing else.
+    alive_at: Option<Instant>,
     redial_at: Option<Instant>,
 }
 
@@ -44,14 +51,6 @@ enum Phase {
     Entering { epoch: Epoch, end: Txid },
     /// The disk has both. Clients are served once the leader says so.
     Entered { epoch: Epoch, serving: bool },
-}
-
-/// A snapshot that arrives.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-struct Incoming {
-    head: SnapshotHead,
-    stage: u64,
-    next: u64,
 }
 
 impl Following {
@@ -71,6 +70,9 @@ impl Following {
             conn: None,
             phase: Phase::Discovery { promising: None },
             heard: cx.now.at,
+            pending: Vec::new(),
+            work: 0,
+            alive_at: None,
             redial_at: None,
         }
     }
@@ -78,14 +80,18 @@ impl Following {
     #[cfg(feature = "explore")]
     pub(crate) fn rebase(&mut self, rebase: crate::rebase::Rebase) {
         rebase.instant(&mut self.heard);
+        self.work = 0;
+        self.alive_at.iter_mut().for_each(|at| rebase.instant(at));
         self.redial_at.iter_mut().for_each(|at| rebase.instant(at));
     }
 
     pub(crate) fn deadline(&self, s: &State) -> Option<Instant> {
         let silent = self.silent_at(&s.cfg.timeouts);
-        self.redial_at.into_iter().chain(s.disk_hangs_at()).chain([silent]).min()
+        let timers = self.redial_at.into_iter().chain(self.alive_at);
+        timers.chain(s.disk_hangs_at()).chain([silent]).min()
     }
 
+    /// When the leader has been silent for too long.
     fn silent_at(&self, timeouts: &Timeouts) -> Instant {
         self.heard.after(if self.is_serving() { timeouts.sync } else { timeouts.init })
     }
@@ -118,10 +124,41 @@ impl Following {
         if cx.s.disk_hangs(cx.now.at) && !cx.s.cfg.mutant(Mutant::ServeOnHungDisk) {
             return Next::Look(LeaveReason::SlowDisk);
         }
-        match self.silent_at(&cx.s.cfg.timeouts) <= cx.now.at {
-            true if self.is_serving() => Next::Look(LeaveReason::Silence),
-            true => Next::Look(LeaveReason::InitTimeout),
-            false => Next::Stay,
+        if self.silent_at(&cx.s.cfg.timeouts) <= cx.now.at {
+            let serving = self.is_serving();
+            let why = if serving { LeaveReason::Silence } else { LeaveReason::InitTimeout };
+            return Next::Look(why);
+        }
+        self.tell_alive(cx);
+        Next::Stay
+    }
+
+    /// Tells the leader that this node lives, when nothing else has told it for a while: its
+    /// heartbeats may be far behind on a slow link, or it is busy with what the leader sent.
+    fn tell_alive(&mut self, cx: &mut Cx<'_>) {
+        let (Some(at), Some(conn)) = (self.alive_at, self.conn) else { return };
+        let (Phase::Sync { epoch, .. }
+        | Phase::Entering { epoch, .. }
+        | Phase::Entered { epoch, .. }) = self.phase
+        else {
+            return;
+        };
+        if at <= cx.now.at {
+            cx.send(conn, Message::Alive { epoch, work: self.work });
+            self.put_off_alive(cx);
+        }
+    }
+
+    fn put_off_alive(&mut self, cx: &Cx<'_>) {
+        let pause = Micros::new(cx.s.cfg.timeouts.ping.get().saturating_mul(2));
+        self.alive_at = Some(cx.now.at.after(pause));
+    }
+
+    /// Bytes arrived from the leader, of a message that is not all there yet.
+    pub(crate) fn on_heard(&mut self, cx: &Cx<'_>, conn: ConnId) {
+        if self.conn == Some(conn) {
+            self.heard = cx.now.at;
+            self.work += 1;
         }
     }
 
@@ -171,6 +208,7 @@ impl Following {
 
     pub(crate) fn on_message(&mut self, cx: &mut Cx<'_>, conn: ConnId, msg: Message) -> Next {
         self.heard = cx.now.at;
+        self.work += u64::from(!matches!(msg, Message::Ping { .. }));
         let result = match msg {
             Message::LeaderInfo { epoch, client_addr } => {
                 self.leader_addr = client_addr;
@@ -179,8 +217,9 @@ impl Following {
             Message::Rejected(why) => return self.on_rejected(cx, why),
             Message::Truncate { to } => return self.on_truncate(cx, to),
             Message::Snapshot(head) => self.on_snapshot(cx, head),
-            Message::SnapshotChunk { index, items, last } => {
-                self.on_chunk(cx, conn, index, items, last)
+            Message::SnapshotResume { at, from } => self.on_resume(cx, at, from),
+            Message::SnapshotChunk { from, bytes, last } => {
+                self.on_chunk(cx, conn, from, &bytes, last)
             }
             Message::LogEntries { entries } => self.on_log_entries(cx, conn, entries),
             Message::NewLeader { epoch, end } => return self.on_new_leader(cx, conn, epoch, end),
@@ -205,6 +244,7 @@ impl Following {
             | Message::NewLeaderAck { .. }
             | Message::Ack { .. }
             | Message::Pong { .. }
+            | Message::Alive { .. }
             | Message::Forward { .. }
             | Message::ReadIndex { .. } => Err(PeerFault::Unexpected("a follower's message")),
         };
@@ -214,10 +254,16 @@ impl Following {
         }
     }
 
-    fn fault(&mut self, cx: &mut Cx<'_>, conn: ConnId, fault: PeerFault) -> Next {
+    pub(crate) fn fault(&mut self, cx: &mut Cx<'_>, conn: ConnId, fault: PeerFault) -> Next {
         cx.note(Note::PeerFault { conn, fault: fault.clone() });
         cx.close(conn, CloseReason::Fault(fault));
         self.conn = None;
+        // What such a leader has sent of a snapshot is not gone on with.
+        if let Phase::Sync { snapshot, .. } = &mut self.phase
+            && let Some(incoming) = snapshot.take()
+        {
+            incoming.drop(cx);
+        }
         Next::Look(LeaveReason::Fault)
     }
 
@@ -277,7 +323,9 @@ impl Following {
             last: cx.s.log.last(),
             base: cx.s.log.base().at.txid,
             commit: cx.s.commit,
+            staged: cx.s.parked.as_ref().map(Incoming::staged),
         };
+        self.put_off_alive(cx);
         assert_eq!(ack.last.txid, cx.s.durable, "an epoch is acknowledged with a quiet disk");
         cx.send(conn, Message::EpochAck(ack));
     }
@@ -289,6 +337,10 @@ impl Following {
             let conn = self.conn.unwrap_or_default();
             return self.fault(cx, conn, PeerFault::Unexpected("TRUNCATE"));
         };
+        if !self.pending.is_empty() {
+            let conn = self.conn.unwrap_or_default();
+            return self.fault(cx, conn, PeerFault::Unexpected("TRUNCATE amid the history"));
+        }
         if to.txid < cx.s.commit {
             return Next::Halt(HaltReason::CommittedLost { commit: cx.s.commit, to: to.txid });
         }
@@ -308,88 +360,6 @@ impl Following {
         Next::Stay
     }
 
-    fn on_snapshot(&mut self, cx: &mut Cx<'_>, head: SnapshotHead) -> Result<(), PeerFault> {
-        let Phase::Sync { epoch, snapshot: snapshot @ None } = &mut self.phase else {
-            return Err(PeerFault::Unexpected("SNAPSHOT"));
-        };
-        // One at a time, never of an epoch that this node has not promised, and under a membership
-        // that it contains.
-        let consistent = head.membership.version() <= head.at.txid;
-        if cx.s.is_installing() || head.at.txid.epoch() > *epoch || !consistent {
-            return Err(PeerFault::Unexpected("this SNAPSHOT"));
-        }
-        // A snapshot behind the own log would drop entries that a quorum may need.
-        let takes_all = cx.s.cfg.mutant(Mutant::SnapshotOfLess);
-        if head.at.txid <= cx.s.log.last().txid && !takes_all {
-            return Err(PeerFault::OldSnapshot(head.at.txid));
-        }
-        cx.s.stages = cx.s.stages.wrapping_add(1);
-        let stage = cx.s.stages;
-        cx.out.push(Action::StageOpen(stage));
-        cx.out.call(Upcall::BeginInstall(head.clone()));
-        *snapshot = Some(Incoming { head, stage, next: 0 });
-        Ok(())
-    }
-
-    fn on_chunk(
-        &mut self,
-        cx: &mut Cx<'_>,
-        conn: ConnId,
-        index: u64,
-        items: Vec<Item>,
-        last: bool,
-    ) -> Result<(), PeerFault> {
-        let Phase::Sync { snapshot: Some(incoming), .. } = &mut self.phase else {
-            return Err(PeerFault::Unexpected("a snapshot part"));
-        };
-        if index != incoming.next {
-            return Err(PeerFault::Chunk(index));
-        }
-        incoming.next += 1;
-        cx.out.push(Action::Stage { stage: incoming.stage, items: items.clone() });
-        cx.out.call(Upcall::InstallItems(items));
-        cx.send(conn, Message::SnapshotChunkAck { index });
-        if last {
-            cx.out.call(Upcall::VerifyInstall);
-        }
-        Ok(())
-    }
-
-    /// The application has looked at the whole snapshot: only a good one becomes current.
-    pub(crate) fn on_verified(&mut self, cx: &mut Cx<'_>, good: bool) -> Next {
-        let Phase::Sync { snapshot, .. } = &mut self.phase else {
-            return Next::Stay;
-        };
-        let conn = self.conn.unwrap_or_default();
-        if !good {
-            return self.fault(cx, conn, PeerFault::SnapshotDigest);
-        }
-        if let Some(Incoming { head, stage, .. }) = snapshot.take() {
-            let base = Base { at: head.at, membership: head.membership };
-            cx.install(base, stage, head.digest);
-        }
-        Next::Stay
-    }
-
-    fn on_log_entries(
-        &mut self,
-        cx: &mut Cx<'_>,
-        conn: ConnId,
-        entries: Vec<Entry>,
-    ) -> Result<(), PeerFault> {
-        let Phase::Sync { epoch, snapshot: None } = self.phase else {
-            return Err(PeerFault::Unexpected("LOG-ENTRIES"));
-        };
-        let in_history = entries.iter().all(|entry| entry.txid.epoch() <= epoch);
-        if !in_history {
-            return Err(PeerFault::Gap);
-        }
-        check(cx, &entries)?;
-        cx.append(entries);
-        cx.send(conn, Message::LogEntriesAck { upto: cx.s.log.last().txid });
-        Ok(())
-    }
-
     /// The history is complete: makes it durable, and the epoch after it in the same stream.
     fn on_new_leader(
         &mut self,
@@ -404,6 +374,7 @@ impl Following {
         if epoch != expected {
             return self.fault(cx, conn, PeerFault::Epoch { got: epoch, expected });
         }
+        self.write_pending(cx);
         let last = cx.s.log.last();
         if last.txid != end.txid {
             return self.fault(cx, conn, PeerFault::History(end.txid));
@@ -411,6 +382,7 @@ impl Following {
         if last.chain != end.chain {
             return Next::Halt(HaltReason::Diverged { at: end.txid });
         }
+        cx.drop_parked();
         self.phase = Phase::Entering { epoch, end: end.txid };
         cx.enter(epoch);
         if cx.s.cfg.mutant(Mutant::AckHistoryUnflushed) {
@@ -473,7 +445,7 @@ impl Following {
         if entries.iter().any(|entry| entry.txid.epoch() != epoch) {
             return Err(PeerFault::Gap);
         }
-        check(cx, &entries)?;
+        check(cx.s.log.last(), &entries)?;
         cx.append(entries);
         if cx.s.cfg.mutant(Mutant::AckAtAppend) {
             cx.send(conn, Message::Ack { epoch, upto: cx.s.log.last().txid });
@@ -499,15 +471,22 @@ impl Following {
         nonce: u64,
         commit: Txid,
     ) -> Result<(), PeerFault> {
+        if let Phase::Sync { epoch: expected, .. } = self.phase
+            && epoch == expected
+        {
+            return Ok(());
+        }
         self.on_commit(cx, epoch, commit)?;
         if matches!(self.phase, Phase::Entered { .. }) && cx.s.accepted() == epoch {
             cx.send(conn, Message::Pong { epoch, nonce });
+            self.put_off_alive(cx);
         }
         Ok(())
     }
 
     /// The disk has what this duty waited for.
     pub(crate) fn on_duties(&mut self, cx: &mut Cx<'_>) {
+        self.work += 1;
         let mut acked = None;
         while let Some(duty) = cx.s.ledger.due() {
             match duty {
@@ -527,10 +506,17 @@ impl Following {
                 }
             }
         }
-        if let (Some(upto), Phase::Entered { epoch, .. }, Some(conn)) =
-            (acked, &self.phase, self.conn)
-        {
-            cx.send(conn, Message::Ack { epoch: *epoch, upto });
+        if cx.s.ledger.is_clean() {
+            self.write_pending(cx);
+        }
+        match (acked, &self.phase, self.conn) {
+            (Some(upto), Phase::Entered { epoch, .. }, Some(conn)) => {
+                cx.send(conn, Message::Ack { epoch: *epoch, upto });
+            }
+            (Some(upto), Phase::Sync { .. } | Phase::Entering { .. }, _) => {
+                self.acknowledge_sync(cx, upto);
+            }
+            _ => {}
         }
     }
 
@@ -566,8 +552,7 @@ impl Following {
     /// Gives up what is under way.
     pub(crate) fn leave(self, cx: &mut Cx<'_>) {
         if let Phase::Sync { snapshot: Some(incoming), .. } = self.phase {
-            cx.out.push(Action::StageDrop(incoming.stage));
-            cx.out.call(Upcall::AbortInstall);
+            incoming.park(cx);
         }
         if let Some(conn) = self.conn {
             cx.close(conn, CloseReason::RoleChange);
@@ -575,9 +560,8 @@ impl Following {
     }
 }
 
-/// Checks that the entries continue the log, in order and without a hole.
-fn check(cx: &Cx<'_>, entries: &[Entry]) -> Result<(), PeerFault> {
-    let mut end = cx.s.log.last();
+/// Checks that the entries continue the log, which ends here, in order and without a hole.
+fn check(mut end: Position, entries: &[Entry]) -> Result<(), PeerFault> {
     for entry in entries {
         entry.follows(end).map_err(|_: Gap| PeerFault::Gap)?;
         end = entry.position();

@@ -120,6 +120,7 @@ pub mod message;
 pub mod mutants;
 pub mod node;
 pub mod note;
+pub mod parts;
 pub mod plan;
 pub mod quorum;
 #[cfg(feature = "explore")]

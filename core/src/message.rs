@@ -1,7 +1,7 @@
 //! What nodes say to each other: votes over UDP, everything else over TCP in order.
 //!
 //! Names and steps follow the Zab paper: discovery (FOLLOWER-INFO, LEADER-INFO, EPOCH-ACK),
-//! synchronisation (TRUNCATE, SNAPSHOT, LOG-ENTRIES, NEW-LEADER, NEW-LEADER-ACK, UP-TO-DATE) and
+//! synchronisation (TRUNCATE, SNAPSHOT, SNAPSHOT-RESUME, LOG-ENTRIES, NEW-LEADER, NEW-LEADER-ACK, UP-TO-DATE) and
 //! broadcast (PROPOSE, ACK, COMMIT). `docs/protocol.md` maps each rule to the code that keeps it.
 
 use crate::digest::Digest;
@@ -94,9 +94,21 @@ pub struct EpochAck {
     pub base: Txid,
     /// What it knows to be committed.
     pub commit: Txid,
+    /// A snapshot that it has received in part, over a connection that broke.
+    pub staged: Option<Staged>,
 }
 
-/// SNAPSHOT: the application's whole state follows, in chunks.
+/// What a follower has of a snapshot.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct Staged {
+    /// The last entry contained in it.
+    pub at: Position,
+    /// How many bytes of its stream the follower has.
+    pub received: u64,
+}
+
+/// SNAPSHOT: the application's whole state follows, as a stream of bytes cut into parts.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct SnapshotHead {
@@ -180,29 +192,37 @@ pub enum Message {
     },
     /// Leader: replace everything by the snapshot that follows.
     Snapshot(SnapshotHead),
-    /// Leader: a part of the snapshot, numbered from 0.
+    /// Leader: the snapshot that was begun on another connection goes on.
+    SnapshotResume {
+        /// The last entry contained in it.
+        at: Txid,
+        /// The byte of its stream that comes next.
+        from: u64,
+    },
+    /// Leader: a part of the snapshot's stream of elements, cut anywhere.
     SnapshotChunk {
-        /// The part's number.
-        index: u64,
-        /// Its elements.
-        items: Vec<Item>,
+        /// How many bytes of the stream come before it.
+        from: u64,
+        /// The part.
+        bytes: Payload,
         /// True for the last part.
         last: bool,
     },
-    /// Follower: it received this part. Says nothing about its disk: it only paces the leader.
+    /// Follower: its state store has taken in the snapshot up to here. Cumulative.
     SnapshotChunkAck {
-        /// The part's number.
-        index: u64,
+        /// Bytes of the stream.
+        upto: u64,
+        /// True if that is all of it, and the disk has made it the follower's state.
+        done: bool,
     },
     /// Leader: entries of the history up to the attach point.
     LogEntries {
         /// Consecutive entries.
         entries: Vec<Entry>,
     },
-    /// Follower: it received the history up to here. Says nothing about its disk: it only paces
-    /// the leader.
+    /// Follower: the history up to here is on its disk. It only paces the leader.
     LogEntriesAck {
-        /// The last entry received.
+        /// The last entry on its disk.
         upto: Txid,
     },
     /// Leader: the history up to the attach point is complete.
@@ -262,6 +282,13 @@ pub enum Message {
         epoch: Epoch,
         /// The round answered.
         nonce: u64,
+    },
+    /// Follower: it lives, though it has nothing else to say.
+    Alive {
+        /// The leader's epoch.
+        epoch: Epoch,
+        /// Grows with what its connection and its disk bring about.
+        work: u64,
     },
     /// Follower to leader: writes of its clients.
     Forward {

@@ -102,4 +102,9 @@ pub enum Mutant {
     HaltByTime,
     /// M71: a follower goes on serving though its disk hangs.
     ServeOnHungDisk,
+    /// M74: a follower acknowledges parts of a snapshot when they arrive, not when its state store
+    /// has them.
+    AckPartUnstaged,
+    /// M75: a follower acknowledges the history when it arrives, not when its disk has it.
+    AckHistoryAtArrival,
 }

@@ -129,6 +129,14 @@ impl Node {
                 Next::Stay
             }
             Event::Received { conn, msg } => self.on_received(now, conn, msg, out),
+            Event::Heard(conn) => {
+                match &mut self.role {
+                    Role::Following(following) => following.on_heard(cx, conn),
+                    Role::Leading(leading) => leading.on_heard(cx, conn),
+                    Role::Looking(_) | Role::Halted => {}
+                }
+                Next::Stay
+            }
             Event::Closed(conn) => self.on_closed(now, conn, out),
             Event::Persisted(upto) => self.on_persisted(now, upto, out),
             Event::Checkpointed(upto) => {
@@ -137,6 +145,18 @@ impl Node {
             }
             Event::StateProgress(bytes) => {
                 cx.s.compaction.wrote(bytes, now.at);
+                cx.gets_on();
+                if let Role::Following(following) = &mut self.role {
+                    following.gets_on();
+                }
+                Next::Stay
+            }
+            Event::Staged { stage, parts } => {
+                cx.gets_on();
+                match &mut self.role {
+                    Role::Following(following) => following.on_staged(cx, stage, parts),
+                    _ => cx.parked_staged(stage, parts),
+                }
                 Next::Stay
             }
             Event::StorageFailed if cx.s.cfg.mutant(Mutant::IgnoreStorageFailure) => Next::Stay,
@@ -190,7 +210,7 @@ impl Node {
             }
             Event::SnapshotRead { conn, items, last } => {
                 if let Role::Leading(leading) = &mut self.role {
-                    leading.on_snapshot_read(cx, conn, items, last);
+                    leading.on_snapshot_read(cx, conn, &items, last);
                 }
                 Next::Stay
             }
@@ -207,6 +227,7 @@ impl Node {
             return Next::Halt(HaltReason::StateStoreStalled);
         }
         cx.s.requests.expire(now.at, cx.out);
+        cx.drop_old_parked();
         let init = cx.s.cfg.timeouts.init;
         let mute = cx.s.strangers.iter().filter(|(_, at)| now.at >= at.after(init));
         for conn in mute.map(|(conn, _)| *conn).collect::<Vec<_>>() {

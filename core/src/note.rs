@@ -88,6 +88,20 @@ pub enum Note {
         /// The end of the log now.
         to: Txid,
     },
+    /// A follower goes on receiving a snapshot that another connection began.
+    SnapshotResumed {
+        /// The last entry contained in it.
+        at: Txid,
+        /// The bytes of it that are here.
+        bytes: u64,
+    },
+    /// A follower receives a snapshot; told again now and then.
+    Installing {
+        /// From this leader.
+        leader: NodeId,
+        /// Bytes that are in the state store.
+        bytes: u64,
+    },
     /// A follower took over a snapshot.
     Installed(Txid),
     /// A leader is established.

@@ -96,6 +96,7 @@ mod tests {
             last: follower.last(),
             base: follower.base().at.txid,
             commit: follower.base().at.txid,
+            staged: None,
         }
     }
 

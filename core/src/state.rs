@@ -6,6 +6,7 @@ use crate::config::Config;
 use crate::entry::{Body, Entry, Origin, Position};
 use crate::error::{CloseReason, HaltReason};
 use crate::event::{Action, Actions, Upcall};
+use crate::follower::receiving::Incoming;
 use crate::ids::{ConnId, Epoch, NodeId, Round, Txid, WriteId};
 use crate::ledger::{Duty, Ledger};
 use crate::log::{Log, membership};
@@ -48,6 +49,8 @@ pub(crate) struct State {
     readmitted: Option<Instant>,
     /// A snapshot whose installation is issued and not yet durable.
     installing: Option<(WriteId, Position)>,
+    /// A snapshot that has arrived in part, over a connection that broke.
+    pub(crate) parked: Option<Incoming>,
     /// Numbers the snapshots staged in this life.
     pub(crate) stages: u64,
     pub(crate) compaction: Compaction,
@@ -120,6 +123,7 @@ impl State {
             epoch_floor: Epoch::ZERO,
             readmitted: None,
             installing: None,
+            parked: None,
             compaction: Compaction::new(applied, start, identity.incarnation),
             strangers: BTreeMap::new(),
             cfg,
@@ -294,6 +298,36 @@ impl Cx<'_> {
         self.s.ledger.drop_duties();
         self.persist(Record::Truncate(to));
         self.note(Note::Truncated { from, to: to.txid });
+    }
+
+    /// Gives up what has arrived of a snapshot: nobody will go on with it.
+    pub(crate) fn drop_parked(&mut self) {
+        if let Some(parked) = self.s.parked.take() {
+            parked.drop(self);
+        }
+    }
+
+    /// The state store gets on. The journal waits for it while it takes a snapshot in.
+    pub(crate) fn gets_on(&mut self) {
+        if self.s.is_installing() {
+            self.s.ledger.gets_on(self.now.at);
+        }
+    }
+
+    /// Gives up what has arrived of a snapshot once nobody has gone on with it for long.
+    pub(crate) fn drop_old_parked(&mut self) {
+        let patience = self.s.cfg.timeouts.patience();
+        let old = |parked: &Incoming| self.now.at >= parked.since.after(patience);
+        if self.s.parked.as_ref().is_some_and(old) {
+            self.drop_parked();
+        }
+    }
+
+    /// What has arrived of a snapshot goes on being stored while nobody goes on sending it.
+    pub(crate) fn parked_staged(&mut self, stage: u64, parts: u64) {
+        if let Some(parked) = &mut self.s.parked {
+            parked.take_in(stage, parts);
+        }
     }
 
     /// Replaces the log by a staged snapshot that reaches beyond it.

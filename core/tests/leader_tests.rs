@@ -233,7 +233,15 @@ fn submission(ticket: u64) -> Submission {
 }
 
 fn ack(last: Position) -> EpochAck {
-    EpochAck { epoch: e(2), counted: true, current: e(1), last, base: Txid::ZERO, commit: t(1, 1) }
+    EpochAck {
+        epoch: e(2),
+        counted: true,
+        current: e(1),
+        last,
+        base: Txid::ZERO,
+        commit: t(1, 1),
+        staged: None,
+    }
 }
 
 #[test]
@@ -314,7 +322,7 @@ fn acknowledgements_of_another_epoch_or_beyond_what_was_sent_are_faults() {
         (Message::Ack { epoch: e(2), upto: t(1, 2) }, PeerFault::Beyond(t(1, 2))),
         (Message::Pong { epoch: e(3), nonce: 1 }, PeerFault::Epoch { got: e(3), expected: e(2) }),
         (Message::NewLeaderAck { epoch: e(2), end: t(1, 2) }, PeerFault::History(t(1, 2))),
-        (Message::SnapshotChunkAck { index: 0 }, PeerFault::Chunk(0)),
+        (Message::SnapshotChunkAck { upto: 0, done: false }, PeerFault::Chunk(0)),
         (
             Message::Pong { epoch: e(2), nonce: 1000 },
             PeerFault::Unexpected("an answer to a round to come"),
@@ -493,6 +501,11 @@ fn synchronising() -> Bench {
     bench
 }
 
+/// A part of a snapshot's stream.
+fn part(from: u64, bytes: &[u8], last: bool) -> Message {
+    Message::SnapshotChunk { from, bytes: bytes.into(), last }
+}
+
 fn snapshot(epoch: u64, counter: u64) -> Message {
     let at = Position { txid: t(epoch, counter), chain: Digest::new(1) };
     let membership = Arc::new(Membership::new(t(1, 1), members(true)));
@@ -513,7 +526,7 @@ fn whatever_a_leader_sends_out_of_place_costs_the_connection_and_nothing_else() 
         vec![Message::LogEntries { entries: vec![] }],
         vec![snapshot(2, 5), Message::LogEntries { entries: vec![] }],
         vec![snapshot(2, 5), snapshot(2, 6)],
-        vec![Message::SnapshotChunk { index: 0, items: vec![], last: true }],
+        vec![part(0, b"", true)],
         vec![Message::Truncate { to: last }, Message::UpToDate { epoch: e(2), commit: t(1, 1) }],
         vec![Message::NewLeader {
             epoch: e(2),
@@ -555,7 +568,7 @@ fn a_second_snapshot_waits_until_the_first_is_on_disk() {
     let mut bench = synchronising();
     bench.hold_disk = true;
     bench.receive(C1, snapshot(2, 5));
-    bench.receive(C1, Message::SnapshotChunk { index: 0, items: vec![], last: true });
+    bench.receive(C1, part(0, b"", true));
     bench.event(Event::SnapshotVerified(true));
     assert_eq!(bench.node.status().last, t(2, 5));
     bench.receive(C1, snapshot(2, 6));
@@ -684,7 +697,7 @@ fn a_read_that_waits_for_what_a_snapshot_brings_is_answered() {
     let never = Instant::from_micros(u64::MAX);
     bench.event(Event::Await(vec![(ticket, never, t(2, 5))]));
     bench.receive(C1, snapshot(2, 5));
-    bench.receive(C1, Message::SnapshotChunk { index: 0, items: vec![], last: true });
+    bench.receive(C1, part(0, b"", true));
     bench.event(Event::SnapshotVerified(true));
     assert_eq!(bench.upcalls.iter().filter(|c| **c == Upcall::Readable(ticket)).count(), 1);
 }
@@ -706,3 +719,6 @@ fn a_candidates_own_word_corrects_what_was_heard_of_an_earlier_life_of_it() {
     bench.vote(2, now, 1, Stance::Looking);
     assert!(bench.take().iter().filter_map(says).next().is_none(), "agreement needs no answer");
 }
+
+#[path = "leader_tests/transfer.rs"]
+mod transfer;

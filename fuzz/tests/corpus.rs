@@ -181,6 +181,8 @@ fn peer_frames() -> Made {
     let mut tree = tree();
     tree.open_snapshot(ConnId::new(1));
     let (items, last) = tree.read_snapshot(ConnId::new(1), 1000);
+    let mut stream = Vec::new();
+    items.iter().for_each(|item| zabkeeper_core::parts::put(item, &mut stream));
     let head = SnapshotHead { at, membership: membership(), digest: tree.digest() };
     let body = commands()[0].encode();
     let all = [
@@ -192,10 +194,11 @@ fn peer_frames() -> Made {
             last: at,
             base: Txid::ZERO,
             commit: at.txid,
+            staged: None,
         }),
         Message::Truncate { to: at },
         Message::Snapshot(head),
-        Message::SnapshotChunk { index: 0, items, last },
+        Message::SnapshotChunk { from: 0, bytes: stream.into(), last },
         Message::LogEntries { entries: entries() },
         Message::NewLeader { epoch, end },
         Message::UpToDate { epoch, commit: end.txid },

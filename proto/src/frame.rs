@@ -40,6 +40,8 @@ pub enum Kind {
     Request = 2,
     /// A reply to a client.
     Reply = 3,
+    /// A piece of a long message between nodes; see [`pieces`](crate::pieces).
+    Piece = 4,
 }
 
 impl fmt::Display for Kind {
@@ -48,6 +50,7 @@ impl fmt::Display for Kind {
             Self::Peer => "message between nodes",
             Self::Request => "client's request",
             Self::Reply => "reply to a client",
+            Self::Piece => "piece of a message between nodes",
         })
     }
 }

@@ -44,6 +44,7 @@ pub mod frame;
 mod outline;
 mod payloads;
 pub mod peer;
+pub mod pieces;
 pub mod record;
 mod replies;
 mod requests;

@@ -11,7 +11,7 @@ use prost::Message as _;
 use zabkeeper_core::digest::Digest;
 use zabkeeper_core::entry::{Origin, Payload};
 use zabkeeper_core::ids::{ClusterId, Epoch, Incarnation, Txid};
-use zabkeeper_core::message::{EpochAck, FollowerInfo, Forwarded, Item, Message, SnapshotHead};
+use zabkeeper_core::message::{EpochAck, FollowerInfo, Forwarded, Message, SnapshotHead, Staged};
 
 /// Appends the message to `out` as a whole frame.
 pub fn encode(message: &Message, out: &mut Vec<u8>) {
@@ -51,15 +51,18 @@ impl From<&Message> for Wire {
             }
             Message::Truncate { to } => Self::Truncate((*to).into()),
             Message::Snapshot(head) => Self::Snapshot(head.into()),
-            Message::SnapshotChunk { index, items, last } => {
+            Message::SnapshotResume { at, from } => {
+                Self::SnapshotResume(wire::SnapshotResume { at: Some((*at).into()), from: *from })
+            }
+            Message::SnapshotChunk { from, bytes, last } => {
                 Self::SnapshotChunk(wire::SnapshotChunk {
-                    index: *index,
-                    items: items.iter().map(wire::Item::from).collect(),
+                    from: *from,
+                    bytes: share(bytes),
                     last: *last,
                 })
             }
-            Message::SnapshotChunkAck { index } => {
-                Self::SnapshotChunkAck(wire::SnapshotChunkAck { index: *index })
+            Message::SnapshotChunkAck { upto, done } => {
+                Self::SnapshotChunkAck(wire::SnapshotChunkAck { upto: *upto, done: *done })
             }
             Message::LogEntriesAck { upto } => Self::LogEntriesAck((*upto).into()),
             Message::NewLeader { epoch, end } => {
@@ -79,6 +82,9 @@ impl From<&Message> for Wire {
             }),
             Message::Pong { epoch, nonce } => {
                 Self::Pong(wire::Pong { epoch: epoch.get(), nonce: *nonce })
+            }
+            Message::Alive { epoch, work } => {
+                Self::Alive(wire::Alive { epoch: epoch.get(), work: *work })
             }
             Message::Forward { requests } => Self::Forward(wire::Forward {
                 requests: requests.iter().map(payloads::Forwarded::from).collect(),
@@ -112,12 +118,18 @@ impl TryFrom<Wire> for Message {
             }
             Wire::Truncate(to) => Self::Truncate { to: to.try_into()? },
             Wire::Snapshot(head) => Self::Snapshot(head.try_into()?),
+            Wire::SnapshotResume(resume) => Self::SnapshotResume {
+                at: need(resume.at, "snapshot_resume.at")?,
+                from: resume.from,
+            },
             Wire::SnapshotChunk(chunk) => Self::SnapshotChunk {
-                index: chunk.index,
-                items: chunk.items.iter().map(Item::from).collect(),
+                from: chunk.from,
+                bytes: payload(&chunk.bytes),
                 last: chunk.last,
             },
-            Wire::SnapshotChunkAck(ack) => Self::SnapshotChunkAck { index: ack.index },
+            Wire::SnapshotChunkAck(ack) => {
+                Self::SnapshotChunkAck { upto: ack.upto, done: ack.done }
+            }
             Wire::LogEntries(log) => Self::LogEntries { entries: all(log.entries)? },
             Wire::LogEntriesAck(upto) => Self::LogEntriesAck { upto: upto.try_into()? },
             Wire::NewLeader(new) => Self::NewLeader {
@@ -139,6 +151,9 @@ impl TryFrom<Wire> for Message {
             },
             Wire::Pong(pong) => {
                 Self::Pong { epoch: epoch(pong.epoch, "pong.epoch")?, nonce: pong.nonce }
+            }
+            Wire::Alive(alive) => {
+                Self::Alive { epoch: epoch(alive.epoch, "alive.epoch")?, work: alive.work }
             }
             Wire::Forward(forward) => Self::Forward { requests: all(forward.requests)? },
             Wire::ForwardRefused(refused) => Self::ForwardRefused {
@@ -204,6 +219,10 @@ impl From<EpochAck> for wire::EpochAck {
             last: Some(ack.last.into()),
             base: Some(ack.base.into()),
             commit: Some(ack.commit.into()),
+            staged: ack.staged.map(|staged| wire::Staged {
+                at: Some(staged.at.into()),
+                received: staged.received,
+            }),
         }
     }
 }
@@ -219,7 +238,16 @@ impl TryFrom<wire::EpochAck> for EpochAck {
             last: need(wire.last, "epoch_ack.last")?,
             base: need(wire.base, "epoch_ack.base")?,
             commit: need(wire.commit, "epoch_ack.commit")?,
+            staged: wire.staged.map(Staged::try_from).transpose()?,
         })
+    }
+}
+
+impl TryFrom<wire::Staged> for Staged {
+    type Error = DecodeError;
+
+    fn try_from(wire: wire::Staged) -> Result<Self, DecodeError> {
+        Ok(Self { at: need(wire.at, "staged.at")?, received: wire.received })
     }
 }
 
@@ -242,18 +270,6 @@ impl TryFrom<wire::SnapshotHead> for SnapshotHead {
             membership: need(wire.membership, "snapshot.membership")?,
             digest: Digest::new(wire.digest),
         })
-    }
-}
-
-impl From<&Item> for wire::Item {
-    fn from(item: &Item) -> Self {
-        Self { key: share(&item.key), value: share(&item.value) }
-    }
-}
-
-impl From<&wire::Item> for Item {
-    fn from(wire: &wire::Item) -> Self {
-        Self { key: payload(&wire.key), value: payload(&wire.value) }
     }
 }
 

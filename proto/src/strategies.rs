@@ -13,8 +13,8 @@ use zabkeeper_core::digest::Digest;
 use zabkeeper_core::entry::{Body, Entry, Origin, Payload, Position};
 use zabkeeper_core::ids::{ClusterId, Epoch, Incarnation, NodeId, Round, Txid};
 use zabkeeper_core::message::{
-    Candidate, EpochAck, FollowerInfo, Forwarded, Item, Message, RefuseReason, Rejection,
-    SnapshotHead, Stance, Vote,
+    Candidate, EpochAck, FollowerInfo, Forwarded, Message, RefuseReason, Rejection, SnapshotHead,
+    Staged, Stance, Vote,
 };
 use zabkeeper_core::quorum::{Member, Membership};
 use zabkeeper_core::replica::{FollowerStatus, ReadLevel, RoleStatus, Status};
@@ -225,14 +225,17 @@ fn discovery() -> BoxedStrategy<Message> {
         },
     );
     let epochs = (reign(), any::<bool>(), epoch());
-    let ack = (epochs, position(), txid(), txid()).prop_map(
-        |((epoch, counted, current), last, base, commit)| EpochAck {
+    let staged = option::of((position(), number()))
+        .prop_map(|staged| staged.map(|(at, received)| Staged { at, received }));
+    let ack = (epochs, position(), txid(), txid(), staged).prop_map(
+        |((epoch, counted, current), last, base, commit, staged)| EpochAck {
             epoch,
             counted,
             current,
             last,
             base,
             commit,
+            staged,
         },
     );
     prop_oneof![
@@ -249,13 +252,13 @@ fn discovery() -> BoxedStrategy<Message> {
 fn synchronisation() -> BoxedStrategy<Message> {
     let head = (position(), membership(), digest())
         .prop_map(|(at, membership, digest)| SnapshotHead { at, membership, digest });
-    let item = (payload(), payload()).prop_map(|(key, value)| Item { key, value });
-    let chunk = (number(), vec(item, 0..4), any::<bool>());
+    let chunk = (number(), payload(), any::<bool>());
     prop_oneof![
         position().prop_map(|to| Message::Truncate { to }),
         head.prop_map(Message::Snapshot),
-        chunk.prop_map(|(index, items, last)| Message::SnapshotChunk { index, items, last }),
-        number().prop_map(|index| Message::SnapshotChunkAck { index }),
+        (txid(), number()).prop_map(|(at, from)| Message::SnapshotResume { at, from }),
+        chunk.prop_map(|(from, bytes, last)| Message::SnapshotChunk { from, bytes, last }),
+        (number(), any::<bool>()).prop_map(|(upto, done)| Message::SnapshotChunkAck { upto, done }),
         entries().prop_map(|entries| Message::LogEntries { entries }),
         txid().prop_map(|upto| Message::LogEntriesAck { upto }),
         (reign(), position()).prop_map(|(epoch, end)| Message::NewLeader { epoch, end }),
@@ -277,6 +280,7 @@ fn broadcast() -> BoxedStrategy<Message> {
             commit
         }),
         (reign(), number()).prop_map(|(epoch, nonce)| Message::Pong { epoch, nonce }),
+        (reign(), number()).prop_map(|(epoch, work)| Message::Alive { epoch, work }),
         vec(forwarded, 0..4).prop_map(|requests| Message::Forward { requests }),
         (vec(origin(), 0..4), refuse_reason())
             .prop_map(|(seqs, why)| Message::ForwardRefused { seqs, why }),

@@ -66,6 +66,16 @@ fn transition(note: &Note) -> Option<(&'static str, Level, String)> {
             Level::Info,
             format!("cut the log from {from} to {to}: the rest was never committed"),
         ),
+        Note::SnapshotResumed { at, bytes } => (
+            "note.snapshot_resumed",
+            Level::Info,
+            format!("the leader goes on with its state at {at}, of which {bytes} bytes are here"),
+        ),
+        Note::Installing { leader, bytes } => (
+            "note.installing",
+            Level::Info,
+            format!("installing the state of {leader}: {bytes} bytes are stored"),
+        ),
         Note::Installed(at) => {
             ("note.installed", Level::Info, format!("took over the leader's whole state at {at}"))
         }
@@ -195,7 +205,7 @@ fn peer_fault(fault: &PeerFault) -> String {
         PeerFault::Epoch { got, expected } => format!("a message of {got} in {expected}"),
         PeerFault::Gap => "its entries do not continue the log".to_owned(),
         PeerFault::Beyond(at) => format!("it speaks of {at}, which was never sent"),
-        PeerFault::Chunk(index) => format!("part {index} of a snapshot out of order"),
+        PeerFault::Chunk(at) => format!("a part of a snapshot out of order, at byte {at}"),
         PeerFault::OldSnapshot(at) => format!("a snapshot at {at}, older than the log"),
         PeerFault::SnapshotDigest => "a snapshot that is not what its head says".to_owned(),
         PeerFault::History(at) => format!("its history ends at {at}, not where it says"),

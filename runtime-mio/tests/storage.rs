@@ -228,7 +228,9 @@ fn a_disk_that_fills_up_ends_the_storage_and_keeps_what_was_acknowledged() {
             match completion {
                 Completion::Persisted(id) => durable = id.get(),
                 Completion::Failed(why) => break 'wait why,
-                Completion::Checkpointed(_) => panic!("no checkpoint was asked for"),
+                Completion::Checkpointed(_) | Completion::Staged { .. } => {
+                    panic!("no state was to be stored")
+                }
             }
         }
     };
@@ -294,6 +296,29 @@ fn the_threads_complete_everything_in_order_and_keep_it() {
     assert_eq!(opened.recovered.applied, after[0].position());
     assert_eq!(opened.recovered.entries, after);
     assert_eq!(load(opened.items).keys().collect::<Vec<_>>(), ["c"]);
+}
+
+#[test]
+fn parts_of_a_snapshot_that_was_given_up_are_not_written() {
+    let dir = Scratch::new("given-up");
+    let (tell, told) = channel();
+    let handle = StorageThread::spawn(open_node(&dir).store, move || _ = tell.send(())).unwrap();
+    let part = |stage, n: u8| StorageCommand::Stage {
+        stage,
+        items: vec![item(&format!("k{n}"), &[n; 1000])],
+    };
+    let mut commands = vec![StorageCommand::StageOpen(8), StorageCommand::StageOpen(9)];
+    commands.extend((0..20).map(|n| part(8, n)));
+    commands.push(part(9, 1));
+    handle.submit(commands);
+    let mut staged = Vec::new();
+    while !staged.contains(&Completion::Staged { stage: 9, parts: 1 }) {
+        told.recv().unwrap();
+        staged.extend(handle.completions());
+    }
+    assert_eq!(staged, [Completion::Staged { stage: 9, parts: 1 }]);
+    assert_eq!(handle.queued_bytes(), 0);
+    handle.stop();
 }
 
 #[test]

@@ -202,6 +202,7 @@ impl Writer {
                     self.checkpoint(counter, acknowledged);
                 }
             }
+            Completion::Staged { .. } => {}
             Completion::Checkpointed(at) => {
                 acknowledged.checkpoint.store(at.counter(), Ordering::SeqCst);
                 let at = self.checkpointing.take().unwrap();

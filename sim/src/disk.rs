@@ -11,6 +11,7 @@ use zabkeeper_core::entry::{Payload, Position};
 use zabkeeper_core::ids::{Txid, WriteId};
 use zabkeeper_core::image::Image;
 use zabkeeper_core::message::Item;
+use zabkeeper_core::parts;
 use zabkeeper_core::rng::Rng;
 use zabkeeper_core::storage::{Base, Checkpoint, Identity, Record, Recovered};
 use zabkeeper_core::tree::Tree;
@@ -48,6 +49,8 @@ pub enum Completion {
     Persisted(WriteId),
     /// The state store has reached this entry.
     Checkpointed(Txid),
+    /// The state store has so many parts of this staged snapshot.
+    Staged(u64, u64),
 }
 
 /// A machine's disk: what survives a power cut, and what is still on its way there.
@@ -69,6 +72,8 @@ pub struct Disk {
     journal: Line,
     store: Line,
     pushed: u64,
+    /// How many parts of the snapshot are staged, and how many bytes of its stream.
+    parts: (u64, u64),
 }
 
 /// Bytes that one flush of the state store writes at most.
@@ -92,6 +97,7 @@ impl Disk {
             journal: Line::default(),
             store: Line::default(),
             pushed: 0,
+            parts: (0, 0),
         }
     }
 
@@ -122,6 +128,12 @@ impl Disk {
     pub fn bytes_staged(&self) -> u64 {
         let parts = self.store.waiting().filter(|one| matches!(one.op, DiskOp::Stage(..)));
         parts.map(|one| one.bytes).sum()
+    }
+
+    /// Bytes of a snapshot's stream that are staged, if there are parts that are not.
+    pub fn staged_in_part(&self) -> Option<u64> {
+        let waits = self.store.waiting().any(|one| matches!(one.op, DiskOp::Stage(..)));
+        waits.then_some(self.parts.1)
     }
 
     /// Until when a file completes nothing.
@@ -160,7 +172,14 @@ impl Disk {
                 DiskOp::Checkpoint(checkpoint) => {
                     done.push(Completion::Checkpointed(checkpoint.at.txid));
                 }
-                DiskOp::StageOpen(_) | DiskOp::Stage(..) | DiskOp::StageDrop(_) => {}
+                DiskOp::StageOpen(_) => self.parts = (0, 0),
+                DiskOp::Stage(stage, items) => {
+                    let mut stream = Vec::new();
+                    items.iter().for_each(|item| parts::put(item, &mut stream));
+                    self.parts = (self.parts.0 + 1, self.parts.1 + stream.len() as u64);
+                    done.push(Completion::Staged(*stage, self.parts.0));
+                }
+                DiskOp::StageDrop(_) => {}
             }
             self.apply(op)?;
         }

@@ -86,6 +86,7 @@ impl World {
             let event = match completion {
                 Completion::Persisted(id) => Event::Persisted(id),
                 Completion::Checkpointed(txid) => Event::Checkpointed(txid),
+                Completion::Staged(stage, parts) => Event::Staged { stage, parts },
             };
             self.deliver(node, event)?;
         }

@@ -53,6 +53,8 @@ pub const ALL: &[(Mutant, &str)] = &[
     (Mutant::ForgetExpired, "M60"),
     (Mutant::CallSentTimedOut, "M61"),
     (Mutant::StampCheckpointLate, "M62"),
+    (Mutant::AckPartUnstaged, "M74"),
+    (Mutant::AckHistoryAtArrival, "M75"),
 ];
 
 /// The planted bug of this name.

@@ -67,8 +67,8 @@ pub fn message(message: &Message) -> String {
     match message {
         Message::LogEntries { entries: list } => format!("LogEntries {}", entries(list)),
         Message::Propose { epoch, entries: list } => format!("Propose {epoch} {}", entries(list)),
-        Message::SnapshotChunk { index, items, last } => {
-            format!("SnapshotChunk {index}: {} items, last {last}", items.len())
+        Message::SnapshotChunk { from, bytes, last } => {
+            format!("SnapshotChunk from {from}: {} bytes, last {last}", bytes.len())
         }
         Message::Forward { requests } => {
             let seqs: Vec<u64> = requests.iter().map(|request| request.origin.seq).collect();

@@ -37,7 +37,7 @@ pub fn entries(entries: &[Entry]) -> u64 {
 /// A message between nodes.
 pub fn message(message: &Message) -> u64 {
     let contents = match message {
-        Message::SnapshotChunk { items: list, .. } => items(list),
+        Message::SnapshotChunk { bytes, .. } => bytes.len() as u64,
         Message::LogEntries { entries: list } | Message::Propose { entries: list, .. } => {
             entries(list)
         }

@@ -3,12 +3,13 @@
 //! A follower is one cursor over the leader's log. Everything up to the attach point (the end of
 //! the log when its synchronisation was planned) travels as LOG-ENTRIES, then NEW-LEADER, then
 //! everything after it as PROPOSE, on one connection in one order: there can be no gap and no
-//! overlap. A slow follower is paced by what it has acknowledged; nothing queues up for it.
+//! overlap. A slow follower is paced by what its disk has acknowledged: nothing queues up for it,
+//! neither here nor there.
 
+use super::source::Source;
 use crate::entry::Position;
-use crate::event::Upcall;
 use crate::ids::{ConnId, Epoch, Txid};
-use crate::message::{EpochAck, Message, SnapshotHead};
+use crate::message::{EpochAck, Message};
 use crate::mutants::Mutant;
 use crate::plan::{SyncPlan, plan};
 use crate::state::Cx;
@@ -32,7 +33,7 @@ pub(crate) struct Feed {
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 enum Stage {
     /// The application's state, in parts.
-    Snapshot { at: Position, opened: bool, next: u64, acked: u64, read_all: bool },
+    Snapshot(alloc::boxed::Box<Source>),
     /// The history up to the attach point.
     History,
     /// NEW-LEADER was sent; proposals follow.
@@ -40,12 +41,14 @@ enum Stage {
 }
 
 impl Feed {
-    /// Plans the synchronisation of a follower and begins it.
+    /// Plans the synchronisation of a follower and begins it. `held` is a state that was on its way
+    /// to the follower when its last connection broke.
     pub(crate) fn start(
         cx: &mut Cx<'_>,
         conn: ConnId,
         ack: &EpochAck,
         snapshot_at: Position,
+        mut held: Option<Source>,
     ) -> (Self, SyncPlan) {
         let mut plan = plan(ack, &cx.s.log);
         let range = cx.s.log.base().at.txid..=cx.s.log.last().txid;
@@ -63,11 +66,22 @@ impl Feed {
                 (to.txid, Stage::History)
             }
             SyncPlan::Snap => {
-                cx.out.call(Upcall::OpenSnapshot(conn));
-                let at = snapshot_at;
-                (at.txid, Stage::Snapshot { at, opened: false, next: 0, acked: 0, read_all: false })
+                let resumed = held.take_if(|held| {
+                    ack.staged.is_some_and(|staged| held.resumes(staged.at, staged.received))
+                });
+                let source = match (resumed, ack.staged) {
+                    (Some(mut source), Some(staged)) => {
+                        source.resume(cx, conn, staged.received);
+                        source
+                    }
+                    _ => Source::open(cx, conn, snapshot_at),
+                };
+                (source.at().txid, Stage::Snapshot(source.into()))
             }
         };
+        if let Some(useless) = held {
+            useless.close(cx);
+        }
         let feed = Self {
             sent,
             end,
@@ -89,6 +103,11 @@ impl Feed {
         matches!(self.stage, Stage::Live { acked: true })
     }
 
+    /// What the follower certainly has in its log.
+    pub(crate) fn held(&self) -> Txid {
+        if self.is_acked() { self.matched.max(self.end.txid) } else { Txid::ZERO }
+    }
+
     /// True if the follower gets proposals as they are made: its cursor is at `last`.
     pub(crate) fn is_live_at(&self, last: Txid, window: usize) -> bool {
         matches!(self.stage, Stage::Live { .. })
@@ -100,18 +119,16 @@ impl Feed {
     pub(crate) fn pump(&mut self, cx: &mut Cx<'_>, conn: ConnId, epoch: Epoch) {
         assert!(self.sent >= cx.s.log.base().at.txid, "a feed behind the log is dropped");
         loop {
-            match self.stage {
-                Stage::Snapshot { opened, next, acked, read_all, .. } => {
-                    let room = next - acked < cx.s.cfg.limits.window_chunks;
-                    if opened && room && !read_all {
-                        let max_bytes = cx.s.cfg.limits.message_bytes;
-                        cx.out.call(Upcall::ReadSnapshot { conn, max_bytes });
-                    }
-                    return;
-                }
+            match &mut self.stage {
+                Stage::Snapshot(source) => return source.pump(cx, conn),
                 _ if self.in_flight_bytes >= cx.s.cfg.limits.window_bytes => return,
                 Stage::History if self.sent < self.end.txid => {
-                    let max_bytes = cx.s.cfg.limits.message_bytes;
+                    // Each message is a write of its own on a slow disk.
+                    let limits = &cx.s.cfg.limits;
+                    let max_bytes = limits.message_bytes;
+                    if self.in_flight.len() >= (limits.window_bytes / max_bytes.max(1)).max(1) {
+                        return;
+                    }
                     let entries = cx.s.log.batch(self.sent, self.end.txid, max_bytes);
                     let Some(last) = entries.last() else {
                         return;
@@ -146,59 +163,38 @@ impl Feed {
         self.in_flight_bytes += bytes;
     }
 
-    /// The application holds its state: the snapshot can begin.
-    pub(crate) fn on_opened(
-        &mut self,
-        cx: &mut Cx<'_>,
-        conn: ConnId,
-        digest: crate::digest::Digest,
-    ) {
-        if let Stage::Snapshot { at, opened, .. } = &mut self.stage {
-            *opened = true;
-            let membership = cx.s.log.membership_at(at.txid);
-            cx.send(conn, Message::Snapshot(SnapshotHead { at: *at, membership, digest }));
+    /// The state that is being sent, if one is.
+    pub(crate) fn source(&mut self) -> Option<&mut Source> {
+        match &mut self.stage {
+            Stage::Snapshot(source) => Some(source),
+            _ => None,
         }
     }
 
-    /// A part of the state, to be sent on.
-    pub(crate) fn on_read(
-        &mut self,
-        cx: &mut Cx<'_>,
-        conn: ConnId,
-        items: alloc::vec::Vec<crate::message::Item>,
-        last: bool,
-    ) {
-        if let Stage::Snapshot { next, read_all, .. } = &mut self.stage {
-            cx.send(conn, Message::SnapshotChunk { index: *next, items, last });
-            *next += 1;
-            *read_all = last;
-            if last {
-                cx.out.call(Upcall::CloseSnapshot(conn));
-            }
+    /// Takes out the state that is being sent, if one is: the feed ends.
+    pub(crate) fn into_source(self) -> Option<Source> {
+        match self.stage {
+            Stage::Snapshot(source) => Some(*source),
+            _ => None,
         }
     }
 
-    /// The follower received a part of the state. False if it was never sent.
-    pub(crate) fn on_chunk_ack(&mut self, index: u64) -> bool {
-        let Stage::Snapshot { next, acked, read_all, .. } = &mut self.stage else {
+    /// The follower has a part of the state. False if it was never sent.
+    pub(crate) fn on_chunk_ack(&mut self, cx: &Cx<'_>, upto: u64, done: bool) -> bool {
+        let Stage::Snapshot(source) = &mut self.stage else {
             return false;
         };
-        if index >= *next || index < *acked {
+        let Some(done) = source.on_ack(cx.now.at, upto, done) else {
             return false;
-        }
-        *acked = index + 1;
-        if *read_all && acked == next {
+        };
+        source.fit(cx.s.cfg.limits.message_bytes);
+        if done {
             self.stage = Stage::History;
         }
         true
     }
 
-    /// True if the application holds its state for this feed.
-    pub(crate) fn holds_snapshot(&self) -> bool {
-        matches!(self.stage, Stage::Snapshot { read_all: false, .. })
-    }
-
-    /// The follower received entries: frees their room in the window. False for entries that were
+    /// The follower has entries: frees their room in the window. False for entries that were
     /// never sent.
     pub(crate) fn on_received(&mut self, upto: Txid) -> bool {
         if upto > self.sent {

@@ -3,9 +3,10 @@
 mod feed;
 mod reads;
 mod reign;
+mod source;
+mod sync;
 
 use crate::error::{CloseReason, HaltReason, PeerFault};
-use crate::event::Upcall;
 use crate::ids::{ConnId, Epoch, Incarnation, NodeId, Round};
 use crate::ledger::Duty;
 use crate::message::{Candidate, EpochAck, FollowerInfo, Message, Stance, Vote};
@@ -20,6 +21,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use feed::Feed;
 use reign::Reign;
+use source::Source;
 
 /// The role of a node that leads, or tries to.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -32,6 +34,9 @@ pub(crate) struct Leading {
     stage: Stage,
     /// Voters that have turned to another round, or support another leader of the same epoch.
     gone: BTreeSet<NodeId>,
+    /// States that were on their way when the connection broke, with when that was: their followers
+    /// go on where they were.
+    parked: BTreeMap<NodeId, (Source, Instant)>,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -55,7 +60,11 @@ struct Peer {
     accepted: Epoch,
     ack: Option<EpochAck>,
     feed: Option<Feed>,
+    /// When bytes last arrived from it.
     heard: Instant,
+    /// The count of its work that it told last, and when that last grew.
+    work: u64,
+    worked: Instant,
     /// The last commit it was told.
     told: crate::ids::Txid,
 }
@@ -66,6 +75,7 @@ impl Leading {
         cx: &mut Cx<'_>,
         early: BTreeMap<ConnId, FollowerInfo>,
     ) -> Result<Self, Next> {
+        cx.drop_parked();
         let mut leading = Self {
             round: cx.s.round,
             candidate: crate::election::own(cx.s),
@@ -73,6 +83,7 @@ impl Leading {
             peers: BTreeMap::new(),
             stage: Stage::Gathering,
             gone: BTreeSet::new(),
+            parked: BTreeMap::new(),
         };
         let mut next = leading.choose_epoch(cx);
         for (conn, info) in early {
@@ -92,7 +103,10 @@ impl Leading {
     #[cfg(feature = "explore")]
     pub(crate) fn rebase(&mut self, rebase: crate::rebase::Rebase) {
         rebase.instant(&mut self.progress);
-        self.peers.values_mut().for_each(|peer| rebase.instant(&mut peer.heard));
+        for peer in self.peers.values_mut() {
+            rebase.instant(&mut peer.heard);
+            rebase.instant(&mut peer.worked);
+        }
         if let Stage::Reigning(reign) = &mut self.stage {
             reign.rebase(rebase);
         }
@@ -135,7 +149,8 @@ impl Leading {
 
     /// Entries after this should not be forgotten: a follower is being fed from there.
     pub(crate) fn pin(&self) -> Option<crate::ids::Txid> {
-        self.peers.values().filter_map(|peer| peer.feed.as_ref()).map(Feed::pin).min()
+        let feeds = self.peers.values().filter_map(|peer| peer.feed.as_ref()).map(Feed::pin);
+        feeds.chain(self.parked.values().map(|(source, _)| source.at().txid)).min()
     }
 
     pub(crate) fn on_tick(&mut self, cx: &mut Cx<'_>) -> Next {
@@ -194,6 +209,8 @@ impl Leading {
             ack: None,
             feed: None,
             heard: cx.now.at,
+            work: 0,
+            worked: cx.now.at,
             told: crate::ids::Txid::ZERO,
         };
         self.peers.insert(conn, peer);
@@ -269,17 +286,21 @@ impl Leading {
             return Next::Stay;
         };
         peer.heard = cx.now.at;
+        if !matches!(msg, Message::Alive { .. } | Message::Pong { .. }) {
+            peer.worked = cx.now.at;
+        }
         let result = match msg {
             Message::EpochAck(ack) => return self.on_epoch_ack(cx, conn, ack),
             Message::EpochNack { accepted } => {
                 self.drop_peer(cx, conn, Some(CloseReason::StaleEpoch));
                 return self.on_higher_promise(cx, accepted);
             }
-            Message::SnapshotChunkAck { index } => self.on_chunk_ack(cx, conn, index),
+            Message::SnapshotChunkAck { upto, done } => self.on_chunk_ack(cx, conn, upto, done),
             Message::LogEntriesAck { upto } => self.on_entries_ack(cx, conn, upto),
             Message::NewLeaderAck { epoch, end } => self.on_new_leader_ack(cx, conn, epoch, end),
             Message::Ack { epoch, upto } => self.on_ack(cx, conn, epoch, upto),
             Message::Pong { epoch, nonce } => self.on_pong(cx, conn, epoch, nonce),
+            Message::Alive { epoch, work } => self.on_alive(cx, conn, epoch, work),
             Message::Forward { requests } => self.on_forward(cx, conn, requests),
             Message::ReadIndex { id } => self.on_read_index(cx, conn, id),
             Message::Rejected(why) => {
@@ -290,6 +311,7 @@ impl Leading {
             | Message::LeaderInfo { .. }
             | Message::Truncate { .. }
             | Message::Snapshot(_)
+            | Message::SnapshotResume { .. }
             | Message::SnapshotChunk { .. }
             | Message::LogEntries { .. }
             | Message::NewLeader { .. }
@@ -393,8 +415,11 @@ impl Leading {
         let Some(peer) = self.peers.remove(&conn) else {
             return;
         };
-        if peer.feed.is_some_and(|feed| feed.holds_snapshot()) {
-            cx.out.call(Upcall::CloseSnapshot(conn));
+        if let Some(source) = peer.feed.and_then(Feed::into_source) {
+            match close {
+                Some(CloseReason::Fault(_)) => source.close(cx),
+                _ => drop(self.parked.insert(peer.node, (source, cx.now.at))),
+            }
         }
         cx.note(Note::FollowerGone(peer.node));
         if let Some(why) = close {
@@ -408,6 +433,7 @@ impl Leading {
         for conn in conns {
             self.drop_peer(cx, conn, Some(CloseReason::RoleChange));
         }
+        self.parked.values().for_each(|(source, _)| source.close(cx));
     }
 
     pub(crate) fn followers(&self, s: &State, now: Instant) -> Vec<FollowerStatus> {

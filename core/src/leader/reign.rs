@@ -26,7 +26,7 @@ pub(crate) struct Reign {
     rounds: Rounds,
     next_ping: Instant,
     /// When each node last acknowledged or answered in this epoch.
-    heard: BTreeMap<NodeId, Instant>,
+    pub(super) heard: BTreeMap<NodeId, Instant>,
 }
 
 impl Reign {
@@ -49,7 +49,7 @@ impl Reign {
     }
 }
 
-type Handled = Result<Next, PeerFault>;
+pub(super) type Handled = Result<Next, PeerFault>;
 
 impl Leading {
     /// A quorum has promised: what this leader has logged is the initial history of its epoch.
@@ -80,7 +80,7 @@ impl Leading {
         self.establish(cx)
     }
 
-    fn reign(&mut self) -> Option<&mut Reign> {
+    pub(super) fn reign(&mut self) -> Option<&mut Reign> {
         match &mut self.stage {
             Stage::Reigning(reign) => Some(reign),
             _ => None,
@@ -99,7 +99,9 @@ impl Leading {
             return Next::Stay;
         };
         let at = cx.s.log.position_at(cx.s.applied).expect("the applied entry is in the log");
-        let (feed, plan) = Feed::start(cx, conn, &ack, at);
+        let held = self.parked.remove(&peer.node).map(|(source, _)| source);
+        let (feed, plan) = Feed::start(cx, conn, &ack, at, held);
+        (peer.heard, peer.worked) = (cx.now.at, cx.now.at);
         cx.note(Note::SyncPlanned { peer: peer.node, kind: plan.kind() });
         let feed = peer.feed.insert(feed);
         feed.pump(cx, conn, epoch);
@@ -111,7 +113,7 @@ impl Leading {
     }
 
     /// Feeds one follower, as far as its window allows.
-    fn pump(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
+    pub(super) fn pump(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
         let Some(epoch) = self.epoch() else { return };
         let Some(feed) = self.peers.get_mut(&conn).and_then(|peer| peer.feed.as_mut()) else {
             return;
@@ -127,42 +129,7 @@ impl Leading {
         for conn in slow.map(|(conn, _)| *conn).collect::<Vec<_>>() {
             self.drop_peer(cx, conn, Some(CloseReason::TooSlow));
         }
-    }
-
-    /// The application holds its state for a follower.
-    pub(crate) fn on_snapshot_opened(
-        &mut self,
-        cx: &mut Cx<'_>,
-        conn: ConnId,
-        digest: crate::digest::Digest,
-    ) {
-        if let Some(feed) = self.peers.get_mut(&conn).and_then(|peer| peer.feed.as_mut()) {
-            feed.on_opened(cx, conn, digest);
-        }
-        self.pump(cx, conn);
-    }
-
-    /// The application read a part of its state for a follower.
-    pub(crate) fn on_snapshot_read(
-        &mut self,
-        cx: &mut Cx<'_>,
-        conn: ConnId,
-        items: Vec<crate::message::Item>,
-        last: bool,
-    ) {
-        if let Some(feed) = self.peers.get_mut(&conn).and_then(|peer| peer.feed.as_mut()) {
-            feed.on_read(cx, conn, items, last);
-        }
-        self.pump(cx, conn);
-    }
-
-    pub(super) fn on_chunk_ack(&mut self, cx: &mut Cx<'_>, conn: ConnId, index: u64) -> Handled {
-        self.progress = cx.now.at;
-        if !self.feed(conn)?.on_chunk_ack(index) {
-            return Err(PeerFault::Chunk(index));
-        }
-        self.pump(cx, conn);
-        Ok(Next::Stay)
+        self.drop_parked(cx, |source, _| source.at().txid < base);
     }
 
     pub(super) fn on_entries_ack(&mut self, cx: &mut Cx<'_>, conn: ConnId, upto: Txid) -> Handled {
@@ -174,7 +141,7 @@ impl Leading {
         Ok(Next::Stay)
     }
 
-    fn feed(&mut self, conn: ConnId) -> Result<&mut Feed, PeerFault> {
+    pub(super) fn feed(&mut self, conn: ConnId) -> Result<&mut Feed, PeerFault> {
         let peer = self.peers.get_mut(&conn);
         peer.and_then(|peer| peer.feed.as_mut()).ok_or(PeerFault::Unexpected("an acknowledgement"))
     }
@@ -439,10 +406,14 @@ impl Leading {
             return Next::Stay;
         }
         let timeouts = cx.s.cfg.timeouts.clone();
+        let now = cx.now.at;
+        self.drop_parked(cx, |_, since| now >= since.after(timeouts.patience()));
         let silent = self.peers.iter().filter(|(_, peer)| {
             let acked = peer.feed.as_ref().is_some_and(Feed::is_acked);
             let limit = if acked { timeouts.sync } else { timeouts.init };
-            cx.now.at >= peer.heard.after(limit)
+            // Who is being synchronised must also get on with it.
+            let idle = peer.feed.is_some() && !acked && now >= peer.worked.after(timeouts.init);
+            idle || now >= peer.heard.after(limit)
         });
         let silent: Vec<ConnId> = silent.map(|(conn, _)| *conn).collect();
         for conn in silent {
@@ -468,7 +439,8 @@ impl Leading {
         Next::Stay
     }
 
-    /// Begins a round: a heartbeat to every follower that is up to date.
+    /// Begins a round: a heartbeat to every follower. It may overtake what was sent before, so it
+    /// tells those that are up to date no commit beyond what they have, and the others none.
     fn ping(&mut self, cx: &mut Cx<'_>) {
         let ping = cx.s.cfg.timeouts.ping;
         let Some(reign) = self.reign() else { return };
@@ -476,11 +448,11 @@ impl Leading {
         let (epoch, nonce) = (reign.epoch, reign.rounds.begin());
         let mut groups: BTreeMap<Txid, Vec<ConnId>> = BTreeMap::new();
         for (conn, peer) in &self.peers {
-            if peer.feed.as_ref().is_some_and(Feed::is_acked) {
-                let old = peer.ack.filter(|_| cx.s.cfg.mutant(Mutant::OldCommit));
-                let told = old.map_or(peer.told, |ack| ack.commit);
-                groups.entry(told).or_default().push(*conn);
-            }
+            let Some(feed) = &peer.feed else { continue };
+            let commit = peer.told.min(feed.held());
+            let old = peer.ack.filter(|_| cx.s.cfg.mutant(Mutant::OldCommit));
+            let commit = old.map_or(commit, |ack| ack.commit.min(commit));
+            groups.entry(commit).or_default().push(*conn);
         }
         for (commit, to) in groups {
             cx.send_all(to, Message::Ping { epoch, nonce, commit });

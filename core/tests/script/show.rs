@@ -45,8 +45,11 @@ pub(crate) fn message(msg: &Message) -> String {
         Message::EpochNack { accepted } => format!("EPOCH-NACK accepted={accepted}"),
         Message::Truncate { to } => format!("TRUNCATE {}", to.txid),
         Message::Snapshot(head) => format!("SNAPSHOT {}", head.at.txid),
-        Message::SnapshotChunk { index, last, .. } => format!("CHUNK {index} last={last}"),
-        Message::SnapshotChunkAck { index } => format!("CHUNK-ACK {index}"),
+        Message::SnapshotResume { at, from } => format!("SNAPSHOT-RESUME {at} from={from}"),
+        Message::SnapshotChunk { from, bytes, last } => {
+            format!("CHUNK {from}+{} last={last}", bytes.len())
+        }
+        Message::SnapshotChunkAck { upto, done } => format!("CHUNK-ACK {upto} done={done}"),
         Message::LogEntries { entries: list } => format!("LOG-ENTRIES {}", entries(list)),
         Message::LogEntriesAck { upto } => format!("LOG-ENTRIES-ACK {upto}"),
         Message::NewLeader { epoch, end } => format!("NEW-LEADER {epoch} end={}", end.txid),
@@ -57,6 +60,7 @@ pub(crate) fn message(msg: &Message) -> String {
         Message::Commit { epoch, upto } => format!("COMMIT {epoch} {upto}"),
         Message::Ping { epoch, nonce, commit } => format!("PING {epoch} #{nonce} commit={commit}"),
         Message::Pong { epoch, nonce } => format!("PONG {epoch} #{nonce}"),
+        Message::Alive { epoch, .. } => format!("ALIVE {epoch}"),
         Message::Forward { requests } => {
             let one = |r: &zabkeeper_core::message::Forwarded| {
                 String::from_utf8_lossy(r.body.as_slice()).into_owned()

@@ -66,6 +66,7 @@ struct Machine {
     hold_state: bool,
     state: (Position, Vec<Item>),
     staged: Vec<Item>,
+    staged_parts: u64,
     parts: Vec<Change>,
 }
 
@@ -160,6 +161,7 @@ impl World {
             hold_state: false,
             state: (Position::ZERO, Vec::new()),
             staged: Vec::new(),
+            staged_parts: 0,
             parts: Vec::new(),
         }
     }
@@ -466,8 +468,18 @@ impl World {
                 }
                 self.machine(node).pending.push_back((id, record));
             }
-            Action::StageOpen(_) | Action::StageDrop(_) => self.machine(node).staged.clear(),
-            Action::Stage { items, .. } => self.machine(node).staged.extend(items),
+            Action::StageOpen(_) | Action::StageDrop(_) => {
+                let machine = self.machine(node);
+                machine.staged.clear();
+                machine.staged_parts = 0;
+            }
+            Action::Stage { stage, items } => {
+                let machine = self.machine(node);
+                machine.staged.extend(items);
+                machine.staged_parts += 1;
+                let parts = machine.staged_parts;
+                self.input(node, Event::Staged { stage, parts });
+            }
             Action::CheckpointPart { changes, .. } => self.machine(node).parts.extend(changes),
             Action::Checkpoint(checkpoint) => {
                 let upto = checkpoint.at.txid;

@@ -9,9 +9,10 @@ use zabkeeper_core::entry::{Body, Entry, Origin, Payload, Position};
 use zabkeeper_core::ids::{ClusterId, ConnId, Epoch, Incarnation, NodeId, Round, Txid};
 use zabkeeper_core::message::{
     Candidate, EpochAck, FollowerInfo, Forwarded, Message, RefuseReason, Rejection, SnapshotHead,
-    Stance, Vote,
+    Staged, Stance, Vote,
 };
 use zabkeeper_core::node::Node;
+use zabkeeper_core::parts;
 use zabkeeper_core::quorum::Membership;
 use zabkeeper_core::replica::RoleStatus;
 use zabkeeper_core::time::WallTime;
@@ -124,6 +125,7 @@ impl Messages {
                 last: self.position(input, node),
                 base: Txid::ZERO,
                 commit: Txid::ZERO,
+                staged: None,
             }),
             2 => Message::NewLeaderAck { epoch, end: last.txid },
             _ => match input.below(5) {
@@ -137,7 +139,7 @@ impl Messages {
 
     fn message(&mut self, input: &mut Input<'_>, node: &Node) -> Message {
         let epoch = self.epoch(input, node);
-        match input.below(23) {
+        match input.below(25) {
             0 | 1 => Message::FollowerInfo(self.follower_info(input, node)),
             2 => Message::Rejected(self.rejection(input)),
             3 | 4 => Message::LeaderInfo { epoch, client_addr: String::new() },
@@ -148,12 +150,16 @@ impl Messages {
                 last: self.position(input, node),
                 base: if input.flag() { Txid::ZERO } else { self.txid(input, node) },
                 commit: self.txid(input, node),
+                staged: input.flag().then(|| Staged {
+                    at: self.position(input, node),
+                    received: input.number(),
+                }),
             }),
             6 => Message::EpochNack { accepted: epoch },
             7 => Message::Truncate { to: self.position(input, node) },
             8 => Message::Snapshot(self.snapshot(input, node)),
             9 => self.chunk(input),
-            10 => Message::SnapshotChunkAck { index: input.number() },
+            10 => Message::SnapshotChunkAck { upto: input.number(), done: input.flag() },
             11 => Message::LogEntries { entries: self.entries(input, node, epoch) },
             12 => Message::LogEntriesAck { upto: self.txid(input, node) },
             13 => Message::NewLeader { epoch, end: self.position(input, node) },
@@ -165,6 +171,11 @@ impl Messages {
             19 => Message::Ping { epoch, nonce: input.number(), commit: self.txid(input, node) },
             20 => Message::Pong { epoch, nonce: input.number() },
             21 => self.forward(input),
+            22 => Message::Alive { epoch, work: input.number() },
+            23 => {
+                let at = self.txid(input, node);
+                Message::SnapshotResume { at, from: u64::from(input.byte()) }
+            }
             _ => self.read_index(input, node),
         }
     }
@@ -300,7 +311,11 @@ impl Messages {
         let id = ConnId::new(1);
         tree.open_snapshot(id);
         let (items, last) = tree.read_snapshot(id, 1 + input.below(200));
-        Message::SnapshotChunk { index: u64::from(input.byte() / 64), items, last }
+        let mut bytes = Vec::new();
+        items.iter().for_each(|item| parts::put(item, &mut bytes));
+        bytes.truncate(bytes.len() - input.below(2));
+        let from = u64::from(input.byte() / 64);
+        Message::SnapshotChunk { from, bytes: bytes.into(), last }
     }
 
     fn forward(&mut self, input: &mut Input<'_>) -> Message {

@@ -14,8 +14,8 @@ use zabkeeper_core::digest::Digest;
 use zabkeeper_core::entry::{Body, Entry, Origin, Payload, Position};
 use zabkeeper_core::ids::{ClusterId, Epoch, Incarnation, NodeId, Round, Txid};
 use zabkeeper_core::message::{
-    Candidate, EpochAck, FollowerInfo, Forwarded, Item, Message, RefuseReason, Rejection,
-    SnapshotHead, Stance, Vote,
+    Candidate, EpochAck, FollowerInfo, Forwarded, Message, RefuseReason, Rejection, SnapshotHead,
+    Staged, Stance, Vote,
 };
 use zabkeeper_core::quorum::{Member, Membership};
 use zabkeeper_core::replica::{FollowerStatus, ReadLevel, RoleStatus, Status};
@@ -124,6 +124,7 @@ fn messages() -> Vec<Message> {
             last: position(17),
             base: Txid::ZERO,
             commit: txid(16),
+            staged: Some(Staged { at: position(9), received: 300 }),
         }),
         Message::EpochNack { accepted: epoch },
         Message::Truncate { to: position(9) },
@@ -132,12 +133,9 @@ fn messages() -> Vec<Message> {
             membership: membership(txid(1), Some(5)),
             digest: Digest::new(6),
         }),
-        Message::SnapshotChunk {
-            index: 1,
-            items: vec![Item { key: bytes("k"), value: bytes("v") }],
-            last: true,
-        },
-        Message::SnapshotChunkAck { index: 1 },
+        Message::SnapshotResume { at: txid(9), from: 300 },
+        Message::SnapshotChunk { from: 1, bytes: bytes("kv"), last: true },
+        Message::SnapshotChunkAck { upto: 1, done: true },
         Message::LogEntries { entries: entries() },
         Message::LogEntriesAck { upto: txid(2) },
         Message::NewLeader { epoch, end: position(9) },
@@ -148,6 +146,7 @@ fn messages() -> Vec<Message> {
         Message::Commit { epoch, upto: txid(2) },
         Message::Ping { epoch, nonce, commit: txid(2) },
         Message::Pong { epoch, nonce },
+        Message::Alive { epoch, work: 300 },
         Message::Forward {
             requests: vec![Forwarded {
                 origin: Origin { boot: 9, seq: 300 },

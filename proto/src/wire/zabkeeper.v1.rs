@@ -211,7 +211,7 @@ pub struct Rejected {
 pub struct PeerMessage {
     #[prost(
         oneof = "peer_message::Message",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25"
     )]
     pub message: ::core::option::Option<peer_message::Message>,
 }
@@ -240,7 +240,7 @@ pub mod peer_message {
         SnapshotChunkAck(super::SnapshotChunkAck),
         #[prost(message, tag = "10")]
         LogEntries(super::LogEntries),
-        /// Follower: it received the history up to here; only paces the leader.
+        /// Follower: the history up to here is on its disk; only paces the leader.
         #[prost(message, tag = "11")]
         LogEntriesAck(super::Txid),
         #[prost(message, tag = "12")]
@@ -271,6 +271,10 @@ pub mod peer_message {
         ReadIndex(super::ReadIndex),
         #[prost(message, tag = "23")]
         ReadIndexAck(super::ReadIndexAck),
+        #[prost(message, tag = "24")]
+        SnapshotResume(super::SnapshotResume),
+        #[prost(message, tag = "25")]
+        Alive(super::Alive),
     }
 }
 /// The first message on a connection, from the node that dialled.
@@ -320,6 +324,18 @@ pub struct EpochAck {
     /// Known to be committed.
     #[prost(message, optional, tag = "6")]
     pub commit: ::core::option::Option<Txid>,
+    /// A snapshot received in part, over a connection that broke.
+    #[prost(message, optional, tag = "7")]
+    pub staged: ::core::option::Option<Staged>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Staged {
+    /// The last entry contained in it.
+    #[prost(message, optional, tag = "1")]
+    pub at: ::core::option::Option<Position>,
+    /// Bytes of its stream that are here.
+    #[prost(uint64, tag = "2")]
+    pub received: u64,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct EpochNack {
@@ -337,27 +353,36 @@ pub struct SnapshotHead {
     #[prost(fixed64, tag = "3")]
     pub digest: u64,
 }
-#[derive(Clone, PartialEq, ::prost::Message)]
+/// The snapshot that was begun on another connection goes on.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SnapshotResume {
+    /// The last entry contained in it.
+    #[prost(message, optional, tag = "1")]
+    pub at: ::core::option::Option<Txid>,
+    /// The byte of its stream that comes next.
+    #[prost(uint64, tag = "2")]
+    pub from: u64,
+}
+/// A part of a snapshot's stream: its elements one after the other, each as the length of its key
+/// and of its value (4 bytes each, big-endian), the key and the value; cut anywhere.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SnapshotChunk {
-    /// From 0.
+    /// Bytes of the stream before this part.
     #[prost(uint64, tag = "1")]
-    pub index: u64,
-    #[prost(message, repeated, tag = "2")]
-    pub items: ::prost::alloc::vec::Vec<Item>,
+    pub from: u64,
+    #[prost(bytes = "bytes", tag = "2")]
+    pub bytes: ::prost::bytes::Bytes,
     #[prost(bool, tag = "3")]
     pub last: bool,
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct Item {
-    #[prost(bytes = "bytes", tag = "1")]
-    pub key: ::prost::bytes::Bytes,
-    #[prost(bytes = "bytes", tag = "2")]
-    pub value: ::prost::bytes::Bytes,
-}
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SnapshotChunkAck {
+    /// The state store has the stream up to here.
     #[prost(uint64, tag = "1")]
-    pub index: u64,
+    pub upto: u64,
+    /// That is all of it, and the disk has made it the state.
+    #[prost(bool, tag = "2")]
+    pub done: bool,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct LogEntries {
@@ -400,6 +425,15 @@ pub struct Pong {
     pub epoch: u64,
     #[prost(uint64, tag = "2")]
     pub nonce: u64,
+}
+/// Follower: it lives, though it has nothing else to say.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Alive {
+    #[prost(uint64, tag = "1")]
+    pub epoch: u64,
+    /// Grows with what its connection and its disk bring about.
+    #[prost(uint64, tag = "2")]
+    pub work: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Forward {

@@ -89,6 +89,13 @@ impl Conn {
         socket.set_tcp_keepalive(&keepalive)
     }
 
+    /// Has the kernel take no more than about so many bytes that it cannot send yet: what waits
+    /// behind them can be overtaken only here.
+    pub(crate) fn hold_back(&self, bytes: usize) -> io::Result<()> {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        socket2::SockRef::from(&self.stream).set_tcp_notsent_lowat(bytes)
+    }
+
     /// The other side's address.
     pub(crate) fn peer(&self) -> SocketAddr {
         self.peer

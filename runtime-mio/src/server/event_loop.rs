@@ -137,7 +137,9 @@ impl EventLoop {
         self.hand_over();
         let late = self.storage.stop().into_iter().find_map(|it| match it {
             Completion::Failed(failure) => Some(ExitReason::StorageFailed(failure)),
-            Completion::Persisted(_) | Completion::Checkpointed(_) => None,
+            Completion::Persisted(_) | Completion::Checkpointed(_) | Completion::Staged { .. } => {
+                None
+            }
         });
         match reason {
             ExitReason::Stopped => late.unwrap_or(reason),
@@ -366,6 +368,9 @@ impl EventLoop {
             match completion {
                 Completion::Persisted(id) => self.step(now, Event::Persisted(id)),
                 Completion::Checkpointed(at) => self.step(now, Event::Checkpointed(at)),
+                Completion::Staged { stage, parts } => {
+                    self.step(now, Event::Staged { stage, parts });
+                }
                 Completion::Failed(failure) => {
                     log::error!("{}: {failure}", self.shared.node);
                     self.step(now, Event::StorageFailed);

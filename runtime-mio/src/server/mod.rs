@@ -17,6 +17,7 @@ mod clients;
 mod clock;
 mod election;
 mod event_loop;
+mod lanes;
 mod peer_io;
 mod peers;
 mod sockets;

@@ -2,7 +2,7 @@
 
 use super::event_loop::{EventLoop, MESSAGES, SHARE_ACCEPTS, SHARE_BYTES, SWEEP};
 use super::peers::{Stage, conn_id};
-use super::wire;
+use super::{lanes, wire};
 use crate::net::Drained;
 use crate::notes;
 use log::Level;
@@ -99,18 +99,23 @@ impl EventLoop {
         let Some(peer) = self.peers.get_mut(id) else {
             return false;
         };
+        let before = peer.conn.unread().len();
         let drained = peer.conn.read(SHARE_BYTES);
+        let heard = peer.conn.unread().len() > before && peer.stage == Stage::Open;
+        let mut said = false;
         loop {
             let Some(peer) = self.peers.get_mut(id) else {
                 return false;
             };
             // Whoever has not said who it is gets no room for more than that.
             let limit = if peer.stage == Stage::Stranger { GREETING } else { MAX_PEER_BODY };
-            match wire::peer_message(peer.conn.unread(), limit) {
+            match wire::peer_message(peer.conn.unread(), limit, &mut peer.assembly) {
                 Ok(None) => break,
                 Ok(Some((msg, size))) => {
                     peer.conn.consume(size);
+                    let Some(msg) = msg else { continue };
                     peer.stage = Stage::Open;
+                    said = true;
                     self.step(now, Event::Received { conn: id, msg });
                 }
                 Err(error) => {
@@ -123,6 +128,9 @@ impl EventLoop {
                     return false;
                 }
             }
+        }
+        if heard && !said {
+            self.step(now, Event::Heard(id));
         }
         match drained {
             Ok(Drained::Dry) => false,
@@ -152,7 +160,7 @@ impl EventLoop {
             return true;
         };
         match peer.conn.connected().and_then(|done| match done {
-            Some(()) => peer.conn.tune().map(|()| true),
+            Some(()) => peer.tune().map(|()| true),
             None => Ok(false),
         }) {
             Ok(true) => {
@@ -183,8 +191,9 @@ impl EventLoop {
         let mut bytes = mem::take(&mut self.work.bytes);
         bytes.clear();
         wire::put_message(msg, &mut bytes);
+        let overtakes = lanes::overtakes(msg);
         for id in to {
-            if self.peers.push(*id, &bytes) {
+            if self.peers.push(*id, &bytes, overtakes) {
                 continue;
             }
             let Some(peer) = self.peers.get_mut(*id) else {
@@ -193,7 +202,7 @@ impl EventLoop {
             let text = format!(
                 "dropped the peer at {}: {} bytes wait for it, and it does not take them",
                 peer.conn.peer(),
-                peer.conn.backlog()
+                peer.backlog()
             );
             self.complain("peer.too_slow", Level::Warn, now, &text);
             self.peers.remove(*id, self.poll.registry());
@@ -208,7 +217,7 @@ impl EventLoop {
         };
         log::debug!("{}: closing {id}: {}", self.shared.node, notes::close_reason(why));
         // The last message may say why. If the socket does not take it now, it is not sent.
-        let _ = peer.conn.write(now.at);
+        let _ = peer.write(now.at);
     }
 
     pub(super) fn write_peer(&mut self, now: Now, id: ConnId) {
@@ -223,7 +232,7 @@ impl EventLoop {
         let Some(peer) = self.peers.get_mut(id) else {
             return;
         };
-        if let Err(error) = peer.conn.write(now.at) {
+        if let Err(error) = peer.write(now.at) {
             log::debug!("{}: {id} broke: {error}", self.shared.node);
             self.lose_peer(now, id);
         }

@@ -1,6 +1,7 @@
 //! Connections between nodes, in both directions. Each socket has a connection id of its own for
 //! ever, so that nothing of a dead connection can be taken for the living one.
 
+use super::lanes::{AHEAD, Waiting};
 use crate::net::Conn;
 use mio::net::TcpStream;
 use mio::{Registry, Token};
@@ -9,6 +10,7 @@ use std::io;
 use std::net::SocketAddr;
 use zabkeeper_core::ids::{ConnId, NodeId};
 use zabkeeper_core::time::{Instant, Micros};
+use zabkeeper_proto::pieces::Assembly;
 
 /// Connections that nobody vouched for yet: more are not taken in.
 const STRANGERS: usize = 64;
@@ -26,6 +28,9 @@ pub(super) struct Peers {
 /// One peer connection.
 pub(super) struct Peer {
     pub(super) conn: Conn,
+    waiting: Waiting,
+    /// A long message that arrives in pieces.
+    pub(super) assembly: Assembly,
     pub(super) stage: Stage,
     pub(super) dirty: bool,
     since: Instant,
@@ -42,20 +47,39 @@ pub(super) enum Stage {
     Open,
 }
 
+impl Peer {
+    /// How many bytes wait for the socket.
+    pub(super) fn backlog(&self) -> usize {
+        self.conn.backlog() + self.waiting.len()
+    }
+
+    /// Writes what the socket takes.
+    pub(super) fn write(&mut self, now: Instant) -> io::Result<()> {
+        self.waiting.write(&mut self.conn, now)
+    }
+
+    /// Sets what only a connected socket can be set to.
+    pub(super) fn tune(&self) -> io::Result<()> {
+        self.conn.tune()?;
+        self.conn.hold_back(AHEAD)
+    }
+}
+
 impl Peers {
     pub(super) fn new(buffer: usize, patience: Micros) -> Self {
         Self { conns: BTreeMap::new(), buffer, patience, dirty: Vec::new() }
     }
 
-    /// Puts bytes in line for a connection; false if too much waits there already.
-    pub(super) fn push(&mut self, id: ConnId, bytes: &[u8]) -> bool {
+    /// Puts a frame in line for a connection, ahead of others if it `overtakes`; false if too much
+    /// waits there already.
+    pub(super) fn push(&mut self, id: ConnId, frame: &[u8], overtakes: bool) -> bool {
         let Some(peer) = self.conns.get_mut(&id) else {
             return true;
         };
-        if peer.conn.backlog() + bytes.len() > self.buffer {
+        if peer.backlog() + frame.len() > self.buffer {
             return false;
         }
-        peer.conn.output().extend_from_slice(bytes);
+        peer.waiting.put(&mut peer.conn, frame, overtakes);
         self.touch(id);
         true
     }
@@ -92,7 +116,7 @@ impl Peers {
         }
         self.add(stream, addr, token, registry, Stage::Stranger, now)?;
         let id = conn_id(token);
-        match self.conns.get(&id).map(|peer| peer.conn.tune()) {
+        match self.conns.get(&id).map(Peer::tune) {
             Some(Err(error)) => {
                 self.remove(id, registry);
                 Err(error)
@@ -111,7 +135,8 @@ impl Peers {
         since: Instant,
     ) -> io::Result<()> {
         let conn = Conn::new(stream, addr, token, registry)?;
-        let peer = Peer { conn, stage, dirty: false, since };
+        let (waiting, assembly) = (Waiting::default(), Assembly::default());
+        let peer = Peer { conn, waiting, assembly, stage, dirty: false, since };
         self.conns.insert(conn_id(token), peer);
         Ok(())
     }

@@ -6,7 +6,8 @@ use zabkeeper_core::message::Message;
 use zabkeeper_core::replica::Reply;
 use zabkeeper_core::tree::Tree;
 use zabkeeper_proto::client::{self, ClientReply, ClientRequest, OpResult};
-use zabkeeper_proto::{DecodeError, FrameError, frame, peer};
+use zabkeeper_proto::pieces::Assembly;
+use zabkeeper_proto::{DecodeError, FrameError, frame, peer, pieces};
 
 /// Bytes of a request besides the command: names, limits, the frame.
 const REQUEST_OVERHEAD: usize = 8 << 10;
@@ -19,14 +20,27 @@ pub(super) enum Garbage {
 }
 
 /// The first message between nodes in `bytes` and how many bytes it takes; `None` if it is not
-/// all there yet.
+/// all there yet. A piece of a long message goes to `assembly`, and is no message unless it is the
+/// last one.
 pub(super) fn peer_message(
     bytes: &[u8],
     limit: usize,
-) -> Result<Option<(Message, usize)>, Garbage> {
+    assembly: &mut Assembly,
+) -> Result<Option<(Option<Message>, usize)>, Garbage> {
+    if pieces::is_piece(bytes) {
+        let Some(piece) = frame::parse(bytes, frame::Kind::Piece, limit.min(pieces::PIECE))? else {
+            return Ok(None);
+        };
+        let whole = assembly.add(piece.body(), limit)?;
+        let Some(message) = whole.map(|whole| peer::decode(&whole)).transpose()? else {
+            return Ok(Some((None, piece.consumed())));
+        };
+        assembly.clear();
+        return Ok(Some((Some(message), piece.consumed())));
+    }
     match frame::parse(bytes, frame::Kind::Peer, limit)? {
         None => Ok(None),
-        Some(found) => Ok(Some((peer::decode(&found)?, found.consumed()))),
+        Some(found) => Ok(Some((Some(peer::decode(&found)?), found.consumed()))),
     }
 }
 

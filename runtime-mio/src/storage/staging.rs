@@ -31,6 +31,8 @@ struct Incoming {
     /// What is not in a table yet.
     items: Vec<Item>,
     bytes: usize,
+    /// Parts that were stored.
+    parts: u64,
     count: u64,
     sum: Digest,
 }
@@ -65,21 +67,25 @@ impl States {
             row: Row::default(),
             items: Vec::new(),
             bytes: 0,
+            parts: 0,
             count: 0,
             sum: Digest::ZERO,
         });
         Ok(())
     }
 
-    /// Stores a part of it. A part of a snapshot that was given up is ignored.
+    /// Stores a part of it, and tells how many were stored. A part of a snapshot that was given up is
+    /// ignored.
     ///
     /// # Errors
     /// Final.
-    pub fn stage(&mut self, stage: u64, parts: &[Item]) -> Result<(), String> {
+    pub fn stage(&mut self, stage: u64, items: &[Item]) -> Result<u64, String> {
         let Some(incoming) = self.incoming.as_mut().filter(|i| i.stage == stage) else {
-            return Ok(());
+            return Ok(0);
         };
-        incoming.add(parts)
+        incoming.add(items)?;
+        incoming.parts += 1;
+        Ok(incoming.parts)
     }
 
     /// Gives it up.
@@ -95,6 +101,17 @@ impl States {
     /// # Errors
     /// Final. If the snapshot was never begun, or reads back otherwise than it was written.
     pub fn seal(&mut self, stage: u64, at: Position, digest: Digest) -> Result<u64, String> {
+        self.seal_slowly(stage, at, digest, &mut |_| ())
+    }
+
+    /// The same, telling now and then, by how many parts there are, that it gets on.
+    pub(crate) fn seal_slowly(
+        &mut self,
+        stage: u64,
+        at: Position,
+        digest: Digest,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<u64, String> {
         let incoming = self.incoming.take().filter(|i| i.stage == stage);
         let Some(mut incoming) = incoming else {
             return Err("a snapshot was to be installed that was never received".into());
@@ -103,7 +120,9 @@ impl States {
         let generation = incoming.store.meta().generation;
         let meta = Meta { generation, applied: at, digest };
         incoming.store.seal(&self.dir, meta, std::mem::take(&mut incoming.row))?;
-        let tally = incoming.store.tally().map_err(|error| error.to_string())?;
+        let parts = incoming.parts;
+        let tally =
+            incoming.store.tally(&mut || progress(parts)).map_err(|error| error.to_string())?;
         if tally != (incoming.count, incoming.sum) {
             return Err("a snapshot reads back otherwise than it was written".into());
         }

@@ -299,13 +299,16 @@ impl StateStore {
     }
 
     /// Counts and digests everything stored, as read back.
-    pub(crate) fn tally(&self) -> Result<(u64, Digest), OpenError> {
+    pub(crate) fn tally(&self, progress: &mut dyn FnMut()) -> Result<(u64, Digest), OpenError> {
         let mut count = 0;
         let mut sum = Digest::ZERO;
         let mut elements = self.items()?;
         while let Some((key, value)) = elements.next_element()? {
             count += 1;
             sum = sum.plus(items::digest(key, value));
+            if count % 1024 == 0 {
+                progress();
+            }
         }
         Ok((count, sum))
     }

@@ -13,10 +13,11 @@ use super::lock::Lock;
 use super::spares::{Spares, spares};
 use super::staging::States;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 use zabkeeper_core::digest::Digest;
 use zabkeeper_core::entry::{Entry, Position};
 use zabkeeper_core::ids::{Txid, WriteId};
@@ -62,12 +63,25 @@ pub enum Completion {
     Persisted(WriteId),
     /// The application's state up to this entry survives a power cut.
     Checkpointed(Txid),
+    /// The state store has so many parts of this staged snapshot; said again while it gets on with
+    /// making the whole durable.
+    Staged {
+        /// Which one.
+        stage: u64,
+        /// How many parts.
+        parts: u64,
+    },
     /// Storing failed, for this reason. Nothing after it is or will be stored; the process must end.
     Failed(Failure),
 }
 
 /// About how many bytes of records are written by one flush at most.
 const GROUP_BYTES: usize = 4 << 20;
+
+/// No snapshot is wanted. Were a snapshot ever to have this number, it would be stored all the same.
+const NO_STAGE: u64 = u64::MAX;
+/// How often a snapshot that is being made durable says that it gets on.
+const PROGRESS: Duration = Duration::from_millis(100);
 
 /// The storage threads of a data directory.
 pub struct StorageThread;
@@ -111,6 +125,8 @@ enum StateJob {
 struct Shared {
     done: Mutex<Vec<Completion>>,
     queued: AtomicUsize,
+    /// The snapshot that is wanted: parts of others are not worth writing.
+    wanted: AtomicU64,
     notify: Box<dyn Fn() + Send + Sync>,
     /// Released when the last of the threads and the handle is gone.
     _lock: Lock,
@@ -129,6 +145,7 @@ impl StorageThread {
         let shared = Arc::new(Shared {
             done: Mutex::new(Vec::new()),
             queued: AtomicUsize::new(0),
+            wanted: AtomicU64::new(NO_STAGE),
             notify: Box::new(notify),
             _lock: store.lock,
         });
@@ -187,6 +204,13 @@ impl StorageHandle {
     fn submit_one(&self, command: StorageCommand) {
         let bytes = size(&command);
         self.shared.queued.fetch_add(bytes, Ordering::Relaxed);
+        match &command {
+            StorageCommand::StageOpen(stage) => self.shared.want(*stage),
+            StorageCommand::StageDrop(stage) if self.shared.wants(*stage) => {
+                self.shared.want(NO_STAGE);
+            }
+            _ => {}
+        }
         // A thread that is gone has reported why, so what it does not take is not missed.
         let _ = match command {
             StorageCommand::Persist { id, record: Record::Install { base, stage, digest } } => {
@@ -227,6 +251,14 @@ impl Shared {
     fn complete(&self, completion: Completion) {
         self.done().push(completion);
         (self.notify)();
+    }
+
+    fn want(&self, stage: u64) {
+        self.wanted.store(stage, Ordering::Relaxed);
+    }
+
+    fn wants(&self, stage: u64) -> bool {
+        self.wanted.load(Ordering::Relaxed) == stage
     }
 
     fn stored(&self, bytes: usize) {
@@ -350,13 +382,27 @@ fn run_state_job(states: &mut States, job: StateJob, shared: &Shared) -> Result<
     match job {
         StateJob::Open(stage) => states.stage_open(stage)?,
         StateJob::Add(stage, items, bytes) => {
-            states.stage(stage, &items)?;
+            // What was given up meanwhile is not written: its drop stands behind it in the queue.
+            let parts = match shared.wants(stage) {
+                true => Some(states.stage(stage, &items)?),
+                false => None,
+            };
             shared.stored(bytes);
+            if let Some(parts) = parts {
+                shared.complete(Completion::Staged { stage, parts });
+            }
         }
         StateJob::Drop(stage) => states.stage_drop(stage),
         StateJob::Seal { stage, at, digest, generation } => {
+            let mut told = Instant::now();
+            let mut progress = |parts| {
+                if told.elapsed() >= PROGRESS {
+                    told = Instant::now();
+                    shared.complete(Completion::Staged { stage, parts });
+                }
+            };
             // Nobody waits any more only if the journal has failed.
-            let _ = generation.send(states.seal(stage, at, digest)?);
+            let _ = generation.send(states.seal_slowly(stage, at, digest, &mut progress)?);
         }
         StateJob::Retire(generation) => states.retire(generation),
         StateJob::CheckpointPart(at, changes, bytes) => {

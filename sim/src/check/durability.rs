@@ -45,6 +45,26 @@ impl Durability {
                 );
                 Ok(())
             }
+            Message::LogEntriesAck { upto } => {
+                let ends = host.disk.image.log.last().txid;
+                ensure!(
+                    *upto <= ends,
+                    "DurableBeforeAck (14)",
+                    "{} has {upto} of the history, it says, but its disk ends at {ends}",
+                    host.id
+                );
+                Ok(())
+            }
+            Message::SnapshotChunkAck { upto, done: false } => {
+                let staged = host.disk.staged_in_part();
+                ensure!(
+                    staged.is_none_or(|staged| *upto <= staged),
+                    "DurableBeforeAck (14)",
+                    "{} has {upto} bytes of a state, it says, but stored are {staged:?}",
+                    host.id
+                );
+                Ok(())
+            }
             Message::Commit { upto, .. } => committed(host, *upto, "COMMIT", order),
             Message::UpToDate { commit, .. } => committed(host, *commit, "UP-TO-DATE", order),
             Message::Ping { commit, .. } => committed(host, *commit, "PING", order),

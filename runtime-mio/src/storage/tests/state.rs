@@ -277,7 +277,7 @@ proptest! {
                         value: v.as_slice().into(),
                     }).collect();
                     states.stage_open(n).unwrap();
-                    items.chunks(7).for_each(|part| states.stage(n, part).unwrap());
+                    items.chunks(7).for_each(|part| _ = states.stage(n, part).unwrap());
                     generation = states.seal(n, at(n), Digest::new(n)).unwrap();
                     states.retire(generation);
                 }

@@ -1,0 +1,305 @@
+//! A state or a history that arrives. A snapshot is handed on to the state store and to the
+//! application part by part, and acknowledged as far as the state store has taken it in. What has
+//! arrived of it outlives the connection: it waits for the leader to go on with it.
+
+use super::{Following, Phase, check};
+use crate::entry::Entry;
+use crate::error::PeerFault;
+use crate::event::{Action, Upcall};
+use crate::ids::{ConnId, Txid};
+use crate::message::{Message, SnapshotHead, Staged};
+use crate::mutants::Mutant;
+use crate::note::Note;
+use crate::parts::Parser;
+use crate::state::{Cx, Next};
+use crate::storage::Base;
+use crate::time::{Instant, Micros};
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+
+/// Between two notes of how far a snapshot has come.
+const TOLD_EVERY: Micros = Micros::millis(5000);
+
+/// A snapshot that arrives, or waits to be gone on with.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct Incoming {
+    head: SnapshotHead,
+    stage: u64,
+    parser: Parser,
+    /// The stream was received up to here, and is in the state store up to there.
+    received: u64,
+    staged: u64,
+    /// Acknowledged up to here.
+    acked: u64,
+    /// Where the elements end that the state store was given and has not taken in yet.
+    given: VecDeque<u64>,
+    /// How many parts the state store has taken in.
+    taken: u64,
+    /// True once all of it is here and on its way to be the node's state.
+    installing: bool,
+    /// When a note was last made of it, and when its connection broke, if it did.
+    pub(crate) since: Instant,
+}
+
+impl Incoming {
+    fn begin(cx: &mut Cx<'_>, head: SnapshotHead) -> Self {
+        cx.s.stages = cx.s.stages.wrapping_add(1);
+        let stage = cx.s.stages;
+        cx.out.push(Action::StageOpen(stage));
+        cx.out.call(Upcall::BeginInstall(head.clone()));
+        Self {
+            head,
+            stage,
+            parser: Parser::default(),
+            received: 0,
+            staged: 0,
+            acked: 0,
+            given: VecDeque::new(),
+            taken: 0,
+            installing: false,
+            since: cx.now.at,
+        }
+    }
+
+    /// What a leader needs to know to go on with it.
+    pub(crate) fn staged(&self) -> Staged {
+        Staged { at: self.head.at, received: self.received }
+    }
+
+    /// The last entry contained in it.
+    pub(crate) fn at(&self) -> Txid {
+        self.head.at.txid
+    }
+
+    /// Gives it up, unless that is too late.
+    pub(crate) fn drop(self, cx: &mut Cx<'_>) {
+        if !self.installing {
+            cx.out.push(Action::StageDrop(self.stage));
+            cx.out.call(Upcall::AbortInstall);
+        }
+    }
+
+    /// Keeps it for the next connection, unless it needs none.
+    pub(crate) fn park(mut self, cx: &mut Cx<'_>) {
+        if !self.installing {
+            self.since = cx.now.at;
+            cx.s.parked = Some(self);
+        }
+    }
+
+    /// Takes note that the state store has so many parts of this snapshot; false if it speaks of
+    /// another.
+    pub(crate) fn take_in(&mut self, stage: u64, parts: u64) -> bool {
+        while self.stage == stage
+            && self.taken < parts
+            && let Some(end) = self.given.pop_front()
+        {
+            self.taken += 1;
+            self.staged = end;
+        }
+        self.stage == stage
+    }
+
+    /// True if the note of how far it has come is due again.
+    fn is_untold(&mut self, now: Instant) -> bool {
+        let due = now >= self.since.after(TOLD_EVERY);
+        if due {
+            self.since = now;
+        }
+        due
+    }
+
+    /// What may be acknowledged, if that is more than was: all that came, once all elements in it
+    /// are in the state store.
+    fn ack(&mut self, everything: bool) -> Option<u64> {
+        let all = self.given.is_empty() || everything;
+        let upto = if all { self.received } else { self.staged };
+        let moves = upto > self.acked;
+        self.acked = upto.max(self.acked);
+        moves.then_some(upto)
+    }
+}
+
+impl Following {
+    pub(super) fn on_snapshot(
+        &mut self,
+        cx: &mut Cx<'_>,
+        head: SnapshotHead,
+    ) -> Result<(), PeerFault> {
+        let Phase::Sync { epoch, snapshot: snapshot @ None } = &mut self.phase else {
+            return Err(PeerFault::Unexpected("SNAPSHOT"));
+        };
+        if !self.pending.is_empty() {
+            return Err(PeerFault::Unexpected("SNAPSHOT amid the history"));
+        }
+        // One at a time, never of an epoch that this node has not promised, and under a membership
+        // that it contains.
+        let consistent = head.membership.version() <= head.at.txid;
+        if cx.s.is_installing() || head.at.txid.epoch() > *epoch || !consistent {
+            return Err(PeerFault::Unexpected("this SNAPSHOT"));
+        }
+        // A snapshot behind the own log would drop entries that a quorum may need.
+        let takes_all = cx.s.cfg.mutant(Mutant::SnapshotOfLess);
+        if head.at.txid <= cx.s.log.last().txid && !takes_all {
+            return Err(PeerFault::OldSnapshot(head.at.txid));
+        }
+        cx.drop_parked();
+        *snapshot = Some(Incoming::begin(cx, head));
+        Ok(())
+    }
+
+    /// The leader goes on with what it began on another connection.
+    pub(super) fn on_resume(
+        &mut self,
+        cx: &mut Cx<'_>,
+        at: Txid,
+        from: u64,
+    ) -> Result<(), PeerFault> {
+        let Phase::Sync { snapshot: snapshot @ None, .. } = &mut self.phase else {
+            return Err(PeerFault::Unexpected("SNAPSHOT-RESUME"));
+        };
+        if !self.pending.is_empty() {
+            return Err(PeerFault::Unexpected("SNAPSHOT-RESUME amid the history"));
+        }
+        // This node's log has not moved since: it had nothing else to log.
+        let fits =
+            |it: &mut Incoming| it.at() == at && it.received == from && at > cx.s.log.last().txid;
+        let Some(mut parked) = cx.s.parked.take_if(fits) else {
+            return Err(PeerFault::Unexpected("this SNAPSHOT-RESUME"));
+        };
+        parked.acked = parked.acked.max(from);
+        cx.note(Note::SnapshotResumed { at, bytes: from });
+        *snapshot = Some(parked);
+        Ok(())
+    }
+
+    pub(super) fn on_chunk(
+        &mut self,
+        cx: &mut Cx<'_>,
+        conn: ConnId,
+        from: u64,
+        bytes: &[u8],
+        last: bool,
+    ) -> Result<(), PeerFault> {
+        let Phase::Sync { snapshot: Some(incoming), .. } = &mut self.phase else {
+            return Err(PeerFault::Unexpected("a snapshot part"));
+        };
+        if from != incoming.received || incoming.installing {
+            return Err(PeerFault::Chunk(from));
+        }
+        let items = incoming.parser.take(bytes).ok_or(PeerFault::Chunk(from))?;
+        incoming.received = incoming.received.saturating_add(bytes.len() as u64);
+        if last && incoming.parser.pending() > 0 {
+            return Err(PeerFault::Chunk(from));
+        }
+        if !items.is_empty() {
+            let end = incoming.received.saturating_sub(incoming.parser.pending() as u64);
+            incoming.given.push_back(end);
+            cx.out.push(Action::Stage { stage: incoming.stage, items: items.clone() });
+            cx.out.call(Upcall::InstallItems(items));
+        }
+        let unstaged = cx.s.cfg.mutant(Mutant::AckPartUnstaged);
+        if let Some(upto) = incoming.ack(unstaged) {
+            cx.send(conn, Message::SnapshotChunkAck { upto, done: false });
+        }
+        if last {
+            incoming.installing = true;
+            cx.out.call(Upcall::VerifyInstall);
+        }
+        Ok(())
+    }
+
+    /// The state store gets on with something.
+    pub(crate) fn gets_on(&mut self) {
+        self.work += 1;
+    }
+
+    /// The state store has taken in so many parts of what was staged.
+    pub(crate) fn on_staged(&mut self, cx: &mut Cx<'_>, stage: u64, parts: u64) {
+        self.gets_on();
+        let leader = self.leader;
+        let Phase::Sync { snapshot: Some(incoming), .. } = &mut self.phase else {
+            return cx.parked_staged(stage, parts);
+        };
+        if !incoming.take_in(stage, parts) {
+            return;
+        }
+        let ack = incoming.ack(false);
+        let told = incoming.is_untold(cx.now.at);
+        let bytes = incoming.staged;
+        if let (Some(upto), Some(conn)) = (ack, self.conn) {
+            cx.send(conn, Message::SnapshotChunkAck { upto, done: false });
+        }
+        if told {
+            cx.note(Note::Installing { leader, bytes });
+        }
+    }
+
+    /// The application has looked at the whole snapshot: only a good one becomes current.
+    pub(crate) fn on_verified(&mut self, cx: &mut Cx<'_>, good: bool) -> Next {
+        let Phase::Sync { snapshot, .. } = &mut self.phase else {
+            return Next::Stay;
+        };
+        let conn = self.conn.unwrap_or_default();
+        if !good {
+            if let Some(incoming) = snapshot {
+                incoming.installing = false;
+            }
+            return self.fault(cx, conn, PeerFault::SnapshotDigest);
+        }
+        if let Some(Incoming { head, stage, .. }) = snapshot {
+            let base = Base { at: head.at, membership: head.membership.clone() };
+            cx.install(base, *stage, head.digest);
+        }
+        Next::Stay
+    }
+
+    pub(super) fn on_log_entries(
+        &mut self,
+        cx: &mut Cx<'_>,
+        conn: ConnId,
+        entries: Vec<Entry>,
+    ) -> Result<(), PeerFault> {
+        let Phase::Sync { epoch, snapshot: None } = self.phase else {
+            return Err(PeerFault::Unexpected("LOG-ENTRIES"));
+        };
+        let in_history = entries.iter().all(|entry| entry.txid.epoch() <= epoch);
+        if !in_history {
+            return Err(PeerFault::Gap);
+        }
+        let end = self.pending.last().map_or(cx.s.log.last(), Entry::position);
+        check(end, &entries)?;
+        cx.drop_parked();
+        let upto = entries.last().map_or(end, Entry::position).txid;
+        self.pending.extend(entries);
+        if cx.s.ledger.is_clean() {
+            self.write_pending(cx);
+        }
+        if cx.s.cfg.mutant(Mutant::AckHistoryAtArrival) {
+            cx.send(conn, Message::LogEntriesAck { upto });
+        }
+        Ok(())
+    }
+
+    /// Gives the disk all of the history that has arrived: one write, however many messages it took.
+    pub(super) fn write_pending(&mut self, cx: &mut Cx<'_>) {
+        if !self.pending.is_empty() {
+            cx.append(core::mem::take(&mut self.pending));
+        }
+    }
+
+    /// The disk has the log up to here: while the history arrives, this is what paces the leader.
+    pub(super) fn acknowledge_sync(&mut self, cx: &mut Cx<'_>, upto: Txid) {
+        let Some(conn) = self.conn else { return };
+        let Phase::Sync { snapshot, .. } = &mut self.phase else {
+            return cx.send(conn, Message::LogEntriesAck { upto });
+        };
+        match snapshot.take() {
+            Some(installed) => {
+                let upto = installed.received;
+                cx.send(conn, Message::SnapshotChunkAck { upto, done: true });
+            }
+            None => cx.send(conn, Message::LogEntriesAck { upto }),
+        }
+    }
+}

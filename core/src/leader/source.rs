@@ -1,0 +1,192 @@
+//! A state that is being sent to a follower: held by the application, read in order, cut into
+//! parts, and kept part by part until the follower's state store has taken it in. A follower whose
+//! connection broke goes on at the byte that it has.
+
+use crate::digest::Digest;
+use crate::entry::{Payload, Position};
+use crate::event::Upcall;
+use crate::ids::ConnId;
+use crate::message::{Item, Message, SnapshotHead};
+use crate::parts;
+use crate::state::Cx;
+use crate::time::{Instant, Micros};
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+
+/// The smallest part: what a connection that breaks may have sent in vain.
+const SMALLEST: usize = 4 << 10;
+/// No limit of messages makes parts smaller than this.
+const TINY: usize = 64;
+/// The first part.
+const FIRST: usize = 16 << 10;
+/// A part that was taken in sooner than this may be followed by larger ones.
+const SOON: Micros = Micros::millis(100);
+/// A part that took longer than this is followed by smaller ones.
+const LATE: Micros = Micros::millis(1000);
+
+/// A state on its way.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct Source {
+    /// Names it to the application: the connection for which it was opened first.
+    id: ConnId,
+    at: Position,
+    /// Known once the application holds it.
+    digest: Option<Digest>,
+    /// Read and not sent yet.
+    unsent: Vec<u8>,
+    reading: bool,
+    read_all: bool,
+    /// Sent and not acknowledged, oldest first.
+    sent: VecDeque<Part>,
+    /// The stream was sent up to here, and acknowledged up to there.
+    next: u64,
+    acked: u64,
+    part_bytes: usize,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+struct Part {
+    from: u64,
+    bytes: Payload,
+    last: bool,
+    since: Instant,
+}
+
+impl Part {
+    fn end(&self) -> u64 {
+        self.from + self.bytes.len() as u64
+    }
+
+    fn message(&self) -> Message {
+        Message::SnapshotChunk { from: self.from, bytes: self.bytes.clone(), last: self.last }
+    }
+}
+
+impl Source {
+    /// Has the application hold its present state, which is that at `at`.
+    pub(crate) fn open(cx: &mut Cx<'_>, conn: ConnId, at: Position) -> Self {
+        cx.out.call(Upcall::OpenSnapshot(conn));
+        let mut source = Self {
+            id: conn,
+            at,
+            digest: None,
+            unsent: Vec::new(),
+            reading: false,
+            read_all: false,
+            sent: VecDeque::new(),
+            next: 0,
+            acked: 0,
+            part_bytes: FIRST,
+        };
+        source.fit(cx.s.cfg.limits.message_bytes);
+        source
+    }
+
+    pub(crate) fn id(&self) -> ConnId {
+        self.id
+    }
+
+    /// The last entry contained in the state.
+    pub(crate) fn at(&self) -> Position {
+        self.at
+    }
+
+    /// The application holds the state: it can be announced.
+    pub(crate) fn opened(&mut self, cx: &mut Cx<'_>, conn: ConnId, digest: Digest) {
+        self.digest = Some(digest);
+        let membership = cx.s.log.membership_at(self.at.txid);
+        cx.send(conn, Message::Snapshot(SnapshotHead { at: self.at, membership, digest }));
+    }
+
+    /// Sends what the window allows, and reads ahead for it.
+    pub(crate) fn pump(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
+        if self.digest.is_none() {
+            return;
+        }
+        let message_bytes = cx.s.cfg.limits.message_bytes;
+        while (self.sent.len() as u64) < cx.s.cfg.limits.window_chunks.max(1) && !self.ended() {
+            if self.unsent.len() < self.part_bytes && !self.read_all {
+                if !core::mem::replace(&mut self.reading, true) {
+                    cx.out.call(Upcall::ReadSnapshot { conn: self.id, max_bytes: message_bytes });
+                }
+                return;
+            }
+            let size = self.part_bytes.min(self.unsent.len());
+            let rest = self.unsent.split_off(size);
+            let bytes: Payload = core::mem::replace(&mut self.unsent, rest).into();
+            let last = self.read_all && self.unsent.is_empty();
+            let part = Part { from: self.next, bytes, last, since: cx.now.at };
+            self.next = part.end();
+            cx.send(conn, part.message());
+            self.sent.push_back(part);
+        }
+    }
+
+    /// True once the last part is on its way.
+    fn ended(&self) -> bool {
+        self.sent.back().is_some_and(|part| part.last)
+    }
+
+    /// A part of the state, as the application read it.
+    pub(crate) fn read(&mut self, cx: &mut Cx<'_>, items: &[Item], last: bool) {
+        self.reading = false;
+        items.iter().for_each(|item| parts::put(item, &mut self.unsent));
+        self.read_all = last;
+        if last {
+            self.close(cx);
+        }
+    }
+
+    /// The application need not hold the state any more.
+    pub(crate) fn close(&self, cx: &mut Cx<'_>) {
+        cx.out.call(Upcall::CloseSnapshot(self.id));
+    }
+
+    /// The follower's state store has the stream up to here. `None` if it was never sent; true if
+    /// that is all of it and the follower's disk has made it the follower's state.
+    pub(crate) fn on_ack(&mut self, now: Instant, upto: u64, done: bool) -> Option<bool> {
+        if upto < self.acked || upto > self.next || done && !(self.ended() && upto == self.next) {
+            return None;
+        }
+        self.acked = upto;
+        while let Some(part) = self.sent.pop_front_if(|part| part.end() <= upto && !part.last) {
+            let took = now.since(part.since);
+            if took <= SOON {
+                self.part_bytes = self.part_bytes.saturating_mul(2);
+            } else if took >= LATE {
+                self.part_bytes /= 2;
+            }
+        }
+        Some(done)
+    }
+
+    /// Keeps parts within what a message may have; below some bytes there is nothing to be gained.
+    pub(crate) fn fit(&mut self, message_bytes: usize) {
+        let most = message_bytes.max(TINY);
+        self.part_bytes = self.part_bytes.clamp(SMALLEST.min(most), most);
+    }
+
+    /// True if a follower that has this much of the state at `at` can go on from there.
+    pub(crate) fn resumes(&self, at: Position, received: u64) -> bool {
+        let within = self.acked <= received && received <= self.next;
+        self.digest.is_some() && self.at == at && within
+    }
+
+    /// Goes on, on another connection, at the byte that the follower has.
+    pub(crate) fn resume(&mut self, cx: &mut Cx<'_>, conn: ConnId, received: u64) {
+        self.acked = received;
+        while self.sent.pop_front_if(|part| part.end() <= received && !part.last).is_some() {}
+        if let Some(first) = self.sent.front_mut() {
+            let has = usize::try_from(received.saturating_sub(first.from)).unwrap_or(usize::MAX);
+            first.bytes = first.bytes.get(has..).unwrap_or_default().into();
+            first.from = received;
+        }
+        cx.send(conn, Message::SnapshotResume { at: self.at.txid, from: received });
+        for part in &mut self.sent {
+            part.since = cx.now.at;
+            cx.send(conn, part.message());
+        }
+        self.part_bytes = self.part_bytes.min(FIRST);
+        self.fit(cx.s.cfg.limits.message_bytes);
+    }
+}

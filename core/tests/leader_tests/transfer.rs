@@ -1,0 +1,292 @@
+//! A state or a history on its way to a follower: acknowledged when it is stored, gone on with
+//! after a broken connection, alive as long as bytes arrive.
+
+use super::*;
+use zabkeeper_core::message::{Item, Staged};
+use zabkeeper_core::parts;
+use zabkeeper_core::storage::Record;
+
+fn items(count: u8, bytes: usize) -> Vec<Item> {
+    let item = |n| Item { key: [n].as_slice().into(), value: vec![n; bytes].into() };
+    (0..count).map(item).collect()
+}
+
+fn stream(items: &[Item]) -> Vec<u8> {
+    let mut stream = Vec::new();
+    items.iter().for_each(|item| parts::put(item, &mut stream));
+    stream
+}
+
+impl Bench {
+    fn stage(&self) -> u64 {
+        let opened = self.actions.iter().rev().find_map(|action| match action {
+            Action::StageOpen(stage) => Some(*stage),
+            _ => None,
+        });
+        opened.expect("a snapshot is staged")
+    }
+
+    fn acked(&self, upto: u64, done: bool) -> bool {
+        self.sent(|msg| *msg == Message::SnapshotChunkAck { upto, done })
+    }
+
+    /// What was sent of a snapshot's stream: where each part began and how long it was.
+    fn parts(&self) -> Vec<(u64, u64)> {
+        let part = |action: &Action| match action {
+            Action::Send { msg: Message::SnapshotChunk { from, bytes, .. }, .. } => {
+                Some((*from, bytes.len() as u64))
+            }
+            _ => None,
+        };
+        self.actions.iter().filter_map(part).collect()
+    }
+}
+
+#[test]
+fn a_part_of_a_snapshot_is_acknowledged_once_the_state_store_has_it() {
+    let mut bench = synchronising();
+    bench.receive(C1, snapshot(2, 5));
+    let stream = stream(&items(2, 10));
+    let end = stream.len() as u64;
+    bench.receive(C1, part(0, &stream, false));
+    assert!(!bench.acked(end, false), "{:?}", bench.actions);
+    bench.event(Event::Staged { stage: bench.stage(), parts: 1 });
+    assert!(bench.acked(end, false), "{:?}", bench.actions);
+}
+
+#[test]
+fn a_value_longer_than_what_may_be_under_way_is_acknowledged_while_it_comes() {
+    let mut bench = synchronising();
+    bench.receive(C1, snapshot(2, 5));
+    let stream = stream(&items(1, 1000));
+    bench.receive(C1, part(0, &stream[..600], false));
+    assert!(bench.acked(600, false));
+    bench.receive(C1, part(600, &stream[600..], false));
+    assert!(!bench.acked(stream.len() as u64, false));
+}
+
+#[test]
+fn the_end_of_a_snapshot_is_acknowledged_when_the_disk_has_made_it_the_state() {
+    let mut bench = synchronising();
+    bench.hold_disk = true;
+    bench.receive(C1, snapshot(2, 5));
+    let stream = stream(&items(1, 10));
+    let end = stream.len() as u64;
+    bench.receive(C1, part(0, &stream, true));
+    bench.event(Event::Staged { stage: bench.stage(), parts: 1 });
+    bench.event(Event::SnapshotVerified(true));
+    assert!(!bench.acked(end, true), "{:?}", bench.actions);
+    let write = bench.actions.iter().rev().find_map(|action| match action {
+        Action::Persist { id, .. } => Some(*id),
+        _ => None,
+    });
+    bench.event(Event::Persisted(write.unwrap()));
+    assert!(bench.acked(end, true));
+}
+
+#[test]
+fn the_history_is_acknowledged_when_it_is_on_the_disk() {
+    let mut bench = synchronising();
+    bench.hold_disk = true;
+    let entry = history(1).1.pop().unwrap();
+    bench.receive(C1, Message::LogEntries { entries: vec![entry] });
+    let acked = |msg: &Message| *msg == Message::LogEntriesAck { upto: t(1, 2) };
+    assert!(!bench.sent(acked));
+    let write = bench.actions.iter().rev().find_map(|action| match action {
+        Action::Persist { id, .. } => Some(*id),
+        _ => None,
+    });
+    bench.event(Event::Persisted(write.unwrap()));
+    assert!(bench.sent(acked));
+}
+
+#[test]
+fn history_that_arrives_while_the_disk_is_busy_goes_there_as_one_write() {
+    let mut bench = synchronising();
+    bench.hold_disk = true;
+    for entry in history(50).1.into_iter().skip(1) {
+        bench.receive(C1, Message::LogEntries { entries: vec![entry] });
+    }
+    let appends = |bench: &Bench| {
+        let record = |action: &Action| match action {
+            Action::Persist { id, record: Record::Append(list) } => Some((*id, list.len())),
+            _ => None,
+        };
+        bench.actions.iter().filter_map(record).collect::<Vec<_>>()
+    };
+    let first = appends(&bench);
+    assert_eq!(first.iter().map(|(_, length)| *length).collect::<Vec<_>>(), [1]);
+    bench.event(Event::Persisted(first[0].0));
+    let all = appends(&bench);
+    assert_eq!(all.iter().map(|(_, length)| *length).collect::<Vec<_>>(), [1, 49]);
+}
+
+#[test]
+fn nothing_else_may_come_amid_the_history() {
+    let to = history(0).1.last().unwrap().position();
+    for strange in [Message::Truncate { to }, snapshot(2, 5)] {
+        let mut bench = synchronising();
+        bench.hold_disk = true;
+        for entry in history(2).1.into_iter().skip(1) {
+            bench.receive(C1, Message::LogEntries { entries: vec![entry] });
+        }
+        bench.receive(C1, strange);
+        assert_eq!(bench.role(), RoleStatus::Looking);
+        assert_eq!(bench.node.status().last, t(1, 2));
+    }
+}
+
+#[test]
+fn a_follower_goes_on_with_a_snapshot_on_another_connection() {
+    let mut bench = synchronising();
+    bench.receive(C1, snapshot(2, 5));
+    let stream = stream(&items(3, 100));
+    bench.receive(C1, part(0, &stream[..150], false));
+    bench.event(Event::Closed(C1));
+    assert_eq!(bench.role(), RoleStatus::Looking);
+    bench.take();
+    let leader = Candidate { epoch: e(1), txid: t(1, 1), node: n(3) };
+    bench.vote(3, leader, 4, Stance::Leading(Some(e(2))));
+    bench.vote(2, leader, 4, Stance::Following(Some(e(2))));
+    bench.event(Event::Connected { conn: C2, to: n(3) });
+    bench.receive(C2, Message::LeaderInfo { epoch: e(2), client_addr: String::new() });
+    let at = Position { txid: t(2, 5), chain: Digest::new(1) };
+    let staged = Some(Staged { at, received: 150 });
+    assert!(bench.sent(|msg| matches!(msg, Message::EpochAck(ack) if ack.staged == staged)));
+    bench.receive(C2, Message::SnapshotResume { at: at.txid, from: 150 });
+    bench.receive(C2, part(150, &stream[150..], true));
+    let stored = bench.actions.iter().filter_map(|action| match action {
+        Action::Stage { items, .. } => Some(items.len()),
+        _ => None,
+    });
+    assert_eq!(stored.sum::<usize>(), 2, "the first was stored before");
+    let gave_up = |action: &Action| {
+        matches!(action, Action::StageOpen(_) | Action::StageDrop(_) | Action::Close { .. })
+    };
+    assert!(!bench.actions.iter().any(gave_up), "{:?}", bench.actions);
+}
+
+#[test]
+fn what_arrived_of_a_snapshot_is_given_up_when_nobody_goes_on_with_it() {
+    let mut bench = synchronising();
+    bench.receive(C1, snapshot(2, 5));
+    bench.receive(C1, part(0, &stream(&items(3, 100)), false));
+    let stage = bench.stage();
+    bench.event(Event::Closed(C1));
+    assert!(!bench.actions.contains(&Action::StageDrop(stage)));
+    bench.pass(Micros::millis(40_000));
+    assert!(bench.actions.contains(&Action::StageDrop(stage)));
+    assert!(bench.upcalls.contains(&Upcall::AbortInstall));
+}
+
+/// An established leader that node 1 asks, on connection C2, for its whole state.
+fn sending() -> (Bench, Position) {
+    let mut config = Config::new(n(3));
+    config.limits.retain_entries = 2;
+    let mut bench = Bench::established_with(config);
+    for ticket in 1..9 {
+        bench.event(Event::Submit(vec![submission(ticket)]));
+        let upto = bench.node.log().last().txid;
+        bench.receive(C1, Message::Ack { epoch: e(2), upto });
+    }
+    let at = bench.node.log().last();
+    bench.take();
+    join(&mut bench, C2, None);
+    assert_eq!(bench.upcalls.last(), Some(&Upcall::OpenSnapshot(C2)));
+    bench.event(Event::SnapshotOpened { conn: C2, digest: Digest::new(9) });
+    (bench, at)
+}
+
+fn join(bench: &mut Bench, conn: ConnId, staged: Option<Staged>) {
+    bench.event(Event::Accepted(conn));
+    bench.receive(conn, Message::FollowerInfo(info(1)));
+    let last = history(0).1.last().unwrap().position();
+    bench.receive(conn, Message::EpochAck(EpochAck { staged, ..ack(last) }));
+}
+
+#[test]
+fn a_leader_goes_on_with_a_snapshot_at_the_byte_that_the_follower_has() {
+    let (mut bench, at) = sending();
+    bench.event(Event::SnapshotRead { conn: C2, items: items(10, 20_000), last: false });
+    let sent: u64 = bench.parts().iter().map(|(_, length)| length).sum();
+    assert!(sent > 100_000, "{:?}", bench.parts());
+    bench.event(Event::Closed(C2));
+    (bench.actions, bench.upcalls) = Default::default();
+    let c3 = ConnId::new(3);
+    join(&mut bench, c3, Some(Staged { at, received: 70_000 }));
+    assert!(bench.sent(|msg| *msg == Message::SnapshotResume { at: at.txid, from: 70_000 }));
+    let again = bench.parts();
+    assert_eq!(again.first().map(|(from, _)| *from), Some(70_000));
+    assert!(again.iter().map(|(_, length)| length).sum::<u64>() >= sent - 70_000);
+    assert!(!bench.upcalls.iter().any(|call| matches!(call, Upcall::OpenSnapshot(_))));
+}
+
+#[test]
+fn a_state_that_the_follower_does_not_hold_is_sent_from_its_beginning() {
+    let (mut bench, at) = sending();
+    bench.event(Event::Closed(C2));
+    (bench.actions, bench.upcalls) = Default::default();
+    let c3 = ConnId::new(3);
+    join(&mut bench, c3, Some(Staged { at, received: 70_000 }));
+    assert!(bench.upcalls.contains(&Upcall::CloseSnapshot(C2)), "it was never sent so much");
+    assert!(bench.upcalls.contains(&Upcall::OpenSnapshot(c3)));
+}
+
+#[test]
+fn the_parts_of_a_snapshot_grow_with_what_the_follower_takes_in() {
+    let (mut bench, _) = sending();
+    let mut longest = 0;
+    for _ in 0..40 {
+        let read = Event::SnapshotRead { conn: C2, items: items(20, 20_000), last: false };
+        bench.event(read);
+        let Some((from, length)) = bench.parts().last().copied() else { continue };
+        longest = length;
+        bench.receive(C2, Message::SnapshotChunkAck { upto: from + length, done: false });
+    }
+    assert_eq!(longest, 256 << 10);
+}
+
+#[test]
+fn bytes_of_a_message_under_way_keep_a_follower_with_its_leader() {
+    let mut bench = synchronising();
+    let end = history(0).1.last().unwrap().position();
+    bench.receive(C1, Message::NewLeader { epoch: e(2), end });
+    bench.receive(C1, Message::UpToDate { epoch: e(2), commit: end.txid });
+    for _ in 0..10 {
+        bench.pass(Micros::millis(700));
+        bench.event(Event::Heard(C1));
+    }
+    assert_eq!(bench.role(), RoleStatus::Following { leader: n(3), serving: true });
+    let alive = |msg: &Message| matches!(msg, Message::Alive { .. });
+    assert!(bench.sent(alive), "no heartbeat came, so it says by itself that it lives");
+    bench.pass(Micros::millis(900));
+    assert_eq!(bench.role(), RoleStatus::Looking);
+}
+
+#[test]
+fn bytes_of_a_message_under_way_keep_a_leader_in_office() {
+    let mut bench = Bench::established();
+    for _ in 0..10 {
+        bench.pass(Micros::millis(700));
+        bench.event(Event::Heard(C1));
+    }
+    assert_eq!(bench.role(), RoleStatus::Leading { established: true });
+    bench.pass(Micros::millis(900));
+    assert_eq!(bench.role(), RoleStatus::Looking);
+}
+
+#[test]
+fn a_follower_that_gets_nowhere_is_dropped_though_it_says_that_it_lives() {
+    for (moves, kept) in [(true, true), (false, false)] {
+        let (mut bench, _) = sending();
+        for beat in 0..40 {
+            bench.pass(Micros::millis(100));
+            let upto = bench.node.log().last().txid;
+            bench.receive(C1, Message::Ack { epoch: e(2), upto });
+            let work = if moves { beat } else { 7 };
+            bench.receive(C2, Message::Alive { epoch: e(2), work });
+        }
+        let dropped = Action::Close { conn: C2, why: CloseReason::Silent };
+        assert_eq!(!bench.actions.contains(&dropped), kept, "{moves}");
+    }
+}
