@@ -71,6 +71,15 @@ impl Image {
         }
     }
 
+    /// True if the node never promised anything to anybody, so that no ensemble has ever formed with
+    /// this disk: forming needs the promise of every initial voter.
+    pub fn is_blank(&self) -> bool {
+        self.promise.is_none()
+            && self.current == Epoch::ZERO
+            && self.installed.is_none()
+            && self.log.last() == Position::ZERO
+    }
+
     /// Adds one record.
     pub fn apply(&mut self, record: &Record) -> Result<(), ImageError> {
         match record {

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use storage_common::*;
 use zabkeeper_core::digest::Digest;
 use zabkeeper_core::entry::Position;
-use zabkeeper_core::ids::{Epoch, Txid, WriteId};
-use zabkeeper_core::storage::{Base, Record};
+use zabkeeper_core::ids::{Epoch, NodeId, Txid, WriteId};
+use zabkeeper_core::storage::{Base, Promise, Record};
 use zabkeeper_runtime_mio::server::ExitReason;
 use zabkeeper_runtime_mio::storage::{
     Completion, Failure, JournalOptions, OpenError, Options, StorageCommand, StorageThread, open,
@@ -96,10 +96,19 @@ fn an_installed_snapshot_replaces_the_state_and_an_abandoned_one_does_not() {
     assert_eq!(generations(&dir).len(), 1);
 }
 
+/// A directory whose node has promised something.
+fn promised(dir: &Path) {
+    let mut store = open_node(dir).store;
+    let promise = Promise { epoch: Epoch::new(1), leader: NodeId::new(3) };
+    store.append(&Record::Promise(promise)).unwrap();
+    store.flush().unwrap();
+    store.close().unwrap();
+}
+
 #[test]
 fn another_node_and_another_cluster_are_told_apart() {
     let dir = Scratch::new("identity");
-    drop(open_node(&dir));
+    promised(&dir);
     let options = Options::default();
     let error = open(&dir, &options, &bootstrap(2, 3, 1)).err().unwrap();
     assert!(matches!(error, OpenError::WrongNode { .. }), "{error}");
@@ -108,6 +117,49 @@ fn another_node_and_another_cluster_are_told_apart() {
     let text = error.to_string();
     assert!(text.contains("n3 host3:1/host3:2]") && text.contains("n5 host5:1"), "{text}");
     drop(open_node(&dir));
+}
+
+#[test]
+fn a_directory_that_never_promised_anything_is_made_anew_for_a_corrected_list() {
+    let dir = Scratch::new("corrected");
+    let first = open_node(&dir).recovered.identity;
+    let corrected = bootstrap(2, 5, 77);
+    let second = open(&dir, &Options::default(), &corrected).unwrap();
+    assert!(second.created);
+    let identity = second.recovered.identity;
+    assert_ne!(identity, first);
+    assert_eq!(identity.incarnation, corrected.incarnation);
+    assert_eq!(second.recovered.base.membership, corrected.membership);
+    drop(second);
+    assert!(!open(&dir, &Options::default(), &corrected).unwrap().created);
+
+    // A crash on the way: the mark is there, and some of the old files.
+    fs::write(dir.join("initialising"), "").unwrap();
+    fs::remove_dir_all(dir.join("state-0000000000")).unwrap();
+    fs::remove_file(dir.join("journal-0000000001.zkj")).unwrap();
+    assert!(open_node(&dir).created);
+}
+
+#[test]
+fn what_others_put_into_a_new_directory_is_no_damage_and_a_lost_journal_is() {
+    let dir = Scratch::new("not-quite-empty");
+    for name in [".gitkeep", "zabkeeper.json", "node.log"] {
+        fs::write(dir.join(name), "x").unwrap();
+    }
+    for name in [".snapshot", "lost+found", "state-of-the-art"] {
+        fs::create_dir(dir.join(name)).unwrap();
+    }
+    assert!(open_node(&dir).created);
+    assert!(!open_node(&dir).created);
+    assert!(dir.join("state-of-the-art").is_dir() && dir.join("zabkeeper.json").is_file());
+
+    for name in ["spare-0000000002.zkj", "state-0000000007"] {
+        let dir = Scratch::new("lost-journal");
+        fs::write(dir.join(name), "x").unwrap();
+        let error = open(&dir, &Options::default(), &bootstrap(1, 3, 1)).err().unwrap();
+        assert!(matches!(error, OpenError::Damaged(_)), "{name}: {error}");
+        assert!(error.to_string().contains(name), "{error}");
+    }
 }
 
 #[test]
@@ -150,11 +202,6 @@ fn whatever_is_missing_is_named_and_nothing_is_made_anew() {
         assert!(error.to_string().contains("must not vote"), "{error}");
         assert_eq!(listing(&copy), before, "{victim}");
     }
-    let other = Scratch::new("foreign");
-    fs::create_dir_all(&*other).unwrap();
-    fs::write(other.join("letter.txt"), "dear all").unwrap();
-    let error = open(&other, &Options::default(), &bootstrap(1, 3, 1)).err().unwrap();
-    assert!(error.to_string().contains("letter.txt"), "{error}");
 }
 
 #[test]
@@ -208,6 +255,10 @@ fn a_read_only_and_a_full_file_system_are_named() {
     read_only.remount("ro");
     let error = open(&read_only.dir, &Options::default(), &bootstrap(1, 3, 1)).err().unwrap();
     assert!(error.to_string().contains("make the directory writable"), "{error}");
+    let Some(few) = Mounted::tmpfs("inodes", "size=64m,nr_inodes=4") else { return };
+    let error = open(&few.dir, &Options::default(), &bootstrap(1, 3, 1)).err().unwrap();
+    let text = error.to_string();
+    assert!(text.contains("no inodes left") && text.contains(few.dir.to_str().unwrap()), "{text}");
 }
 
 #[test]
@@ -234,7 +285,8 @@ fn a_disk_that_fills_up_ends_the_storage_and_keeps_what_was_acknowledged() {
             }
         }
     };
-    assert!(failure.to_string().contains("No space"), "{failure}");
+    let text = failure.to_string();
+    assert!(text.contains("No space") && text.contains(small.dir.to_str().unwrap()), "{text}");
     assert!(!handle.stop().iter().any(|c| matches!(c, Completion::Persisted(_))));
     small.remount("size=200m");
     let found = open_node(&small.dir).recovered.entries;

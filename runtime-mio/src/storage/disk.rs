@@ -4,13 +4,14 @@ use super::catalogue::Meta;
 use super::error::{Damage, OpenError};
 use super::fs::{DirFs, Fs, sync_dir};
 use super::items::Items;
-use super::journal::{Journal, JournalOptions};
-use super::lock::{self, Lock};
+use super::journal::{Journal, JournalOptions, is_spare, segment_number};
+use super::lock::Lock;
+use super::place::{private, private_dir};
 use super::recover;
 use super::staging::States;
 use super::state::{Row, StateStore, generation_name};
 use super::summary::Head;
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -98,19 +99,27 @@ pub fn open_on<F: Fs>(
     options: &Options,
     bootstrap: &Bootstrap,
 ) -> Result<(DiskStorage<F>, Contents), OpenError> {
-    fs::create_dir_all(dir).map_err(OpenError::io("create", dir))?;
+    private_dir(dir).map_err(OpenError::io("create", dir))?;
     let lock = Lock::take(dir)?;
     let names = fs.names().map_err(OpenError::io("list", dir))?;
-    let created = !recover::exists(&names);
+    let mut created = !recover::exists(&names);
     if created {
         initialise(&fs, dir, options, bootstrap)?;
     }
-    let marker = dir.join(INITIALISING);
-    if marker.exists() {
-        fs::remove_file(&marker).map_err(OpenError::io("remove", &marker))?;
+    remove_marker(dir)?;
+    let mut found = recover::read(&fs, dir)?;
+    if let Err(other) = check_identity(dir, bootstrap, found.head()) {
+        if !found.image.is_blank() {
+            return Err(other);
+        }
+        // Whose list had a mistake at the first start need not know that directories exist.
+        log::warn!("{other}. It never took part in an ensemble, so it is made anew");
+        discard(&fs, dir, &names)?;
+        initialise(&fs, dir, options, bootstrap)?;
+        remove_marker(dir)?;
+        found = recover::read(&fs, dir)?;
+        created = true;
     }
-    let found = recover::read(&fs, dir)?;
-    check_identity(dir, bootstrap, found.head())?;
     let identity = found.head().identity;
     let generation = found.image.installed.unwrap_or(0);
     let state = StateStore::open(dir, generation)?;
@@ -192,6 +201,41 @@ impl<F: Fs> DiskStorage<F> {
     }
 }
 
+/// Marks the directory as one whose files mean nothing.
+fn mark(dir: &Path) -> Result<(), OpenError> {
+    let marker = dir.join(INITIALISING);
+    let mark = || -> io::Result<()> {
+        private().write(true).create(true).truncate(true).open(&marker)?.sync_all()?;
+        sync_dir(dir)
+    };
+    mark().map_err(OpenError::io("write", &marker))
+}
+
+fn remove_marker(dir: &Path) -> Result<(), OpenError> {
+    let marker = dir.join(INITIALISING);
+    match fs::remove_file(&marker) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(OpenError::io("remove", &marker)(error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Removes a node's files from a directory, which is to be initialised again.
+fn discard<F: Fs>(fs: &F, dir: &Path, names: &[String]) -> Result<(), OpenError> {
+    mark(dir)?;
+    let journal = names.iter().filter(|name| segment_number(name).is_some() || is_spare(name));
+    for name in journal {
+        fs.remove(name).map_err(OpenError::io("remove", dir.join(name)))?;
+    }
+    fs.sync_names().map_err(OpenError::io("flush", dir))
+}
+
+/// True for a name that only a node gives to what is in its directory.
+fn is_own(name: &str) -> bool {
+    segment_number(name).is_some() || is_spare(name) || generation(name).is_some()
+}
+
 /// Makes a directory a node's. The one act that does it is the naming of the first segment; before
 /// it the directory holds only what the next attempt throws away.
 fn initialise<F: Fs>(
@@ -200,22 +244,14 @@ fn initialise<F: Fs>(
     options: &Options,
     bootstrap: &Bootstrap,
 ) -> Result<(), OpenError> {
-    let marker = dir.join(INITIALISING);
-    let interrupted = marker.exists();
-    let foreign = |name: &String| *name != lock::NAME && *name != "lost+found";
+    let interrupted = dir.join(INITIALISING).exists();
     let found = names_in(dir).map_err(OpenError::io("list", dir))?;
-    if let Some(name) = found.iter().find(|name| !interrupted && foreign(name)) {
-        let what = format!(
-            "there is no journal beside {name}: either the journal was lost, or this is not a \
-             data directory of this program"
-        );
+    // What others put there, such as a configuration, is no sign of a journal that was lost.
+    if let Some(name) = found.iter().find(|name| !interrupted && is_own(name)) {
+        let what = format!("there is no journal beside {name}: it was lost");
         return Err(Damage::new(what, dir.display().to_string()).into());
     }
-    let mark = || -> io::Result<()> {
-        File::create(&marker)?.sync_all()?;
-        sync_dir(dir)
-    };
-    mark().map_err(OpenError::io("write", &marker))?;
+    mark(dir)?;
     let identity = Identity {
         cluster: bootstrap.membership.cluster_id(),
         node: bootstrap.node,
@@ -265,13 +301,18 @@ fn check_identity(dir: &Path, bootstrap: &Bootstrap, head: &Head) -> Result<(), 
 /// replaced.
 fn remove_other_generations(dir: &Path, current: u64) -> Result<(), OpenError> {
     for name in names_in(dir).map_err(OpenError::io("list", dir))? {
-        let generation = name.strip_prefix("state-").and_then(|n| n.parse().ok());
-        if generation.is_some_and(|n: u64| n != current && generation_name(n) == name) {
+        if generation(&name).is_some_and(|n| n != current) {
             let path: PathBuf = dir.join(name);
             fs::remove_dir_all(&path).map_err(OpenError::io("remove", &path))?;
         }
     }
     Ok(())
+}
+
+/// The generation whose directory has this name.
+fn generation(name: &str) -> Option<u64> {
+    let number = name.strip_prefix("state-").and_then(|n| n.parse().ok());
+    number.filter(|n| generation_name(*n) == name)
 }
 
 fn names_in(dir: &Path) -> io::Result<Vec<String>> {

@@ -1,6 +1,7 @@
 //! Why a data directory cannot be opened, or nothing more be stored in it: what, where, and what to
 //! do about it.
 
+use super::place::circumstances;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -165,6 +166,10 @@ impl fmt::Display for OpenError {
             ),
             Self::Io { what, path, source } => {
                 write!(f, "cannot {what} {}: {source}", path.display())?;
+                // What names its own file has its circumstances in the text already.
+                if source.raw_os_error().is_some() {
+                    f.write_str(&circumstances(path, source))?;
+                }
                 match source.kind() {
                     io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
                         write!(f, "; make the directory writable for this process's user")

@@ -2,9 +2,11 @@
 //! here, one that forgets what was not flushed.
 
 use super::blocks::{BLOCK, Blocks, WholeBlocks};
+use super::place::{about, private};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -63,49 +65,61 @@ impl Fs for DirFs {
     type File = DirFile;
 
     fn names(&self) -> io::Result<Vec<String>> {
-        let mut names = Vec::new();
-        for entry in std::fs::read_dir(&self.dir)? {
-            // A name that is not text is not one of ours.
-            if let Ok(name) = entry?.file_name().into_string() {
-                names.push(name);
+        let names = || -> io::Result<Vec<String>> {
+            let mut names = Vec::new();
+            for entry in std::fs::read_dir(&self.dir)? {
+                // A name that is not text is not one of ours.
+                if let Ok(name) = entry?.file_name().into_string() {
+                    names.push(name);
+                }
             }
-        }
-        names.sort_unstable();
-        Ok(names)
+            names.sort_unstable();
+            Ok(names)
+        };
+        names().map_err(about(&self.dir))
     }
 
     fn read(&self, name: &str) -> io::Result<Vec<u8>> {
-        std::fs::read(self.dir.join(name))
+        let path = self.dir.join(name);
+        std::fs::read(&path).map_err(about(path))
     }
 
     fn create(&self, name: &str, size: u64) -> io::Result<DirFile> {
         const CHUNK: usize = 1 << 20;
         let path = self.dir.join(name);
-        let mut options = OpenOptions::new();
-        let file = options.read(true).write(true).create(true).truncate(true).open(path)?;
-        // Real zeros, not a hole and not only reserved space: later flushes into written blocks
-        // have no metadata to write.
-        let zeros = vec![0; CHUNK.min(usize::try_from(size).unwrap_or(CHUNK))];
-        let mut at = 0;
-        while at < size {
-            let room = usize::try_from(size - at).unwrap_or(usize::MAX);
-            let part = zeros.get(..room).unwrap_or(&zeros);
-            file.write_all_at(part, at)?;
-            at += part.len() as u64;
-        }
-        DirFile::new(file)
+        let make = || -> io::Result<File> {
+            let mut options = private();
+            let file = options.read(true).write(true).create(true).truncate(true).open(&path)?;
+            // Real zeros, not a hole and not only reserved space: later flushes into written blocks
+            // have no metadata to write.
+            let zeros = vec![0; CHUNK.min(usize::try_from(size).unwrap_or(CHUNK))];
+            let mut at = 0;
+            while at < size {
+                let room = usize::try_from(size - at).unwrap_or(usize::MAX);
+                let part = zeros.get(..room).unwrap_or(&zeros);
+                file.write_all_at(part, at)?;
+                at += part.len() as u64;
+            }
+            Ok(file)
+        };
+        let file = make().map_err(about(&path))?;
+        DirFile::new(file, path)
     }
 
     fn open(&self, name: &str) -> io::Result<DirFile> {
-        DirFile::new(OpenOptions::new().read(true).write(true).open(self.dir.join(name))?)
+        let path = self.dir.join(name);
+        let opened = private().read(true).write(true).open(&path);
+        DirFile::new(opened.map_err(about(&path))?, path)
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        std::fs::rename(self.dir.join(from), self.dir.join(to))
+        let to = self.dir.join(to);
+        std::fs::rename(self.dir.join(from), &to).map_err(about(to))
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
-        std::fs::remove_file(self.dir.join(name))
+        let path = self.dir.join(name);
+        std::fs::remove_file(&path).map_err(about(path))
     }
 
     fn sync_names(&self) -> io::Result<()> {
@@ -118,6 +132,8 @@ impl Fs for DirFs {
 #[derive(Debug)]
 pub struct DirFile {
     file: File,
+    /// Where it was opened; it may have another name by now.
+    path: PathBuf,
     /// `None` if it is written through the cache.
     blocks: Option<Blocks>,
 }
@@ -125,9 +141,9 @@ pub struct DirFile {
 impl DirFile {
     /// Takes over a file. Not every file system can do without the cache, and none can write a part of
     /// a block so.
-    fn new(file: File) -> io::Result<Self> {
+    fn new(file: File, path: PathBuf) -> io::Result<Self> {
         let whole = file.metadata()?.len().is_multiple_of(BLOCK as u64);
-        let mut opened = Self { file, blocks: None };
+        let mut opened = Self { file, path, blocks: None };
         if whole {
             match past_cache(&opened.file, true) {
                 Err(error) if is_unable(&error) => {}
@@ -171,8 +187,14 @@ fn write_past(
     }
 }
 
-impl JournalFile for DirFile {
-    fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
+impl DirFile {
+    /// Where the file is now, for messages.
+    fn place(&self) -> PathBuf {
+        let link = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+        std::fs::read_link(link).unwrap_or_else(|_| self.path.clone())
+    }
+
+    fn write_either_way(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
         if let Some(blocks) = &mut self.blocks {
             if write_past(blocks, &mut self.file, bytes, offset)? {
                 return Ok(());
@@ -183,9 +205,15 @@ impl JournalFile for DirFile {
         }
         self.file.write_all_at(bytes, offset)
     }
+}
+
+impl JournalFile for DirFile {
+    fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.write_either_way(bytes, offset).map_err(|error| about(self.place())(error))
+    }
 
     fn sync(&mut self) -> io::Result<()> {
-        self.file.sync_data()
+        self.file.sync_data().map_err(|error| about(self.place())(error))
     }
 }
 
@@ -201,12 +229,14 @@ impl WholeBlocks for File {
 
 /// Makes the names in a directory survive a power cut.
 pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()
+    let sync = || File::open(dir)?.sync_all();
+    sync().map_err(about(dir))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs::OpenOptions;
     use std::os::unix::fs::OpenOptionsExt;
 
     /// Writes pieces of many sizes after one another, in two lives of the file, and reads it.

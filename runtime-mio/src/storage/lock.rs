@@ -1,8 +1,9 @@
 //! One process for one directory.
 
 use super::error::OpenError;
+use super::place::private;
 use rustix::fs::{FlockOperation, flock};
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::Path;
 
@@ -20,7 +21,7 @@ impl Lock {
     /// Takes the directory, or tells who has it.
     pub(crate) fn take(dir: &Path) -> Result<Self, OpenError> {
         let path = dir.join(NAME);
-        let mut file = OpenOptions::new()
+        let mut file = private()
             .read(true)
             .write(true)
             .create(true)

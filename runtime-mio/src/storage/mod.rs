@@ -28,6 +28,7 @@ mod items;
 mod journal;
 mod lock;
 mod merge;
+mod place;
 mod recover;
 pub mod segment;
 mod shelf;

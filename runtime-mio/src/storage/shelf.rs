@@ -55,8 +55,9 @@ impl Shelf {
             ));
         }
         let before = cure::flushes();
-        guarded(|| self.db.insert(ROOT, value))?;
-        guarded(|| self.db.flush())?;
+        let place = |what: String| format!("{}: {what}", self.dir.display());
+        guarded(|| self.db.insert(ROOT, value)).map_err(place)?;
+        guarded(|| self.db.flush()).map_err(place)?;
         // It must have come by our own.
         if cure::flushes() == before {
             return Err(OpenError::NoFlush.to_string());

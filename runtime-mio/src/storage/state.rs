@@ -15,6 +15,7 @@ use super::fold::{self, Fold, Stopped};
 use super::fs::sync_dir;
 use super::items::{self, Items};
 use super::merge::Merge;
+use super::place::{about, private_dir};
 use super::shelf::Shelf;
 use super::table::{Table, Writer, table_name, table_number};
 use std::collections::BTreeMap;
@@ -73,6 +74,7 @@ impl StateStore {
         if dir.exists() {
             fs::remove_dir_all(&dir).map_err(OpenError::io("remove", &dir))?;
         }
+        private_dir(&dir).map_err(OpenError::io("create", &dir))?;
         let shelf = Shelf::open(&dir, &name)?;
         let meta = Meta { generation, applied: Position::ZERO, digest: Digest::ZERO };
         let catalogue = Catalogue { meta, tables: Vec::new() };
@@ -148,13 +150,13 @@ impl StateStore {
             Some((writer, _)) => writer,
             None => {
                 let number = self.take_number();
-                Writer::create(&self.dir, number).map_err(|error| self.failed(&error))?
+                Writer::create(&self.dir, number).map_err(|error| self.failed(error))?
             }
         };
         let mut last = first;
         for (key, value) in elements {
             let value = value.map(Payload::as_slice);
-            writer.push((key, value)).map_err(|error| self.failed(&error))?;
+            writer.push((key, value)).map_err(|error| self.failed(error))?;
             last = key;
         }
         row.open = Some((writer, last.clone()));
@@ -163,7 +165,7 @@ impl StateStore {
 
     fn end_table(&self, row: &mut Row) -> Result<(), String> {
         if let Some((writer, _)) = row.open.take() {
-            row.done.push(writer.finish().map_err(|error| self.failed(&error))?);
+            row.done.push(writer.finish().map_err(|error| self.failed(error))?);
         }
         Ok(())
     }
@@ -183,7 +185,7 @@ impl StateStore {
             self.shelf.sync_files()?;
             sync_dir(parent)
         };
-        sync().map_err(|error| self.failed(&error))
+        sync().map_err(|error| self.failed(error))
     }
 
     /// Writes changes of the checkpoint to come. Nothing depends on them before that.
@@ -216,7 +218,7 @@ impl StateStore {
         let (_, row) = self.coming.take().unwrap_or_default();
         let new = self.finish(row)?;
         if !new.is_empty() {
-            sync_dir(&self.dir).map_err(|error| self.failed(&error))?;
+            sync_dir(&self.dir).map_err(|error| self.failed(error))?;
         }
         let tables = [self.catalogue.tables.as_slice(), &new].concat();
         self.publish(Catalogue { meta, tables })
@@ -276,7 +278,7 @@ impl StateStore {
         self.failing = false;
         for table in old {
             let path = self.dir.join(table_name(table.number));
-            fs::remove_file(path).map_err(|error| self.failed(&error))?;
+            fs::remove_file(path).map_err(|error| self.failed(error))?;
         }
         Ok(())
     }
@@ -346,8 +348,8 @@ impl StateStore {
         Ok(())
     }
 
-    fn failed(&self, error: &io::Error) -> String {
-        format!("{}: {error}", self.name)
+    fn failed(&self, error: io::Error) -> String {
+        about(&self.dir)(error).to_string()
     }
 }
 

@@ -10,10 +10,11 @@
 //! to a table by its [`Table`] gets that one or learns that it is damaged.
 
 use super::error::{Damage, OpenError};
-use std::fs::{File, OpenOptions};
+use super::place::{about, private};
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The format that this release writes and reads.
 const VERSION: u32 = 1;
@@ -64,6 +65,7 @@ fn header() -> [u8; HEADER] {
 
 /// A table that is being written.
 pub(crate) struct Writer {
+    path: PathBuf,
     file: File,
     table: Table,
     flushed: u64,
@@ -75,12 +77,16 @@ impl Writer {
     /// Begins table `number` in `dir`, replacing what a crash may have left of one.
     pub(crate) fn create(dir: &Path, number: u64) -> io::Result<Self> {
         let path = dir.join(table_name(number));
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(path)?;
         let header = header();
-        file.write_all(&header)?;
+        let make = || -> io::Result<File> {
+            let mut file = private().write(true).create(true).truncate(true).open(&path)?;
+            file.write_all(&header)?;
+            Ok(file)
+        };
+        let file = make().map_err(about(&path))?;
         let (bytes, checksum) = (HEADER as u64, crc32c::crc32c(&header));
         let table = Table { number, bytes, records: 0, checksum };
-        Ok(Self { file, table, flushed: 0, chunk: vec![0; CHUNK_HEAD] })
+        Ok(Self { path, file, table, flushed: 0, chunk: vec![0; CHUNK_HEAD] })
     }
 
     /// Adds an element. Keys must come in strictly ascending order.
@@ -100,7 +106,7 @@ impl Writer {
         if self.chunk.len() > CHUNK_HEAD {
             self.write_chunk()?;
         }
-        self.file.sync_all()?;
+        self.file.sync_all().map_err(about(&self.path))?;
         Ok(self.table)
     }
 
@@ -111,11 +117,11 @@ impl Writer {
         let [a, b, c, d] = length.to_le_bytes();
         let [e, f, g, h] = self.table.checksum.to_le_bytes();
         self.chunk[..CHUNK_HEAD].copy_from_slice(&[a, b, c, d, e, f, g, h]);
-        self.file.write_all(&self.chunk)?;
+        self.file.write_all(&self.chunk).map_err(about(&self.path))?;
         self.table.bytes += self.chunk.len() as u64;
         self.chunk.truncate(CHUNK_HEAD);
         if self.table.bytes - self.flushed >= UNFLUSHED {
-            self.file.sync_data()?;
+            self.file.sync_data().map_err(about(&self.path))?;
             self.flushed = self.table.bytes;
         }
         Ok(())
