@@ -9,6 +9,7 @@ use crate::ids::{ConnId, NodeId, Round};
 use crate::message::{Candidate, FollowerInfo, Stance, Vote};
 use crate::mutants::Mutant;
 use crate::note::Note;
+use crate::replica::Obstacle;
 use crate::state::{Cx, Next, State};
 use crate::time::{Instant, Micros};
 use alloc::collections::BTreeMap;
@@ -87,7 +88,7 @@ impl Looking {
             self.broadcast(cx);
             if cx.s.ensemble.is_forming() {
                 let of = cx.s.ensemble.voters().count();
-                cx.note(Note::Forming { heard: self.received.len().min(of), of });
+                cx.note(Note::Forming { missing: self.missing(cx.s), of });
             }
         }
         Next::Stay
@@ -182,6 +183,23 @@ impl Looking {
         self.finalize_at = None;
         self.backoff = cx.s.cfg.timeouts.resend_min;
         self.broadcast(cx);
+    }
+
+    /// The voters that were not heard in this round.
+    fn missing(&self, s: &State) -> Vec<NodeId> {
+        let heard = |id: &NodeId| {
+            *id == s.node() || self.received.contains_key(id) || self.settled.contains_key(id)
+        };
+        s.ensemble.voters().filter(|id| !heard(id)).collect()
+    }
+
+    /// What keeps this node from having a leader, for people; nothing while it waits for its disk.
+    pub(crate) fn obstacle(&self, s: &State) -> Option<Obstacle> {
+        let missing = self.ready.then(|| self.missing(s))?;
+        Some(match s.ensemble.is_forming() && !self.formed {
+            true => Obstacle::Forming { missing },
+            false => Obstacle::NoLeader { missing },
+        })
     }
 
     fn broadcast(&mut self, cx: &mut Cx<'_>) {

@@ -13,10 +13,10 @@ use crate::message::{FollowerInfo, Message, RefuseReason, Rejection, Stance, Vot
 use crate::mutants::Mutant;
 use crate::note::{LeaveReason, Note};
 use crate::quorum::Ensemble;
-use crate::replica::{RoleStatus, Status};
+use crate::replica::{Obstacle, RoleStatus, Status};
 use crate::state::{Cx, Next, State};
 use crate::storage::Recovered;
-use crate::time::{Instant, Now};
+use crate::time::{Instant, Micros, Now};
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -626,7 +626,26 @@ impl Node {
             log_bytes: s.log.bytes(),
             waiting: s.requests.len(),
             followers,
+            obstacles: self.obstacles(),
         }
+    }
+
+    /// What keeps this node from serving, or slows it down.
+    fn obstacles(&self) -> Vec<Obstacle> {
+        /// A disk that takes longer is worth a word.
+        const LONG: Micros = Micros::millis(1_000);
+        let s = &self.state;
+        let role = match &self.role {
+            Role::Looking(looking) => looking.obstacle(s),
+            Role::Following(following) => (!following.is_serving())
+                .then_some(Obstacle::CatchingUp { leader: following.leader }),
+            Role::Leading(leading) => (!leading.is_established())
+                .then(|| Obstacle::TakingOver { missing: leading.missing(s) }),
+            Role::Halted => Some(Obstacle::Halted),
+        };
+        let unflushed = s.ledger.oldest().map(|at| self.latest.since(at));
+        let disk = unflushed.filter(|span| *span >= LONG);
+        role.into_iter().chain(disk.map(|unflushed| Obstacle::Disk { unflushed })).collect()
     }
 
     /// What a step may do.

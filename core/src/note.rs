@@ -5,6 +5,7 @@ use crate::error::PeerFault;
 use crate::ids::{ConnId, Epoch, Incarnation, NodeId, Round, Txid};
 use crate::message::{Candidate, Rejection};
 use crate::plan::SyncKind;
+use alloc::vec::Vec;
 
 /// Why a leader gave up, or a follower left its leader.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -56,11 +57,12 @@ pub enum Note {
         /// Its epoch.
         epoch: Epoch,
     },
-    /// The ensemble has never formed, and these initial members were not heard yet.
+    /// The ensemble has never formed, and waits for these initial members: they were not heard in
+    /// this round. If there are none, all are here.
     Forming {
-        /// How many voters were heard, this node included.
-        heard: usize,
-        /// How many there are.
+        /// Who is missing.
+        missing: Vec<NodeId>,
+        /// How many voters there are.
         of: usize,
     },
     /// A leader proposes its epoch.

@@ -13,6 +13,7 @@
 use crate::digest::Digester;
 use crate::ids::{ClusterId, Incarnation, NodeId, Txid};
 use alloc::collections::BTreeMap;
+use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -63,6 +64,15 @@ impl Membership {
     /// True if `node` votes here.
     pub fn is_voter(&self, node: NodeId) -> bool {
         self.members.get(&node).is_some_and(|member| member.voter)
+    }
+
+    /// Nodes and where votes reach them, for people: `n1 (10.0.0.1:5001), n3 (10.0.0.3:5001)`.
+    pub fn named(&self, nodes: &[NodeId]) -> String {
+        let name = |node: &NodeId| match self.members.get(node) {
+            Some(member) => format!("{node} ({})", member.election_addr),
+            None => format!("{node}"),
+        };
+        nodes.iter().map(name).collect::<Vec<_>>().join(", ")
     }
 
     /// How many voters make a quorum: all of the initial membership, a majority of any other.

@@ -383,6 +383,38 @@ pub enum RoleStatus {
     Halted,
 }
 
+/// What keeps a node from serving, or slows it down.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Obstacle {
+    /// The ensemble has never formed, for which all voters must be present.
+    Forming {
+        /// Those that were not heard in this round of the election.
+        missing: Vec<NodeId>,
+    },
+    /// No leader is found yet.
+    NoLeader {
+        /// The voters that were not heard in this round of the election.
+        missing: Vec<NodeId>,
+    },
+    /// A leader is followed, which has not said yet that this node is up to date.
+    CatchingUp {
+        /// The leader.
+        leader: NodeId,
+    },
+    /// The node is elected, and leads once a quorum has joined it.
+    TakingOver {
+        /// The voters that have not joined.
+        missing: Vec<NodeId>,
+    },
+    /// The own disk takes long: a second and more.
+    Disk {
+        /// How long ago the oldest write was begun that is not durable yet.
+        unflushed: Micros,
+    },
+    /// The node has stopped for good; its log says why.
+    Halted,
+}
+
 /// What a leader knows about a follower.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct FollowerStatus {
@@ -437,4 +469,6 @@ pub struct Status {
     pub waiting: usize,
     /// Its followers, if it leads.
     pub followers: Vec<FollowerStatus>,
+    /// What keeps it from serving, or slows it down; empty if nothing does.
+    pub obstacles: Vec<Obstacle>,
 }

@@ -4,8 +4,8 @@ use crate::convert::{all, need, node};
 use crate::error::DecodeError;
 use crate::wire;
 use zabkeeper_core::digest::Digest;
-use zabkeeper_core::ids::{Epoch, Incarnation, Round};
-use zabkeeper_core::replica::{FollowerStatus, RoleStatus, Status};
+use zabkeeper_core::ids::{Epoch, Incarnation, NodeId, Round};
+use zabkeeper_core::replica::{FollowerStatus, Obstacle, RoleStatus, Status};
 use zabkeeper_core::time::Micros;
 
 impl From<&Status> for wire::Status {
@@ -28,6 +28,7 @@ impl From<&Status> for wire::Status {
             log_bytes: status.log_bytes as u64,
             waiting: status.waiting as u64,
             followers: status.followers.iter().map(wire::FollowerStatus::from).collect(),
+            obstacles: status.obstacles.iter().map(wire::Obstacle::from).collect(),
         }
     }
 }
@@ -54,6 +55,7 @@ impl TryFrom<wire::Status> for Status {
             log_bytes: size(wire.log_bytes, "status.log_bytes")?,
             waiting: size(wire.waiting, "status.waiting")?,
             followers: all(wire.followers)?,
+            obstacles: all(wire.obstacles)?,
         })
     }
 }
@@ -112,6 +114,46 @@ impl TryFrom<wire::FollowerStatus> for FollowerStatus {
             lag: wire.lag,
             heard: Micros::new(wire.heard_us),
             ready: wire.ready,
+        })
+    }
+}
+
+impl From<&Obstacle> for wire::Obstacle {
+    fn from(obstacle: &Obstacle) -> Self {
+        use wire::obstacle::Kind;
+        let nodes = |missing: &[NodeId]| wire::Nodes {
+            nodes: missing.iter().map(|node| node.get()).collect(),
+        };
+        Self {
+            kind: Some(match obstacle {
+                Obstacle::Forming { missing } => Kind::Forming(nodes(missing)),
+                Obstacle::NoLeader { missing } => Kind::NoLeader(nodes(missing)),
+                Obstacle::CatchingUp { leader } => Kind::CatchingUp(leader.get()),
+                Obstacle::TakingOver { missing } => Kind::TakingOver(nodes(missing)),
+                Obstacle::Disk { unflushed } => Kind::DiskUs(unflushed.get()),
+                Obstacle::Halted => Kind::Halted(wire::Empty {}),
+            }),
+        }
+    }
+}
+
+impl TryFrom<wire::Obstacle> for Obstacle {
+    type Error = DecodeError;
+
+    fn try_from(wire: wire::Obstacle) -> Result<Self, DecodeError> {
+        use wire::obstacle::Kind;
+        let nodes = |list: wire::Nodes| -> Result<Vec<NodeId>, DecodeError> {
+            list.nodes.into_iter().map(|id| node(id, "obstacle.nodes")).collect()
+        };
+        Ok(match wire.kind.ok_or(DecodeError::Invalid("obstacle.kind"))? {
+            Kind::Forming(missing) => Self::Forming { missing: nodes(missing)? },
+            Kind::NoLeader(missing) => Self::NoLeader { missing: nodes(missing)? },
+            Kind::CatchingUp(leader) => {
+                Self::CatchingUp { leader: node(leader, "obstacle.catching_up")? }
+            }
+            Kind::TakingOver(missing) => Self::TakingOver { missing: nodes(missing)? },
+            Kind::DiskUs(micros) => Self::Disk { unflushed: Micros::new(micros) },
+            Kind::Halted(wire::Empty {}) => Self::Halted,
         })
     }
 }

@@ -17,7 +17,7 @@ use zabkeeper_core::message::{
     Staged, Stance, Vote,
 };
 use zabkeeper_core::quorum::{Member, Membership};
-use zabkeeper_core::replica::{FollowerStatus, ReadLevel, RoleStatus, Status};
+use zabkeeper_core::replica::{FollowerStatus, Obstacle, ReadLevel, RoleStatus, Status};
 use zabkeeper_core::storage::{Base, Identity, Promise, Record};
 use zabkeeper_core::time::{Micros, WallTime};
 use zabkeeper_core::tree::{
@@ -395,7 +395,7 @@ pub fn status() -> BoxedStrategy<Status> {
     let epochs = (epoch(), epoch(), number());
     let txids = (txid(), txid(), txid(), txid(), txid());
     let sizes = (any::<usize>(), any::<usize>());
-    let rest = (digest(), membership(), vec(follower, 0..4));
+    let rest = (digest(), membership(), vec(follower, 0..4), vec(obstacle(), 0..3));
     (node, epochs, txids, sizes, rest)
         .prop_map(|(node, epochs, txids, sizes, rest)| Status {
             node: node.0,
@@ -415,8 +415,22 @@ pub fn status() -> BoxedStrategy<Status> {
             log_bytes: sizes.0,
             waiting: sizes.1,
             followers: rest.2,
+            obstacles: rest.3,
         })
         .boxed()
+}
+
+fn obstacle() -> BoxedStrategy<Obstacle> {
+    let missing = || vec(node(), 0..4);
+    prop_oneof![
+        missing().prop_map(|missing| Obstacle::Forming { missing }),
+        missing().prop_map(|missing| Obstacle::NoLeader { missing }),
+        node().prop_map(|leader| Obstacle::CatchingUp { leader }),
+        missing().prop_map(|missing| Obstacle::TakingOver { missing }),
+        number().prop_map(|micros| Obstacle::Disk { unflushed: Micros::new(micros) }),
+        Just(Obstacle::Halted),
+    ]
+    .boxed()
 }
 
 /// A reply to a client.

@@ -11,8 +11,8 @@
 //! `Peer` lists the other nodes; naming this one there too does no harm. Optional, and not known
 //! to gometa: `Id` in `Host` and in every `Peer` (without ids, ids follow the sorted election
 //! addresses, from 1); `Host.ListenIp`, the interface to listen on where that is not what the own
-//! addresses resolve to; `DataDir` (default `zabkeeper-data/<id>`, below the working directory);
-//! `Timeouts` and `Limits`, described at [`ServerConfig::parse`]. A client's file is
+//! addresses resolve to; `DataDir` (default `zabkeeper-data/<id>`; what is not absolute is beside
+//! the file, wherever the program was started); `Timeouts` and `Limits`, described at [`ServerConfig::parse`]. A client's file is
 //! `{"Peer": [{"RequestAddr": "a:5003"}, ...]}`.
 
 mod error;
@@ -90,9 +90,25 @@ pub struct ClientConfig {
 }
 
 impl ServerConfig {
-    /// Reads a server's file. See [`ServerConfig::parse`].
+    /// Reads a server's file. See [`ServerConfig::parse`]; the data directory is made absolute.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        Self::parse(&path.display().to_string(), &read(path)?)
+        let file = path.display().to_string();
+        let mut config = Self::parse(&file, &read(path)?)?;
+        config.data_dir = beside(path, &config.data_dir).map_err(|why| {
+            ConfigError::new(&file, "DataDir", Problem::Contradiction(why.to_owned()))
+        })?;
+        Ok(config)
+    }
+
+    /// As [`ServerConfig::load`], with another data directory than the file's, made absolute from
+    /// the working directory.
+    pub fn load_with_data_dir(path: &Path, data_dir: &Path) -> Result<Self, ConfigError> {
+        let file = path.display().to_string();
+        let mut config = Self::parse(&file, &read(path)?)?;
+        config.data_dir = std::path::absolute(data_dir).map_err(|error| {
+            ConfigError::new("--data-dir", "", Problem::Unreadable(error.to_string()))
+        })?;
+        Ok(config)
     }
 
     /// Reads a server's configuration; `file` is its name for messages.
@@ -122,9 +138,14 @@ impl ServerConfig {
             top.error("Peer", Problem::Missing(what))
         })?;
         let (node, membership) = ensemble(file, host, peers)?;
-        let data_dir = top
-            .text("DataDir")?
-            .map_or_else(|| PathBuf::from(format!("zabkeeper-data/{}", node.get())), PathBuf::from);
+        let data_dir = match top.text("DataDir")? {
+            Some(dir) if dir.trim().is_empty() => {
+                let what = "it is empty; name a directory, or leave the field out";
+                return Err(top.error("DataDir", Problem::Contradiction(what.to_owned())));
+            }
+            Some(dir) => PathBuf::from(dir),
+            None => PathBuf::from(format!("zabkeeper-data/{}", node.get())),
+        };
         let mut core = Config::new(node);
         core.client_addr.clone_from(&request_addr);
         core.timeouts = timeouts(file, top.take("Timeouts"))?;
@@ -428,6 +449,21 @@ fn split(text: &str) -> Result<(&str, u16), &'static str> {
         return Err("the host contains a character that no host name has");
     }
     Ok((host, port))
+}
+
+/// A path of a configuration file, which is relative to the file and to nothing else.
+fn beside(file: &Path, path: &Path) -> Result<PathBuf, &'static str> {
+    if path.is_absolute() {
+        return Ok(path.to_path_buf());
+    }
+    if !file.metadata().is_ok_and(|data| data.is_file()) {
+        return Err(
+            "it must be absolute here, or be given by --data-dir: the configuration is no \
+                    regular file, beside which the directory could be",
+        );
+    }
+    let place = || std::path::absolute(std::path::absolute(file).ok()?.parent()?.join(path)).ok();
+    place().ok_or("it must be absolute here: the working directory cannot be told")
 }
 
 fn read(path: &Path) -> Result<String, ConfigError> {

@@ -13,11 +13,29 @@ use zabkeeper_core::plan::SyncKind;
 use zabkeeper_core::quorum::Membership;
 use zabkeeper_core::time::{Instant, Micros};
 
-/// A note's kind as a counter's name, its level, and its text.
-pub(crate) fn describe(note: &Note) -> (&'static str, Level, String) {
-    transition(note)
+/// A note's kind as a counter's name, its level, and its text, which names nodes by their addresses
+/// among these members.
+pub(crate) fn describe(note: &Note, members: &Membership) -> (&'static str, Level, String) {
+    forming(note, members)
+        .or_else(|| transition(note))
         .or_else(|| trouble(note))
         .unwrap_or_else(|| ("note.other", Level::Debug, format!("{note:?}")))
+}
+
+/// Who is missing at the first start.
+fn forming(note: &Note, members: &Membership) -> Option<(&'static str, Level, String)> {
+    let Note::Forming { missing, of } = note else {
+        return None;
+    };
+    let text = match missing.as_slice() {
+        [] => format!("the ensemble has not formed yet: all {of} nodes are here now"),
+        missing => format!(
+            "the ensemble has not formed yet: waiting for {}; the first time, all {of} nodes must \
+             be here",
+            members.named(missing)
+        ),
+    };
+    Some(("note.forming", Level::Info, text))
 }
 
 /// What changes the node's role or log.
@@ -37,14 +55,6 @@ fn transition(note: &Note) -> Option<(&'static str, Level, String)> {
         Note::Joins { leader, epoch } => {
             ("note.joins", Level::Info, format!("joining {leader}, who leads {epoch} already"))
         }
-        Note::Forming { heard, of } => (
-            "note.forming",
-            Level::Info,
-            format!(
-                "the ensemble has not formed yet: {heard} of {of} nodes are here; the first time, \
-                 all must be"
-            ),
-        ),
         Note::EpochProposed(epoch) => {
             ("note.epoch_proposed", Level::Debug, format!("proposing to lead {epoch}"))
         }
@@ -330,13 +340,14 @@ mod tests {
     #[test]
     fn notes_are_told_in_the_shared_notation() {
         let note = Note::Established { epoch: Epoch::new(3), last: Txid::first(Epoch::new(2)) };
-        let (kind, level, text) = describe(&note);
+        let members = &Membership::new(Txid::ZERO, BTreeMap::new());
+        let (kind, level, text) = describe(&note, members);
         assert_eq!((kind, level), ("note.established", Level::Info));
         assert_eq!(text, "leading e3; the history up to 2.1 is committed");
         let note = Note::Elected { leader: NodeId::new(2), round: Round::new(5) };
-        assert_eq!(describe(&note).2, "n2 is elected in round r5");
+        assert_eq!(describe(&note, members).2, "n2 is elected in round r5");
         let note = Note::PeerFault { conn: ConnId::new(7), fault: PeerFault::Gap };
-        assert_eq!(describe(&note).1, Level::Warn);
+        assert_eq!(describe(&note, members).1, Level::Warn);
     }
 
     #[test]

@@ -436,6 +436,12 @@ impl Leading {
         self.parked.values().for_each(|(source, _)| source.close(cx));
     }
 
+    /// The voters that have not joined.
+    pub(crate) fn missing(&self, s: &State) -> Vec<NodeId> {
+        let joined = |id: &NodeId| *id == s.node() || self.peers.values().any(|p| p.node == *id);
+        s.ensemble.voters().filter(|id| !joined(id)).collect()
+    }
+
     pub(crate) fn followers(&self, s: &State, now: Instant) -> Vec<FollowerStatus> {
         let last = s.log.last().txid;
         let status = |peer: &Peer| {

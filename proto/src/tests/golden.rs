@@ -18,7 +18,7 @@ use zabkeeper_core::message::{
     Staged, Stance, Vote,
 };
 use zabkeeper_core::quorum::{Member, Membership};
-use zabkeeper_core::replica::{FollowerStatus, ReadLevel, RoleStatus, Status};
+use zabkeeper_core::replica::{FollowerStatus, Obstacle, ReadLevel, RoleStatus, Status};
 use zabkeeper_core::storage::{Base, Identity, Promise, Record};
 use zabkeeper_core::time::{Micros, WallTime};
 use zabkeeper_core::tree::{Answer, Command, CommandError, Found, Page, Path, Query, Stat};
@@ -261,6 +261,14 @@ fn statuses() -> [OpResult; 4] {
                 heard: Micros::millis(20),
                 ready: true,
             }],
+            obstacles: vec![
+                Obstacle::Forming { missing: vec![NodeId::new(1), NodeId::new(3)] },
+                Obstacle::NoLeader { missing: vec![NodeId::new(3)] },
+                Obstacle::CatchingUp { leader: NodeId::new(3) },
+                Obstacle::TakingOver { missing: Vec::new() },
+                Obstacle::Disk { unflushed: Micros::millis(1500) },
+                Obstacle::Halted,
+            ],
         }))
     })
 }

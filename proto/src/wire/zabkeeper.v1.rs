@@ -720,6 +720,9 @@ pub struct Status {
     /// Of a leader.
     #[prost(message, repeated, tag = "20")]
     pub followers: ::prost::alloc::vec::Vec<FollowerStatus>,
+    /// What keeps the node from serving, or slows it down.
+    #[prost(message, repeated, tag = "21")]
+    pub obstacles: ::prost::alloc::vec::Vec<Obstacle>,
     #[prost(oneof = "status::Role", tags = "3, 4, 5, 6")]
     pub role: ::core::option::Option<status::Role>,
 }
@@ -736,6 +739,40 @@ pub mod status {
         #[prost(message, tag = "6")]
         Halted(super::Empty),
     }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Obstacle {
+    #[prost(oneof = "obstacle::Kind", tags = "1, 2, 3, 4, 5, 6")]
+    pub kind: ::core::option::Option<obstacle::Kind>,
+}
+/// Nested message and enum types in `Obstacle`.
+pub mod obstacle {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Kind {
+        /// The ensemble has never formed; all voters must be present, and these were not heard.
+        #[prost(message, tag = "1")]
+        Forming(super::Nodes),
+        /// No leader yet; these voters were not heard.
+        #[prost(message, tag = "2")]
+        NoLeader(super::Nodes),
+        /// This leader has not said yet that the node is up to date.
+        #[prost(uint32, tag = "3")]
+        CatchingUp(u32),
+        /// It is elected; these voters have not joined.
+        #[prost(message, tag = "4")]
+        TakingOver(super::Nodes),
+        /// How long ago the oldest write was begun that is not on disk yet, in microseconds.
+        #[prost(uint64, tag = "5")]
+        DiskUs(u64),
+        /// The node has stopped for good.
+        #[prost(message, tag = "6")]
+        Halted(super::Empty),
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Nodes {
+    #[prost(uint32, repeated, tag = "1")]
+    pub nodes: ::prost::alloc::vec::Vec<u32>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct FollowingRole {

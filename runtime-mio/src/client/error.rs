@@ -82,8 +82,8 @@ impl fmt::Display for ClientError {
 fn refused(why: RefuseReason) -> &'static str {
     match why {
         RefuseReason::NoLeader => {
-            "there is no leader with a majority; see `zabkeeper status`, and start the nodes \
-             that are down"
+            "there is no leader with a majority; `zabkeeper status` says whom the nodes wait for: \
+             start those, or correct their addresses"
         }
         RefuseReason::Busy => "too many requests are waiting; try again later, or send fewer",
         RefuseReason::TooLarge => "it is larger than the ensemble's limit for a value",

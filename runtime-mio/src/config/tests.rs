@@ -39,6 +39,37 @@ fn gometas_file_is_read_unchanged() {
 }
 
 #[test]
+fn paths_in_a_file_are_relative_to_the_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let text = |data: &str| {
+        format!(
+            r#"{{"Host": {{"ElectionAddr": "a:1", "MessageAddr": "a:2", "RequestAddr": "a:3"}},
+                "Peer": []{data}}}"#
+        )
+    };
+    let file = dir.join("node.json");
+    let placed = |data: &str| {
+        std::fs::write(&file, text(data)).unwrap();
+        ServerConfig::load(&file).map(|config| config.data_dir)
+    };
+    assert_eq!(placed("").unwrap(), dir.join("zabkeeper-data/1"));
+    assert_eq!(placed(r#", "DataDir": ".""#).unwrap(), dir);
+    assert_eq!(placed(r#", "DataDir": "../zk""#).unwrap(), dir.join("../zk"));
+    assert_eq!(placed(r#", "DataDir": "/var/lib/zk""#).unwrap(), PathBuf::from("/var/lib/zk"));
+    let empty = placed(r#", "DataDir": " ""#).unwrap_err();
+    assert!(empty.field() == "DataDir" && empty.to_string().contains("empty"), "{empty}");
+
+    // Beside something that is no file there is no place.
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    std::io::Write::write_all(&mut writer, text("").as_bytes()).unwrap();
+    drop(writer);
+    let pipe = format!("/dev/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&reader));
+    let pipe = ServerConfig::load(Path::new(&pipe)).unwrap_err();
+    assert!(pipe.field() == "DataDir" && pipe.to_string().contains("--data-dir"), "{pipe}");
+}
+
+#[test]
 fn every_node_of_an_ensemble_finds_the_same_members() {
     let all = [("a", 1), ("b", 2), ("c", 3)];
     let configs = all.map(|(own, id)| {

@@ -51,8 +51,9 @@ const DISK_BACKLOG: usize = 64 << 20;
 pub(super) const SWEEP: Micros = Micros::millis(100);
 /// The longest that a client may ask to wait.
 pub(super) const LONGEST_WAIT_MS: u64 = 3_600_000;
-/// How soon a line that says the same as the last one is logged again.
-const REPEAT: Micros = Micros::millis(10_000);
+/// How soon a line that says the same as the last one is logged again: after twice as long each
+/// time, up to the second.
+const REPEAT: (Micros, Micros) = (Micros::millis(10_000), Micros::millis(600_000));
 /// How long a stopping server waits for answers that are on their way.
 const DRAIN: Micros = Micros::millis(1_000);
 
@@ -95,8 +96,8 @@ pub(super) struct Work {
     pub(super) sweep_at: Option<Instant>,
     pub(super) stop_by: Option<Instant>,
     pub(super) limit: RateLimit,
-    /// The last line logged about the node's role, and when.
-    told: Option<(String, Instant)>,
+    /// The last line logged about the node's role, when, and how soon it may be logged again.
+    told: Option<(String, Instant, Micros)>,
     pub(super) exit: Option<ExitReason>,
     /// Room for encoding, and for lists of connections, kept from turn to turn.
     pub(super) bytes: Vec<u8>,
@@ -153,7 +154,7 @@ impl EventLoop {
             self.mark(event);
         }
         let now = self.clock.now();
-        self.names.take_answers();
+        self.names.take_answers(now.at);
         self.take_calls(now);
         self.read_election(now);
         self.accept_peers(now);
@@ -342,18 +343,24 @@ impl EventLoop {
     /// Counts a note and logs it: a line that says what the last one said only now and then, and
     /// trouble that outsiders can cause over and over not too often.
     fn tell(&mut self, now: Now, note: &Note) {
-        let (kind, level, text) = notes::describe(note);
+        let (kind, level, text) = notes::describe(note, self.replica.node().ensemble().latest());
         self.shared.counters.add(kind);
         let text = format!("{}: {text}", self.shared.node);
         if level <= Level::Warn {
             return self.work.limit.log(kind, level, now.at, &text);
         }
-        let again = |(last, at): &(String, Instant)| *last == text && now.at.since(*at) < REPEAT;
-        if level == Level::Info && !self.work.told.as_ref().is_some_and(again) {
-            log::info!("{text}");
-            self.work.told = Some((text, now.at));
-        } else {
-            log::debug!("{text}");
+        let pause = match &self.work.told {
+            Some((last, at, pause)) if *last == text => {
+                (now.at.since(*at) >= *pause).then(|| pause.doubled(REPEAT.1))
+            }
+            _ => Some(REPEAT.0),
+        };
+        match pause {
+            Some(pause) if level == Level::Info => {
+                log::info!("{text}");
+                self.work.told = Some((text, now.at, pause));
+            }
+            _ => log::debug!("{text}"),
         }
     }
 

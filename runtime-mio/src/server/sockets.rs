@@ -4,7 +4,8 @@ use super::StartError;
 use crate::config::ServerConfig;
 use crate::net::resolve_now;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use zabkeeper_core::ids::NodeId;
 
 /// The bound sockets of a node, not served yet.
 #[derive(Debug)]
@@ -20,13 +21,13 @@ impl Sockets {
         let own = config.membership.members().get(&config.node);
         let own = own.ok_or(StartError::NotMember(config.node))?;
         let place = |field: &'static str, name: &str| {
-            let resolved = resolve_now(name).map_err(|error| (name.to_owned(), error));
-            resolved
-                .map(|addr| match config.listen_ip {
-                    Some(ip) => SocketAddr::new(ip, addr.port()),
-                    None => addr,
-                })
-                .map_err(|(addr, error)| StartError::Bind { field, addr, error })
+            // The name of an address that is not listened on need not be known here.
+            let port = || name.rsplit_once(':')?.1.parse().ok();
+            if let (Some(ip), Some(port)) = (config.listen_ip, port()) {
+                return Ok(SocketAddr::new(ip, port));
+            }
+            let addr = name.to_owned();
+            resolve_now(name).map_err(|error| StartError::Resolve { field, addr, error })
         };
         let failed = |field, addr: SocketAddr| {
             move |error| StartError::Bind { field, addr: addr.to_string(), error }
@@ -68,7 +69,15 @@ impl Sockets {
         self.request.local_addr()
     }
 
-    pub(super) fn ipv4(&self) -> bool {
-        self.election.local_addr().is_ok_and(|addr| matches!(addr.ip(), IpAddr::V4(_)))
+    /// Tells the operator where the node listens, which names alone do not, and gives its election
+    /// address.
+    pub(super) fn tell(&self, node: NodeId) -> io::Result<SocketAddr> {
+        let election = self.election_addr()?;
+        log::info!(
+            "{node}: listens on {election} (election, UDP), {} (messages), {} (requests)",
+            self.message_addr()?,
+            self.request_addr()?
+        );
+        Ok(election)
     }
 }

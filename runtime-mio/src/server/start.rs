@@ -38,6 +38,15 @@ pub enum StartError {
         /// The system's answer.
         error: io::Error,
     },
+    /// An own address is a name that means nothing here.
+    Resolve {
+        /// Which of the addresses in the configuration.
+        field: &'static str,
+        /// The address.
+        addr: String,
+        /// The system's answer.
+        error: io::Error,
+    },
     /// The data directory cannot be opened.
     Storage(OpenError),
     /// The stored state of the application cannot be loaded.
@@ -78,14 +87,21 @@ impl StartError {
         Self::System { what, error }
     }
 
+    /// True if it may pass by itself: after a boot, addresses and names may come later than the node.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Bind { error, .. } => error.kind() == io::ErrorKind::AddrNotAvailable,
+            Self::Resolve { .. } => true,
+            _ => false,
+        }
+    }
+
     /// The exit code for a process whose node cannot start; see [the table](super).
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::NotMember(_) => 2,
-            Self::Bind { error, .. } => match error.kind() {
-                io::ErrorKind::AddrNotAvailable | io::ErrorKind::NotFound => 2,
-                _ => 1,
-            },
+            // After a boot, addresses and names may come later than the node.
+            Self::Bind { .. } | Self::Resolve { .. } => 1,
             Self::Storage(OpenError::Io { .. } | OpenError::InUse { .. } | OpenError::NoFlush) => 1,
             Self::Storage(_) => 3,
             Self::State { .. } | Self::StateDigest { .. } | Self::Restore(_) => 3,
@@ -107,11 +123,15 @@ impl fmt::Display for StartError {
                         write!(f, "; another process uses the port, perhaps this node already runs")
                     }
                     io::ErrorKind::AddrNotAvailable => {
-                        write!(f, "; this machine has no such address: see ListenIp")
+                        write!(f, "; this machine has no such address now: see ListenIp")
                     }
                     _ => Ok(()),
                 }
             }
+            Self::Resolve { field, addr, error } => write!(
+                f,
+                "cannot listen on {addr} ({field}): the name cannot be resolved now: {error}"
+            ),
             Self::Storage(error) => write!(f, "{error}"),
             Self::State { at, error } => write!(f, "{damaged}: the state at {at}: {error}"),
             Self::StateDigest { at, stored, found } => write!(
@@ -139,7 +159,7 @@ pub(super) fn prepare(
     calls: Receiver<Call>,
 ) -> Result<(EventLoop, Arc<Waker>, Arc<Shared>), StartError> {
     let clock = Clock::start();
-    let ipv4 = sockets.ipv4();
+    let own = sockets.tell(config.node).map_err(StartError::poll)?;
     let bootstrap = Bootstrap {
         node: config.node,
         membership: Arc::clone(&config.membership),
@@ -162,7 +182,7 @@ pub(super) fn prepare(
         // It fails only if the system has no resources left; the next one will get through.
         move || drop(waker.wake())
     };
-    let names = Names::start(ipv4, notify.clone()).map_err(StartError::thread)?;
+    let names = Names::new(own, notify.clone());
     let storage = StorageThread::spawn(store, notify).map_err(StartError::thread)?;
     let shared = Arc::new(Shared {
         node: config.node,
@@ -203,11 +223,17 @@ fn tell_start(
     created: bool,
 ) {
     let node = config.node;
-    let dir = config.data_dir.display();
+    let dir = std::path::absolute(&config.data_dir).unwrap_or_else(|_| config.data_dir.clone());
+    let dir = dir.display();
     let membership = &recovered.base.membership;
     let identity = &recovered.identity;
     if created {
-        log::info!("{node}: initialised the data directory {dir} as disk {}", identity.incarnation);
+        // The first start, or the wrong place: whoever reads this can tell which.
+        log::warn!(
+            "{node}: initialised the empty data directory {dir} as disk {}: if this node has stored \
+             something before, it is elsewhere; stop the node then, and correct DataDir",
+            identity.incarnation
+        );
     } else {
         let last = recovered.entries.last().map_or(recovered.base.at.txid, |e| e.txid);
         log::info!(
