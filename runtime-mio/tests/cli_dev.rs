@@ -2,8 +2,10 @@
 
 mod cli_support;
 
-use cli_support::{Dev, is_alive, run, signal, until};
+use cli_support::{Dev, is_alive, run, signal, until, zabkeeper};
 use serde_json::Value;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use zabkeeper_core::tree::{Command, Path as Key};
 use zabkeeper_proto::client::{Op, OpResult};
@@ -139,6 +141,32 @@ fn a_kept_directory_keeps_data_and_ports() {
     stop(dev);
     let more = run(&["dev", "--data-dir", dir, "--nodes", "3"]);
     assert_eq!(more.code, 2, "{more:#?}");
+}
+
+#[test]
+fn a_directory_that_was_moved_or_copied_is_used_where_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    // A name that is no text, too.
+    let place = |name: &[u8]| dir.path().join(OsStr::from_bytes(name));
+    let (first, moved, copy) = (place(b"first"), place(b"od\xff"), place(b"copy"));
+    let start = |data: &Path| {
+        let mut command = zabkeeper(&["dev", "--output", "json", "--nodes", "1", "--data-dir"]);
+        Dev::started(command.arg(data))
+    };
+    let dev = start(&first);
+    assert_eq!(dev.run(&["set", "who", "original"]).code, 0);
+    stop(dev);
+    std::fs::rename(&first, &moved).unwrap();
+    let copied = std::process::Command::new("cp").arg("-r").arg(&moved).arg(&copy).status();
+    assert!(copied.unwrap().success());
+    let dev = start(&copy);
+    assert_eq!(dev.run(&["get", "who"]).out, "original\n");
+    assert_eq!(dev.run(&["set", "who", "copy"]).code, 0);
+    stop(dev);
+    let dev = start(&moved);
+    assert_eq!(dev.run(&["get", "who"]).out, "original\n");
+    stop(dev);
+    assert!(!first.exists(), "nothing is made anew where it was");
 }
 
 #[test]

@@ -128,6 +128,7 @@ pub(crate) struct DevArgs {
 #[command(after_help = "\
 Example, one of three machines:
   zabkeeper server --config node1.json
+  zabkeeper server --config node1.json --check     # is the file in order? starts nothing
 
   {
     \"Host\": {\"ElectionAddr\": \"10.0.0.1:5001\", \"MessageAddr\": \"10.0.0.1:5002\",
@@ -139,7 +140,8 @@ Example, one of three machines:
 
 When the node listens, it prints one line on stdout:
   ready node=n1 election=10.0.0.1:5001 message=10.0.0.1:5002 request=10.0.0.1:5003
-Everything else goes to stderr. SIGTERM and SIGINT stop it cleanly.
+Everything else goes to stderr. SIGTERM, SIGINT and SIGHUP stop it cleanly, unless they were
+ignored when it started (nohup).
 
 Exit codes:
   0 asked to stop   1 other failures   2 wrong configuration or usage
@@ -148,15 +150,19 @@ pub(crate) struct ServerArgs {
     /// The node's JSON file
     #[arg(long, value_name = "FILE")]
     pub(crate) config: PathBuf,
-    /// Where the node keeps its data; wins over DataDir in the file
+    /// Where the node keeps its data; wins over DataDir in the file, which is relative to the file
     #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
     /// Stop cleanly when stdin ends or gets a line: for a supervisor that holds the other end
     #[arg(long)]
     pub(crate) watch_stdin: bool,
-    /// What to log: error, warn, info, debug, trace, or module=level,...
-    #[arg(long, value_name = "FILTER", env = "RUST_LOG", default_value = "info")]
-    pub(crate) log: String,
+    /// What to log: error, warn, info, debug, trace, or module=level,... [env: RUST_LOG]
+    /// [default: info]
+    #[arg(long, value_name = "FILTER")]
+    pub(crate) log: Option<String>,
+    /// Check the file, say what a start would begin with, and start nothing
+    #[arg(long)]
+    pub(crate) check: bool,
 }
 
 #[derive(Args, Debug)]

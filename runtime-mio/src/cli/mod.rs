@@ -8,6 +8,7 @@ mod interactive;
 mod lines;
 mod output;
 mod server;
+mod sink;
 mod status;
 mod stop;
 mod tree;
@@ -16,14 +17,19 @@ use args::{Cli, Command, Connect};
 use clap::Parser;
 use exit::Failure;
 use std::process::ExitCode;
+use stop::Held;
 use zabkeeper_runtime_mio::client::{Client, ClientOptions};
 use zabkeeper_runtime_mio::config::ClientConfig;
 
 /// Runs the command that the command line names.
 pub(crate) fn run() -> ExitCode {
+    // What runs for long may be asked to stop before its command line is read.
+    let long = std::env::args_os().nth(1).is_some_and(|word| word == "server" || word == "dev");
+    let held = long.then(Held::now);
+    let held = move || held.unwrap_or_else(Held::now);
     let result = match Cli::parse().command {
-        Command::Server(args) => return server::run(&args),
-        Command::Dev(args) => dev::run(&args),
+        Command::Server(args) => return server::run(&args, held()),
+        Command::Dev(args) => dev::run(&args, held()),
         Command::Client(args) => interactive::run(&args),
         Command::Get(args) => tree::get(&args),
         Command::Set(args) => tree::write(&args, Client::set),

@@ -10,7 +10,8 @@ use std::thread;
 use std::time::Duration;
 use zabkeeper_core::digest::Digest;
 use zabkeeper_core::ids::{NodeId, Txid};
-use zabkeeper_core::replica::{RoleStatus, Status};
+use zabkeeper_core::quorum::Membership;
+use zabkeeper_core::replica::{Obstacle, RoleStatus, Status};
 use zabkeeper_runtime_mio::client::{Client, ClientOptions};
 
 /// Nodes answer at once or not at all.
@@ -40,10 +41,7 @@ pub(super) fn run(args: &StatusArgs) -> Result<(), Failure> {
     survey.print(args.connect.output, &mut io::stdout().lock())?;
     match survey.leader() {
         Some(_) => Ok(()),
-        None => Err(Failure::new(
-            NOT_DONE,
-            "no node leads with a majority behind it; start the nodes that are down",
-        )),
+        None => Err(Failure::new(NOT_DONE, survey.without_leader())),
     }
 }
 
@@ -101,6 +99,18 @@ impl Survey {
         self.statuses()
             .filter(|s| s.role == RoleStatus::Leading { established: true })
             .max_by_key(|s| s.current)
+    }
+
+    /// Why nobody leads, in a sentence.
+    fn without_leader(&self) -> &'static str {
+        let obstacles = self.statuses().flat_map(|status| &status.obstacles);
+        match obstacles.into_iter().any(|it| matches!(it, Obstacle::Forming { .. })) {
+            true => {
+                "the ensemble has not formed yet; the first time, all its nodes must be present: \
+                 start those that are missing, or correct their addresses"
+            }
+            false => "no node leads with a majority behind it; start the nodes that are down",
+        }
     }
 
     /// How many entries a node lacks that its leader has.
@@ -167,7 +177,7 @@ impl Survey {
                 Ok(status) => vec![
                     status.node.to_string(),
                     asked.addr.clone(),
-                    role(status.role).to_owned(),
+                    role(status).to_owned(),
                     status.current.to_string(),
                     status.last.to_string(),
                     status.committed.to_string(),
@@ -187,7 +197,13 @@ impl Survey {
         for node in &self.missing {
             rows.push(silent(&node.to_string(), "-", NO_ADDRESS));
         }
-        output::table(out, &rows)
+        output::table(out, &rows)?;
+        for status in self.statuses() {
+            for obstacle in &status.obstacles {
+                writeln!(out, "{}: {}", status.node, text(obstacle, &status.membership))?;
+            }
+        }
+        Ok(())
     }
 
     fn json(&self, asked: &Asked) -> Value {
@@ -224,14 +240,17 @@ impl Survey {
             "log_bytes": status.log_bytes,
             "waiting": status.waiting,
             "incarnation": status.incarnation.to_string(),
+            "obstacles": status.obstacles.iter().map(|it| obstacle(it, status)).collect::<Vec<_>>(),
         })
     }
 }
 
 const NO_ADDRESS: &str = "it did not answer, and its client address is not known";
 
-fn role(role: RoleStatus) -> &'static str {
-    match role {
+fn role(status: &Status) -> &'static str {
+    let forming = |it: &Obstacle| matches!(it, Obstacle::Forming { .. });
+    match status.role {
+        RoleStatus::Looking if status.obstacles.iter().any(forming) => "forming",
         RoleStatus::Looking => "looking",
         RoleStatus::Following { serving: true, .. } => "following",
         RoleStatus::Following { serving: false, .. } => "catching up",
@@ -239,6 +258,52 @@ fn role(role: RoleStatus) -> &'static str {
         RoleStatus::Leading { established: false } => "taking over",
         RoleStatus::Halted => "halted",
     }
+}
+
+/// What keeps a node from serving, for people.
+fn text(obstacle: &Obstacle, members: &Membership) -> String {
+    let waits = |missing: &[NodeId], nobody: &str| match missing {
+        [] => nobody.to_owned(),
+        missing => format!("waits for {}", members.named(missing)),
+    };
+    match obstacle {
+        Obstacle::Forming { missing } => {
+            format!("forming: {}", waits(missing, "all nodes are here"))
+        }
+        Obstacle::NoLeader { missing } => {
+            format!("no leader: {}", waits(missing, "all nodes are heard, the election goes on"))
+        }
+        Obstacle::CatchingUp { leader } => format!("catching up with {leader}"),
+        Obstacle::TakingOver { missing } => {
+            format!("taking over: {}", waits(missing, "all nodes have joined"))
+        }
+        Obstacle::Disk { unflushed } => {
+            let seconds = unflushed.get() as f64 / 1e6;
+            format!("slow disk: the oldest write that is not durable began {seconds:.1} s ago")
+        }
+        Obstacle::Halted => "halted: its log says why".to_owned(),
+    }
+}
+
+/// The same for programs.
+fn obstacle(obstacle: &Obstacle, status: &Status) -> Value {
+    let names = |nodes: &[NodeId]| nodes.iter().map(NodeId::to_string).collect::<Vec<_>>();
+    let mut json = match obstacle {
+        Obstacle::Forming { missing } => json!({"kind": "forming", "missing": names(missing)}),
+        Obstacle::NoLeader { missing } => json!({"kind": "no_leader", "missing": names(missing)}),
+        Obstacle::CatchingUp { leader } => {
+            json!({"kind": "catching_up", "leader": leader.to_string()})
+        }
+        Obstacle::TakingOver { missing } => {
+            json!({"kind": "taking_over", "missing": names(missing)})
+        }
+        Obstacle::Disk { unflushed } => {
+            json!({"kind": "disk", "unflushed_ms": unflushed.get() / 1000})
+        }
+        Obstacle::Halted => json!({"kind": "halted"}),
+    };
+    json["text"] = text(obstacle, &status.membership).into();
+    json
 }
 
 /// Where other nodes answer, as far as this one knows.

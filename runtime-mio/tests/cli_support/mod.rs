@@ -27,6 +27,7 @@ pub(crate) fn zabkeeper(args: &[&str]) -> Command {
 /// A process that does not outlive the test.
 pub(crate) struct Process {
     pub(crate) child: Child,
+    /// Its stdout, or what was started as its log.
     pub(crate) lines: Receiver<String>,
 }
 
@@ -35,13 +36,15 @@ impl Process {
     pub(crate) fn start(command: &mut Command) -> Self {
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().expect("the program starts");
-        let stdout = child.stdout.take().expect("stdout is piped");
-        let (tell, lines) = mpsc::channel();
-        thread::spawn(move || {
-            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-                let _ = tell.send(line);
-            }
-        });
+        let lines = lines(child.stdout.take().expect("stdout is piped"));
+        Self { child, lines }
+    }
+
+    /// Starts it with its stderr as lines.
+    pub(crate) fn start_logged(command: &mut Command) -> Self {
+        command.env("RUST_LOG", "info").stdin(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the program starts");
+        let lines = lines(child.stderr.take().expect("stderr is piped"));
         Self { child, lines }
     }
 
@@ -80,6 +83,16 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+fn lines(stream: impl Read + Send + 'static) -> Receiver<String> {
+    let (tell, lines) = mpsc::channel();
+    thread::spawn(move || {
+        for line in BufReader::new(stream).lines().map_while(Result::ok) {
+            let _ = tell.send(line);
+        }
+    });
+    lines
 }
 
 /// Sends a signal to a process.
@@ -172,10 +185,13 @@ pub(crate) struct Dev {
 
 impl Dev {
     pub(crate) fn start(args: &[&str]) -> Self {
-        let mut command = zabkeeper(&["dev", "--output", "json"]);
+        Self::started(zabkeeper(&["dev", "--output", "json"]).args(args))
+    }
+
+    /// Starts it by this command, which must print JSON.
+    pub(crate) fn started(command: &mut Command) -> Self {
         // The nodes' logs are files, which `dev` quotes from.
-        command.env("RUST_LOG", "info");
-        let process = Process::start(command.args(args));
+        let process = Process::start(command.env("RUST_LOG", "info"));
         let line = process.line(|_| true);
         let ready: Value = serde_json::from_str(&line).expect("dev prints JSON");
         assert_eq!(ready["event"], "ready", "{line}");

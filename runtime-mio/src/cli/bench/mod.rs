@@ -15,7 +15,7 @@ mod usage;
 
 use super::args::{Connect, Output};
 use super::exit::{Failure, NOT_DONE, OTHER};
-use super::stop;
+use super::stop::Held;
 use args::{BenchArgs, BenchCommand, EnsembleArgs, LoadArgs};
 use local::Local;
 use std::io::{self, Write};
@@ -89,7 +89,8 @@ fn seen(connect: &Connect, endpoints: Vec<String>) -> Result<Txid, Failure> {
 fn watch() -> Result<Arc<AtomicBool>, Failure> {
     let flag = Arc::new(AtomicBool::new(false));
     let set = Arc::clone(&flag);
-    stop::watch(false, move |_| set.store(true, Ordering::Relaxed))
+    Held::now()
+        .watch(false, move |_| set.store(true, Ordering::Relaxed))
         .map_err(|error| Failure::new(OTHER, format_args!("cannot watch for signals: {error}")))?;
     Ok(flag)
 }

@@ -3,6 +3,7 @@
 use super::layout::Place;
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::thread;
@@ -36,10 +37,12 @@ impl Node {
         place: Place,
         tell: impl Fn(Said) + Send + 'static,
     ) -> io::Result<Self> {
-        let log = File::options().create(true).append(true).open(&place.log)?;
+        let log = File::options().create(true).append(true).mode(0o600).open(&place.log)?;
         let mut child = Command::new(std::env::current_exe()?)
             .args(["server", "--watch-stdin", "--config"])
             .arg(&place.config)
+            .arg("--data-dir")
+            .arg(&place.data)
             // A Ctrl-C in the terminal is for `dev` alone, which then stops its nodes.
             .process_group(0)
             .stdin(Stdio::piped())

@@ -5,6 +5,7 @@ use super::setting::{self, Setting};
 use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 use zabkeeper_runtime_mio::config::ServerConfig;
@@ -22,6 +23,7 @@ pub(in crate::cli) struct Place {
     pub(in crate::cli) name: String,
     pub(in crate::cli) endpoint: String,
     pub(in crate::cli) config: PathBuf,
+    pub(in crate::cli) data: PathBuf,
     pub(in crate::cli) log: PathBuf,
 }
 
@@ -79,7 +81,7 @@ impl Layout {
         };
         let places: Vec<_> = (1..=nodes).map(|node| place(&dir, base, node)).collect();
         if stored.is_none() {
-            let texts = configurations(&dir, base, nodes, settings);
+            let texts = configurations(base, nodes, settings);
             // Before anything is written: the settings may contradict each other.
             for (place, text) in places.iter().zip(&texts) {
                 let file = format!("{}.json", place.name);
@@ -108,7 +110,9 @@ fn directory(data_dir: Option<&Path>) -> Result<(PathBuf, Option<TempDir>), Fail
         let temporary = made.map_err(|error| cannot("make a temporary directory", &error))?;
         return Ok((temporary.path().to_owned(), Some(temporary)));
     };
-    let made = fs::create_dir_all(dir).and_then(|()| fs::canonicalize(dir));
+    let mut private = fs::DirBuilder::new();
+    let made = private.recursive(true).mode(0o700).create(dir);
+    let made = made.and_then(|()| fs::canonicalize(dir));
     let dir = made.map_err(|error| cannot(&format!("make {}", dir.display()), &error))?;
     Ok((dir, None))
 }
@@ -188,13 +192,15 @@ fn place(dir: &Path, base: u16, node: u8) -> Place {
     Place {
         endpoint: format!("127.0.0.1:{}", ports(base, node)[2]),
         config: dir.join(format!("{name}.json")),
+        data: dir.join(&name),
         log: dir.join(format!("{name}.log")),
         name,
     }
 }
 
-/// The text of each node's configuration.
-fn configurations(dir: &Path, base: u16, nodes: u8, settings: &[Setting]) -> Vec<String> {
+/// The text of each node's configuration. Where it keeps its data is not in it, but told at each
+/// start: the directory may be moved, or copied.
+fn configurations(base: u16, nodes: u8, settings: &[Setting]) -> Vec<String> {
     let address = |node: u8| {
         let [election, message, request] = ports(base, node);
         serde_json::json!({
@@ -209,7 +215,6 @@ fn configurations(dir: &Path, base: u16, nodes: u8, settings: &[Setting]) -> Vec
         let mut config = serde_json::json!({
             "Host": address(node),
             "Peer": peers,
-            "DataDir": dir.join(format!("n{node}")),
         });
         if let Some(config) = config.as_object_mut() {
             setting::put(settings, config);
@@ -250,6 +255,9 @@ mod tests {
         let configs: Vec<_> =
             other.places.iter().map(|place| ServerConfig::load(&place.config).unwrap()).collect();
         assert!(configs.iter().all(|c| c.membership == configs[0].membership));
+        let text = fs::read_to_string(&other.places[0].config).unwrap();
+        let dir_of_other = other.dir.to_str().unwrap();
+        assert!(!text.contains(dir_of_other), "a place that is remembered: {text}");
 
         let busy = Layout::prepare(None, Some(dir.path()), None, &[]).unwrap_err();
         assert!(busy.text.contains("another `zabkeeper dev`"), "{}", busy.text);

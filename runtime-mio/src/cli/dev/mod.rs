@@ -7,7 +7,7 @@ mod voice;
 
 use super::args::DevArgs;
 use super::exit::{Failure, OTHER};
-use super::stop;
+use super::stop::Held;
 use child::{Node, Said};
 use layout::Layout;
 use std::ops::ControlFlow;
@@ -39,19 +39,20 @@ pub(super) enum News {
 }
 
 /// Runs the command until somebody asks to stop.
-pub(super) fn run(args: &DevArgs) -> Result<(), Failure> {
-    let dir = args.data_dir.as_deref();
-    let layout = Layout::prepare(args.nodes, dir, args.base_port, &args.set)?;
+pub(super) fn run(args: &DevArgs, held: Held) -> Result<(), Failure> {
     let (tell, news) = mpsc::channel();
     let on_stop = tell.clone();
-    stop::watch(args.watch_stdin, move |why| {
+    held.watch(args.watch_stdin, move |why| {
         // It fails only if the supervisor is gone.
         let _ = on_stop.send(News::Stop(why.to_owned()));
     })
     .map_err(|error| Failure::new(OTHER, format_args!("cannot watch for signals: {error}")))?;
+    let dir = args.data_dir.as_deref();
+    let layout = Layout::prepare(args.nodes, dir, args.base_port, &args.set)?;
 
     let mut dev = Dev {
-        voice: Voice::new(args.output),
+        voice: Voice::new(args.output)
+            .map_err(|error| Failure::new(OTHER, format_args!("cannot start a thread: {error}")))?,
         nodes: Vec::new(),
         news,
         tell,

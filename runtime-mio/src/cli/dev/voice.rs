@@ -3,32 +3,43 @@
 use super::child::Node;
 use super::layout::Layout;
 use crate::cli::args::Output;
+use crate::cli::sink::Sink;
 use serde_json::{Value, json};
-use std::io::{self, Write};
+use std::borrow::Cow;
+use std::io;
+use std::path::Path;
 use std::time::Duration;
 
-/// Speaks on stdout. Nobody listening is no reason to stop.
+/// How long the last words may take to be heard.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// Speaks on stdout. Nobody listening is no reason to stop, or to wait.
 #[derive(Debug)]
 pub(super) struct Voice {
     output: Output,
+    out: Sink,
 }
 
 impl Voice {
-    pub(super) fn new(output: Output) -> Self {
-        Self { output }
+    pub(super) fn new(output: Output) -> io::Result<Self> {
+        Ok(Self { output, out: Sink::new("voice", io::stdout())? })
     }
 
     /// A sentence for people.
     pub(super) fn say(&self, text: &str) {
         if self.output == Output::Text {
-            put(text);
+            self.put(text);
         }
     }
 
     fn event(&self, event: &Value) {
         if self.output == Output::Json {
-            put(&event.to_string());
+            self.put(&event.to_string());
         }
+    }
+
+    fn put(&self, text: &str) {
+        self.out.put(format!("{text}\n").as_bytes());
     }
 
     /// The processes run.
@@ -65,15 +76,15 @@ impl Voice {
                     "node": node.place.name,
                     "pid": node.pid,
                     "endpoint": node.place.endpoint,
-                    "config": node.place.config,
-                    "log": node.place.log,
+                    "config": text(&node.place.config),
+                    "log": text(&node.place.log),
                 })
             })
             .collect();
         self.event(&json!({
             "event": "ready",
             "endpoints": layout.endpoints(),
-            "data_dir": layout.dir,
+            "data_dir": text(&layout.dir),
             "leader": leads,
             "nodes": list,
         }));
@@ -105,9 +116,10 @@ impl Voice {
             self.say(&format!("  | {line}"));
         }
         self.say(&format!(
-            "Start it again with:\n  {} server --config {}",
+            "Start it again with:\n  {} server --config {} --data-dir {}",
             program(),
-            quoted(&place.config.to_string_lossy())
+            quoted(&text(&place.config)),
+            quoted(&text(&place.data))
         ));
     }
 
@@ -117,6 +129,11 @@ impl Voice {
         self.event(&json!({"event": "stopped", "node": name, "how": how}));
         self.say(&format!("{name} stopped: {how}."));
     }
+}
+
+/// A path for people, who may have given one that is no text.
+fn text(path: &Path) -> Cow<'_, str> {
+    path.to_string_lossy()
 }
 
 fn count(nodes: usize) -> String {
@@ -136,7 +153,8 @@ fn quoted(word: &str) -> String {
     shlex::try_quote(word).map_or_else(|_| word.to_owned(), Into::into)
 }
 
-fn put(text: &str) {
-    let mut out = io::stdout().lock();
-    let _ = writeln!(out, "{text}").and_then(|()| out.flush());
+impl Drop for Voice {
+    fn drop(&mut self) {
+        self.out.flush(LAST_WORDS);
+    }
 }
