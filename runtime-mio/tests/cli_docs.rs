@@ -133,3 +133,41 @@ fn the_comparison_sees_differences() {
     assert!(like("a...b...c", "a-b-b-c"));
     assert!(!like("a...b...c", "a-c-b"));
 }
+
+#[test]
+fn the_unit_file_starts_the_node_again_after_the_codes_that_the_document_says() {
+    let unit = document("contrib/zabkeeper.service");
+    let setting = |name: &str| {
+        let line = unit.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+        line.unwrap_or_else(|| panic!("{name} is not set")).to_owned()
+    };
+    assert_eq!(setting("Restart"), "on-failure");
+    let text = document("docs/operations.md");
+    let (_, table) = text.split_once("## Exit codes of `zabkeeper server`").expect("the table");
+    let rows = table.lines().skip_while(|line| !line.starts_with("| 0 |"));
+    let rows = rows.map_while(|line| line.strip_prefix("| ")).map(|line| {
+        let cells: Vec<_> = line.split('|').map(str::trim).collect();
+        (cells[0].to_owned(), cells[2].starts_with("yes") || cells[0] == "0")
+    });
+    let kept_down: Vec<_> = rows.filter(|(_, again)| !again).map(|(code, _)| code).collect();
+    assert!(kept_down.len() >= 3, "{kept_down:?}");
+    assert_eq!(setting("RestartPreventExitStatus"), kept_down.join(" "));
+
+    // The command is one that the program takes.
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let file = dir.path().join("zabkeeper.json");
+    let config = r#"{"Host": {"ElectionAddr": "a:1", "MessageAddr": "a:2", "RequestAddr": "a:3"},
+                     "Peer": []}"#;
+    std::fs::write(&file, config).expect("the file can be written");
+    let command = setting("ExecStart");
+    let mut words = command.split(' ');
+    assert_eq!(words.next(), Some("/usr/local/bin/zabkeeper"));
+    let words = words.map(|word| match word {
+        "/etc/zabkeeper/zabkeeper.json" => file.to_str().expect("text"),
+        word => word,
+    });
+    let mut program = Command::new(env!("CARGO_BIN_EXE_zabkeeper"));
+    let ran = ran(&run_with(program.args(words).arg("--check"), b""));
+    assert_eq!(ran.code, 0, "{ran:#?}");
+    assert!(ran.out.contains("data directory /var/lib/zabkeeper "), "{}", ran.out);
+}
