@@ -38,6 +38,8 @@ pub(crate) struct State {
     pub(crate) durable: Txid,
     pub(crate) commit: Txid,
     pub(crate) applied: Txid,
+    /// Bytes of the log in memory that are applied: they are there for others only.
+    applied_bytes: usize,
     /// True while the role lets clients be served: only then are commits applied.
     pub(crate) serving: bool,
     pub(crate) requests: Requests,
@@ -56,6 +58,16 @@ pub(crate) struct State {
     pub(crate) compaction: Compaction,
     /// Inbound connections that have not said who they are, with when they came.
     pub(crate) strangers: BTreeMap<ConnId, Instant>,
+}
+
+/// What a follower that is being fed wants to be kept.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct Pin {
+    /// Entries after this.
+    pub(crate) at: Txid,
+    /// Bytes of log that it is worth: as many as it was given since it was last up to date. While
+    /// that is more than the log grows by, it will get there; when it is less, it may never.
+    pub(crate) worth: usize,
 }
 
 /// The state, the outputs and the time of one step.
@@ -106,6 +118,7 @@ impl State {
         }
         let rng = Rng::new(seed);
         let start = log.base().at.txid;
+        let applied_bytes = log.iter().take_while(|it| it.txid <= applied).map(Entry::size).sum();
         Self {
             promise,
             current,
@@ -115,6 +128,7 @@ impl State {
             ledger: Ledger::default(),
             commit,
             applied,
+            applied_bytes,
             serving: false,
             requests: Requests::new(rng.split(1).next_u64()),
             stages: rng.split(2).next_u64(),
@@ -207,7 +221,7 @@ impl State {
     /// True if new writes are refused: what is logged does not get committed, or what is applied
     /// does not get saved.
     pub(crate) fn is_log_full(&self) -> bool {
-        self.log.bytes() >= self.log_limit() || self.is_unsaved()
+        self.log.bytes() - self.applied_bytes >= self.log_limit() || self.is_unsaved()
     }
 
     /// True if more was applied without a checkpoint than ever should be.
@@ -334,6 +348,7 @@ impl Cx<'_> {
     pub(crate) fn install(&mut self, base: Base, stage: u64, digest: crate::digest::Digest) {
         assert!(base.at.txid > self.s.log.last().txid, "a snapshot that is not beyond the log");
         self.s.log = Log::new(base.clone());
+        self.s.applied_bytes = 0;
         self.s.ensemble = Ensemble::new(base.membership.clone());
         self.s.ledger.drop_duties();
         let at = base.at;
@@ -402,6 +417,7 @@ impl Cx<'_> {
             }
             let ticket = entry.origin.and_then(|origin| self.s.requests.applied(origin));
             self.s.applied = entry.txid;
+            self.s.applied_bytes += entry.size();
             self.s.compaction.applied(entry.size());
             self.out.call(Upcall::Deliver {
                 txid: entry.txid,
@@ -454,16 +470,16 @@ impl Cx<'_> {
     }
 
     /// Forgets the oldest entries in memory once they are well beyond what is kept for followers:
-    /// nothing that is not applied, and nothing from `pin` on, which a follower is being fed from,
-    /// unless that holds back too much.
-    pub(crate) fn forget(&mut self, pin: impl FnOnce() -> Option<Txid>) -> bool {
+    /// nothing that is not applied, and nothing from a pin on, which a follower is being fed from,
+    /// unless that holds back too much: more than a limit, and more than it has been fed so far.
+    pub(crate) fn forget(&mut self, pin: impl FnOnce() -> Option<Pin>) -> bool {
         let limits = &self.s.cfg.limits;
         let (mut bytes, mut entries) = (self.s.log.bytes(), self.s.log.len());
         if bytes <= limits.retain_bytes / 8 * 9 && entries <= limits.retain_entries / 8 * 9 {
             return false;
         }
-        let pin = pin().filter(|_| bytes <= self.s.pin_limit());
-        let limit = pin.unwrap_or(self.s.applied).min(self.s.applied);
+        let pin = pin().filter(|pin| bytes <= self.s.pin_limit().max(pin.worth));
+        let limit = pin.map_or(self.s.applied, |pin| pin.at).min(self.s.applied);
         let mut to = self.s.log.base().at;
         for entry in self.s.log.iter() {
             let enough = bytes <= limits.retain_bytes && entries <= limits.retain_entries;
@@ -476,7 +492,9 @@ impl Cx<'_> {
         }
         let moves = to.txid > self.s.log.base().at.txid;
         if moves {
+            let before = self.s.log.bytes();
             self.s.log.prune(to);
+            self.s.applied_bytes -= before - self.s.log.bytes();
         }
         moves
     }

@@ -12,7 +12,7 @@ use crate::ids::{ConnId, Epoch, Txid};
 use crate::message::{EpochAck, Message};
 use crate::mutants::Mutant;
 use crate::plan::{SyncPlan, plan};
-use crate::state::Cx;
+use crate::state::{Cx, Pin};
 use alloc::collections::VecDeque;
 
 /// The state of one follower's feed.
@@ -26,6 +26,8 @@ pub(crate) struct Feed {
     /// Messages sent and not acknowledged: the last txid of each and its bytes.
     in_flight: VecDeque<(Txid, usize)>,
     in_flight_bytes: usize,
+    /// Bytes that the follower took in since it was last up to date.
+    moved: u64,
     /// What the follower has on its disk of this epoch's log.
     pub(crate) matched: Txid,
 }
@@ -88,6 +90,7 @@ impl Feed {
             stage,
             in_flight: VecDeque::new(),
             in_flight_bytes: 0,
+            moved: 0,
             matched: Txid::ZERO,
         };
         (feed, plan)
@@ -96,6 +99,11 @@ impl Feed {
     /// Entries after this should not be forgotten while the feed lasts.
     pub(crate) fn pin(&self) -> Txid {
         self.sent
+    }
+
+    /// What that may cost.
+    pub(crate) fn worth(&self) -> Pin {
+        Pin { at: self.sent, worth: usize::try_from(self.moved).unwrap_or(usize::MAX) }
     }
 
     /// True once the follower has the history and the epoch on its disk.
@@ -147,6 +155,7 @@ impl Feed {
                     let max_bytes = cx.s.cfg.limits.message_bytes;
                     let entries = cx.s.log.batch(self.sent, cx.s.log.last().txid, max_bytes);
                     let Some(last) = entries.last() else {
+                        self.moved = 0;
                         return;
                     };
                     self.sent(last.txid, entries.iter().map(|entry| entry.size()).sum());
@@ -188,6 +197,7 @@ impl Feed {
             return false;
         };
         source.fit(cx.s.cfg.limits.message_bytes);
+        self.moved = self.moved.max(upto);
         if done {
             self.stage = Stage::History;
         }
@@ -202,6 +212,7 @@ impl Feed {
         }
         while let Some((_, bytes)) = self.in_flight.pop_front_if(|(txid, _)| *txid <= upto) {
             self.in_flight_bytes -= bytes;
+            self.moved = self.moved.saturating_add(bytes as u64);
         }
         true
     }

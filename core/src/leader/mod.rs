@@ -13,7 +13,7 @@ use crate::message::{Candidate, EpochAck, FollowerInfo, Message, Stance, Vote};
 use crate::mutants::Mutant;
 use crate::note::{LeaveReason, Note};
 use crate::replica::FollowerStatus;
-use crate::state::{Cx, Next, State};
+use crate::state::{Cx, Next, Pin, State};
 use crate::storage::Promise;
 use crate::time::Instant;
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -148,9 +148,9 @@ impl Leading {
     }
 
     /// Entries after this should not be forgotten: a follower is being fed from there.
-    pub(crate) fn pin(&self) -> Option<crate::ids::Txid> {
-        let feeds = self.peers.values().filter_map(|peer| peer.feed.as_ref()).map(Feed::pin);
-        feeds.chain(self.parked.values().map(|(source, _)| source.at().txid)).min()
+    pub(crate) fn pin(&self) -> Option<Pin> {
+        let feeds = self.peers.values().filter_map(|peer| peer.feed.as_ref()).map(Feed::worth);
+        feeds.chain(self.parked.values().map(|(source, _)| source.pin())).min()
     }
 
     pub(crate) fn on_tick(&mut self, cx: &mut Cx<'_>) -> Next {

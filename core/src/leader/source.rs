@@ -8,7 +8,7 @@ use crate::event::Upcall;
 use crate::ids::ConnId;
 use crate::message::{Item, Message, SnapshotHead};
 use crate::parts;
-use crate::state::Cx;
+use crate::state::{Cx, Pin};
 use crate::time::{Instant, Micros};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -19,6 +19,8 @@ const SMALLEST: usize = 4 << 10;
 const TINY: usize = 64;
 /// The first part.
 const FIRST: usize = 16 << 10;
+/// A connection that brought fewer parts across than this is followed by smaller ones.
+const FEW: u64 = 8;
 /// A part that was taken in sooner than this may be followed by larger ones.
 const SOON: Micros = Micros::millis(100);
 /// A part that took longer than this is followed by smaller ones.
@@ -41,6 +43,8 @@ pub(crate) struct Source {
     /// The stream was sent up to here, and acknowledged up to there.
     next: u64,
     acked: u64,
+    /// Where the present connection began.
+    began: u64,
     part_bytes: usize,
 }
 
@@ -76,6 +80,7 @@ impl Source {
             sent: VecDeque::new(),
             next: 0,
             acked: 0,
+            began: 0,
             part_bytes: FIRST,
         };
         source.fit(cx.s.cfg.limits.message_bytes);
@@ -89,6 +94,12 @@ impl Source {
     /// The last entry contained in the state.
     pub(crate) fn at(&self) -> Position {
         self.at
+    }
+
+    /// What should be kept for whoever goes on with it.
+    pub(crate) fn pin(&self) -> Pin {
+        let worth = usize::try_from(self.acked).unwrap_or(usize::MAX);
+        Pin { at: self.at.txid, worth }
     }
 
     /// The application holds the state: it can be announced.
@@ -172,21 +183,21 @@ impl Source {
         self.digest.is_some() && self.at == at && within
     }
 
-    /// Goes on, on another connection, at the byte that the follower has.
+    /// Goes on, on another connection, at the byte that the follower has. What was under way is cut
+    /// anew: smaller, if the last connection brought only a few parts across.
     pub(crate) fn resume(&mut self, cx: &mut Cx<'_>, conn: ConnId, received: u64) {
-        self.acked = received;
-        while self.sent.pop_front_if(|part| part.end() <= received && !part.last).is_some() {}
-        if let Some(first) = self.sent.front_mut() {
-            let has = usize::try_from(received.saturating_sub(first.from)).unwrap_or(usize::MAX);
-            first.bytes = first.bytes.get(has..).unwrap_or_default().into();
-            first.from = received;
+        let mut again = Vec::new();
+        self.sent.iter().for_each(|part| again.extend_from_slice(&part.bytes));
+        let first = self.sent.front().map_or(received, |part| part.from);
+        let has = usize::try_from(received.saturating_sub(first)).unwrap_or(usize::MAX);
+        again.append(&mut self.unsent);
+        self.unsent = again.split_off(has.min(again.len()));
+        self.sent.clear();
+        if received.saturating_sub(self.began) < FEW * self.part_bytes as u64 {
+            self.part_bytes /= 2;
+            self.fit(cx.s.cfg.limits.message_bytes);
         }
+        (self.began, self.acked, self.next) = (received, received, received);
         cx.send(conn, Message::SnapshotResume { at: self.at.txid, from: received });
-        for part in &mut self.sent {
-            part.since = cx.now.at;
-            cx.send(conn, part.message());
-        }
-        self.part_bytes = self.part_bytes.min(FIRST);
-        self.fit(cx.s.cfg.limits.message_bytes);
     }
 }

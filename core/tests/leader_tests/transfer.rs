@@ -217,8 +217,23 @@ fn a_leader_goes_on_with_a_snapshot_at_the_byte_that_the_follower_has() {
     assert!(bench.sent(|msg| *msg == Message::SnapshotResume { at: at.txid, from: 70_000 }));
     let again = bench.parts();
     assert_eq!(again.first().map(|(from, _)| *from), Some(70_000));
-    assert!(again.iter().map(|(_, length)| length).sum::<u64>() >= sent - 70_000);
+    assert!(again.windows(2).all(|two| two[0].0 + two[0].1 == two[1].0), "{again:?}");
     assert!(!bench.upcalls.iter().any(|call| matches!(call, Upcall::OpenSnapshot(_))));
+}
+
+#[test]
+fn a_connection_that_brings_little_across_is_followed_by_smaller_parts() {
+    let (mut bench, at) = sending();
+    bench.event(Event::SnapshotRead { conn: C2, items: items(10, 30_000), last: false });
+    let (mut received, mut conn) = (0, C2);
+    for life in 3..6 {
+        received += 100;
+        bench.event(Event::Closed(conn));
+        bench.take();
+        conn = ConnId::new(life);
+        join(&mut bench, conn, Some(Staged { at, received }));
+    }
+    assert_eq!(bench.parts().first(), Some(&(300, 4 << 10)));
 }
 
 #[test]
@@ -230,6 +245,42 @@ fn a_state_that_the_follower_does_not_hold_is_sent_from_its_beginning() {
     join(&mut bench, c3, Some(Staged { at, received: 70_000 }));
     assert!(bench.upcalls.contains(&Upcall::CloseSnapshot(C2)), "it was never sent so much");
     assert!(bench.upcalls.contains(&Upcall::OpenSnapshot(c3)));
+}
+
+#[test]
+fn the_log_is_kept_for_a_transfer_that_moves_more_than_the_log_grows_and_no_write_is_refused() {
+    for (fed, kept) in [(1_000_000, true), (100, false)] {
+        let mut config = Config::new(n(3));
+        config.limits.retain_entries = 2;
+        (config.limits.retain_bytes, config.limits.checkpoint_bytes) = (1000, 1000);
+        let mut bench = Bench::established_with(config);
+        let write = |bench: &mut Bench, ticket| {
+            bench.event(Event::Submit(vec![submission(ticket)]));
+            let upto = bench.node.log().last().txid;
+            bench.receive(C1, Message::Ack { epoch: e(2), upto });
+            if let Some(Upcall::Checkpoint(at)) = bench.upcalls.last() {
+                let at = at.txid;
+                bench.event(Event::Checkpointed(at));
+            }
+        };
+        (1..9).for_each(|ticket| write(&mut bench, ticket));
+        join(&mut bench, C2, None);
+        bench.event(Event::SnapshotOpened { conn: C2, digest: Digest::new(9) });
+        let mut acked = 0;
+        while acked < fed {
+            bench.take();
+            bench.event(Event::SnapshotRead { conn: C2, items: items(1, 50_000), last: false });
+            let Some((from, length)) = bench.parts().last().copied() else { continue };
+            acked = (from + length).min(fed);
+            bench.receive(C2, Message::SnapshotChunkAck { upto: acked, done: false });
+        }
+        bench.take();
+        (10..300).for_each(|ticket| write(&mut bench, ticket));
+        let dropped = Action::Close { conn: C2, why: CloseReason::TooSlow };
+        assert_eq!(!bench.actions.contains(&dropped), kept, "after {fed} bytes");
+        let refused = |call: &Upcall| matches!(call, Upcall::Refuse { .. });
+        assert!(!bench.upcalls.iter().any(refused));
+    }
 }
 
 #[test]
