@@ -648,6 +648,11 @@ impl Node {
         role.into_iter().chain(disk.map(|unflushed| Obstacle::Disk { unflushed })).collect()
     }
 
+    /// True once it has stopped for good.
+    pub(crate) fn is_halted(&self) -> bool {
+        matches!(self.role, Role::Halted)
+    }
+
     /// What a step may do.
     pub(crate) fn limits(&self) -> &Limits {
         &self.state.cfg.limits

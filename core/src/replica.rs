@@ -264,6 +264,10 @@ impl<A: App> Replica<A> {
 
     /// Reads the next part of a checkpoint, if there is one, and hands it over.
     fn save(&mut self, max: usize, to: &mut Actions) {
+        if self.node.is_halted() {
+            // Nothing follows a halt.
+            self.saving = None;
+        }
         let Some((mut at, mut digest)) = self.saving else { return };
         let (changes, last) = self.app.read_changes(max);
         if !last {
