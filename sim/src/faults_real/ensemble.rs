@@ -2,9 +2,12 @@
 //! 127.0.1.N, where the proxies are, and listen at 127.0.2.N. Dropping it ends them all.
 
 use super::caller;
+use super::flood::{self, Flood};
+use super::slow_disk::SlowDisks;
 use super::tcp::Proxy;
 use super::udp;
-use super::weather::{NODES, Weather};
+use super::vitals::{Held, Mark};
+use super::weather::{CLIENTS, NODES, Weather};
 use serde_json::{Value, json};
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -19,6 +22,9 @@ use zabkeeper_core::rng::Rng;
 /// The node whose disk is small.
 pub(super) const SMALL: usize = NODES - 1;
 const SMALL_DISK: &str = "size=96m";
+/// The node that may hold few descriptors and little memory.
+const TIGHT: usize = 0;
+const LIMITS: [&str; 2] = ["--nofile=256:256", "--data=1500000000:1500000000"];
 
 /// The ensemble.
 pub(super) struct Ensemble {
@@ -28,6 +34,8 @@ pub(super) struct Ensemble {
     nodes: [Option<Child>; NODES],
     stopped: [bool; NODES],
     mounted: bool,
+    slow: Option<SlowDisks>,
+    limited: bool,
     /// What the proxies do.
     pub(super) weather: Arc<Weather>,
 }
@@ -40,8 +48,15 @@ impl Ensemble {
         let dir = dir.to_path_buf();
         let binary = binary.to_path_buf();
         let nodes = [const { None }; NODES];
+        let slow = SlowDisks::new(&dir);
+        let limited = Command::new("prlimit").arg("--version").output().is_ok();
+        if !limited {
+            println!("without limits of descriptors and memory: prlimit cannot be run");
+        }
+        let stopped = [false; NODES];
+        let mounted = false;
         let mut ensemble =
-            Self { binary, dir, port, nodes, stopped: [false; NODES], mounted: false, weather };
+            Self { binary, dir, port, nodes, stopped, mounted, slow, limited, weather };
         for node in 0..NODES {
             fs::create_dir_all(ensemble.disk(node)).map_err(|e| e.to_string())?;
         }
@@ -81,6 +96,56 @@ impl Ensemble {
         }
     }
 
+    /// True if disks can be slow.
+    pub(super) fn has_slow_disks(&self) -> bool {
+        self.slow.is_some()
+    }
+
+    /// Each flush of a node takes so much longer from now on.
+    pub(super) fn slow_disk(&self, node: usize, delay: Duration) -> io::Result<()> {
+        self.slow.as_ref().map_or(Ok(()), |slow| slow.set(node, delay))
+    }
+
+    /// All disks are fast again.
+    pub(super) fn hasten_disks(&self) {
+        if let Some(slow) = &self.slow {
+            slow.clear();
+        }
+    }
+
+    /// Clients turn to a node, past the proxies, and take without end.
+    pub(super) fn flood(&self, node: usize, kind: flood::Kind, clients: usize) -> Flood {
+        Flood::start(private(node, self.port + 2), kind, clients)
+    }
+
+    /// What the daemons hold now.
+    pub(super) fn held(&self, at: Duration) -> Mark {
+        let held = |place: &Option<Child>| Held::of(place.as_ref()?.id());
+        Mark { at, held: std::array::from_fn(|node| held(&self.nodes[node])) }
+    }
+
+    /// A number for what is up and how it is linked, if a quorum is: two that run and hear each
+    /// other, and that clients reach.
+    pub(super) fn quorum(&self) -> Option<u64> {
+        let up = |node: usize| self.nodes[node].is_some() && !self.stopped[node];
+        let fine = |from: usize, to: usize| {
+            let path = self.weather.path(from, to);
+            path.open && path.loss <= 300_000 && path.delay <= 100_000 && path.rate == 0
+        };
+        let both = |a: usize, b: usize| fine(a, b) && fine(b, a);
+        let mut state = 0;
+        for (bit, (a, b)) in [(0, 1), (0, 2), (1, 2)].into_iter().enumerate() {
+            let served = both(a, CLIENTS) && both(b, CLIENTS);
+            state |= u64::from(up(a) && up(b) && both(a, b) && served) << bit;
+        }
+        let cuts = |node: usize| self.weather.path(node, (node + 1) % NODES).cuts;
+        let pids = self.nodes.iter().flatten().map(|child| u64::from(child.id()));
+        let version = pids
+            .chain((0..NODES).map(cuts))
+            .fold(state, |sum, next| sum.wrapping_mul(1_000_003).wrapping_add(next));
+        (state != 0).then_some(version)
+    }
+
     /// Makes room on the small disk again.
     pub(super) fn free_disk(&self) {
         let _ = fs::remove_file(self.ballast());
@@ -103,7 +168,18 @@ impl Ensemble {
         let config = self.dir.join(format!("n{}.json", node + 1));
         fs::write(&config, self.config(node).to_string())?;
         let log = File::options().append(true).create(true).open(self.log(node))?;
-        let child = Command::new(&self.binary)
+        let mut command = match node == TIGHT && self.limited {
+            true => {
+                let mut command = Command::new("prlimit");
+                command.args(LIMITS).arg(&self.binary);
+                command
+            }
+            false => Command::new(&self.binary),
+        };
+        if let Some(slow) = &self.slow {
+            slow.prepare(node, &mut command);
+        }
+        let child = command
             .args(["server", "--watch-stdin", "--log", "info", "--config"])
             .arg(config)
             .stdin(Stdio::piped())

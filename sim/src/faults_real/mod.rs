@@ -2,7 +2,8 @@
 //!
 //! Proxies stand in front of every port: they lose, double, delay and reorder votes, and delay,
 //! hold back and cut connections. Processes are killed, stopped and started again, alone and all
-//! together; one node's disk fills up. Meanwhile clients with the production client logic ask,
+//! together; one node's disk fills up, disks and links are slow, clients take without end, and one
+//! node may hold few descriptors and little memory. Meanwhile clients with the production client logic ask,
 //! and what they are told is judged by the simulator's checkers. After each storm clients must
 //! be served again within a bound; at the end all nodes must hold the same state.
 //!
@@ -13,13 +14,17 @@
 
 mod caller;
 mod ensemble;
+mod flood;
 mod history;
+mod slow_disk;
 mod storm;
 mod tcp;
 mod udp;
+mod vitals;
 mod weather;
 
 pub use history::Counts;
+pub use vitals::{Held, Mark, Vitals};
 
 use caller::Caller;
 use ensemble::Ensemble;
@@ -70,6 +75,8 @@ pub struct Report {
     pub counts: Counts,
     /// The longest wait after a storm until clients were served.
     pub slowest: Duration,
+    /// What the daemons held, and how long nobody was served.
+    pub vitals: Vitals,
     /// How long it all took.
     pub took: Duration,
     /// What went wrong, if anything did.
@@ -97,6 +104,7 @@ impl fmt::Display for Report {
             done + refused + unknown,
             self.slowest.as_secs_f64()
         )?;
+        writeln!(f, "{}", self.vitals)?;
         match &self.verdict {
             Ok(()) => write!(f, "linearizable, all nodes agree"),
             Err(wrong) => write!(f, "VIOLATION: {wrong}"),
@@ -133,11 +141,12 @@ pub fn run(args: &Args) -> Result<Report, String> {
             let keys = history.keys();
             caller(args.clients).read_all(&keys, 10_000_000);
             storms.agree()?;
+            storms.mark(true);
             history.judge()
         });
-        (verdict, (storms.done, storms.told, storms.slowest))
+        (verdict, (storms.done, storms.told, storms.slowest, storms.vitals))
     };
-    let (faults, told, slowest) = storms;
+    let (faults, told, slowest, vitals) = storms;
     let (took, counts) = (start.elapsed(), history.counts());
     let kept = if verdict.is_ok() {
         let _ = std::fs::remove_dir_all(&dir);
@@ -146,7 +155,7 @@ pub fn run(args: &Args) -> Result<Report, String> {
         write_down(&dir, &history, &told)?;
         Some(dir)
     };
-    Ok(Report { seed, faults, counts, slowest, took, verdict, kept })
+    Ok(Report { seed, faults, counts, slowest, vitals, took, verdict, kept })
 }
 
 /// Storms, with clients that ask all the time.
@@ -156,6 +165,7 @@ fn live<'a>(
     caller: impl Fn(usize) -> Caller<'a> + Sync,
 ) -> Result<(), String> {
     storms.form()?;
+    storms.mark(true);
     let stop = AtomicBool::new(false);
     let stop = &stop;
     thread::scope(|scope| {

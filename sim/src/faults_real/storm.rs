@@ -2,7 +2,9 @@
 //! comes of it depends on the machine.
 
 use super::ensemble::{Ensemble, SMALL};
+use super::flood::{self, Flood};
 use super::history::History;
+use super::vitals::Vitals;
 use super::weather::{CLIENTS, NODES, Path};
 use crate::dice::Dice;
 use std::collections::BTreeMap;
@@ -30,10 +32,13 @@ enum Fault {
     CutOffClients,
     Cut,
     Squall,
+    SlowLinks,
+    SlowDisk,
+    Flood,
     FullDisk,
 }
 
-const FAULTS: [Fault; 10] = [
+const FAULTS: [Fault; 13] = [
     Fault::Kill,
     Fault::KillLeader,
     Fault::KillAll,
@@ -43,6 +48,9 @@ const FAULTS: [Fault; 10] = [
     Fault::CutOffClients,
     Fault::Cut,
     Fault::Squall,
+    Fault::SlowLinks,
+    Fault::SlowDisk,
+    Fault::Flood,
     Fault::FullDisk,
 ];
 
@@ -53,6 +61,8 @@ enum Relief {
     Resume(usize),
     Open,
     Calm,
+    HastenDisks,
+    EndFlood,
     FreeDisk,
 }
 
@@ -66,6 +76,9 @@ pub(super) struct Storms<'a> {
     pub(super) told: Vec<String>,
     /// The longest that clients waited after a storm until they were served again.
     pub(super) slowest: Duration,
+    /// What the daemons held, and how long nobody was served.
+    pub(super) vitals: Vitals,
+    floods: Vec<Flood>,
     history: &'a History,
     rng: Rng,
     weights: Vec<u32>,
@@ -89,12 +102,14 @@ impl<'a> Storms<'a> {
             .map(|_| if rng.chance(750_000) { rng.between(1, 8) as u32 } else { 0 })
             .collect();
         weights[0] += 1;
-        let usual = Path { open: true, loss: 0, twice: 0, delay: 0, cuts: 0 };
+        let usual = Path { open: true, loss: 0, twice: 0, delay: 0, rate: 0, cuts: 0 };
         Self {
             ensemble,
             done: BTreeMap::new(),
             told: Vec::new(),
             slowest: Duration::ZERO,
+            vitals: Vitals::default(),
+            floods: Vec::new(),
             history,
             rng,
             weights,
@@ -146,6 +161,8 @@ impl<'a> Storms<'a> {
         self.reliefs.clear();
         self.ensemble.weather.clear();
         self.ensemble.free_disk();
+        self.ensemble.hasten_disks();
+        self.floods.clear();
         for node in 0..NODES {
             self.relieve(Relief::Resume(node))?;
             self.relieve(Relief::Start(node))?;
@@ -155,6 +172,7 @@ impl<'a> Storms<'a> {
             storms.settled() && storms.history.counts().done >= before + 20
         })?;
         self.slowest = self.slowest.max(start.elapsed());
+        self.mark(false);
         self.disk_was_full = false;
         Ok(())
     }
@@ -235,6 +253,7 @@ impl<'a> Storms<'a> {
             let pause = self.millis(50, 1000);
             self.later(pause, Relief::Start(node));
         }
+        self.vitals.look(self.ensemble.quorum(), self.history.counts().done);
         match self.history.trouble() {
             Some(wrong) => Err(wrong),
             None => Ok(()),
@@ -298,6 +317,39 @@ impl<'a> Storms<'a> {
                 let length = self.millis(200, 3000);
                 self.later(length, Relief::Calm);
             }
+            Fault::SlowLinks => {
+                let rate = self.rng.magnitude(30_000, 10_000_000);
+                self.count("slow links");
+                self.note(&format!("slow links: {rate} bytes a second"));
+                self.set_weather(Path { rate, ..self.usual });
+                let length = self.millis(500, 5000);
+                self.later(length, Relief::Calm);
+            }
+            Fault::SlowDisk => {
+                if self.ensemble.has_slow_disks() {
+                    let delay = self.millis(5, 1000);
+                    let all = self.rng.chance(300_000);
+                    let one = self.rng.below(NODES as u64) as usize;
+                    self.count("slow disk");
+                    self.note(&format!("slow disk: {delay:?} a flush, n{}, all: {all}", one + 1));
+                    for node in (0..NODES).filter(|node| all || *node == one) {
+                        let told = self.ensemble.slow_disk(node, delay);
+                        told.map_err(|error| format!("slowing a disk: {error}"))?;
+                    }
+                    let length = self.millis(500, 5000);
+                    self.later(length, Relief::HastenDisks);
+                }
+            }
+            Fault::Flood => {
+                let node = self.rng.below(NODES as u64) as usize;
+                let kind = flood::Kind::draw(&mut self.rng);
+                let clients = self.rng.magnitude(20, 400) as usize;
+                self.count("flood");
+                self.note(&format!("flood: {clients} {kind:?} at n{}", node + 1));
+                self.floods.push(self.ensemble.flood(node, kind, clients));
+                let length = self.millis(500, 5000);
+                self.later(length, Relief::EndFlood);
+            }
             Fault::FullDisk => {
                 if self.ensemble.has_small_disk() && !self.ensemble.is_disk_full() {
                     self.disk_was_full = true;
@@ -310,6 +362,12 @@ impl<'a> Storms<'a> {
             }
         }
         Ok(())
+    }
+
+    /// All nodes serve: what they hold is kept, once a minute or in any case.
+    pub(super) fn mark(&mut self, always: bool) {
+        let at = Duration::from_micros(self.history.now());
+        self.vitals.mark(self.ensemble.held(at), always);
     }
 
     fn kill(&mut self, node: usize, longest: u64) {
@@ -368,6 +426,8 @@ impl<'a> Storms<'a> {
             Relief::Resume(node) => self.ensemble.resume(node),
             Relief::Open => self.ensemble.weather.change(|_, _| true, |path| path.open = true),
             Relief::Calm => self.set_weather(self.usual),
+            Relief::HastenDisks => self.ensemble.hasten_disks(),
+            Relief::EndFlood => drop(self.floods.pop()),
             Relief::FreeDisk => self.ensemble.free_disk(),
         }
         Ok(())

@@ -151,8 +151,15 @@ impl Flow {
     fn run(&self, mut from: TcpStream, mut to: TcpStream, mut rng: Rng) {
         if from.set_read_timeout(Some(LOOK)).is_ok() && to.set_write_timeout(Some(LOOK)).is_ok() {
             let mut room = vec![0; 64 << 10];
-            while let Some(len) = self.read(&mut from, &mut room) {
-                let delay = rng.between(0, self.weather.path(self.from, self.to).delay);
+            loop {
+                // Of a slow path no more than it takes in a twentieth of a second.
+                let rate = self.weather.path(self.from, self.to).rate;
+                let most = if rate == 0 { room.len() as u64 } else { (rate / 20).max(1) };
+                let most = (room.len()).min(most as usize);
+                let Some(len) = self.read(&mut from, &mut room[..most]) else { break };
+                let path = self.weather.path(self.from, self.to);
+                let wire = (len as u64 * 1_000_000).checked_div(path.rate).unwrap_or(0);
+                let delay = rng.between(0, path.delay) + wire;
                 // The end of a stream travels the same path.
                 if !self.pass(delay) || len == 0 || !self.write(&mut to, &room[..len]) {
                     break;

@@ -20,11 +20,13 @@ pub(super) struct Path {
     pub(super) twice: u32,
     /// The longest delay, in microseconds. Datagrams overtake each other.
     pub(super) delay: u64,
+    /// So many bytes a second go through each connection; 0 for no limit.
+    pub(super) rate: u64,
     /// How often all connections of this path were cut.
     pub(super) cuts: u64,
 }
 
-const FAIR: Path = Path { open: true, loss: 0, twice: 0, delay: 0, cuts: 0 };
+const FAIR: Path = Path { open: true, loss: 0, twice: 0, delay: 0, rate: 0, cuts: 0 };
 
 /// All paths.
 #[derive(Debug)]
