@@ -11,7 +11,7 @@ impl Swarm {
     pub(crate) fn into_rivals(self, rng: &mut Rng) -> Self {
         let mut options = self.options;
         options.nodes = 5;
-        options.duration = rng.between(2_500_000, 6_000_000);
+        options.duration = rng.between(4_000_000, 9_000_000);
         options.timeouts = fast(rng.between(1, 3));
         options.timeouts.finalize = rng.magnitude(1_000, 20_000);
         options.net.latency_max = options.net.latency_max.min(4_000);
@@ -50,6 +50,12 @@ impl Swarm {
         options.nodes = *rng.pick(&[3, 5, 5, 5]);
         options.duration = rng.between(3_000_000, 12_000_000);
         options.timeouts = fast(rng.between(3, 6));
+        // Whoever hears a quorum of equal votes waits for no better one: it may lead, or try to,
+        // though another has more.
+        let hasty = rng.chance(500_000);
+        if hasty {
+            options.timeouts.finalize = rng.magnitude(300, 5_000);
+        }
         options.net.latency_max = options.net.latency_max.min(15_000);
         Self {
             crash_gap: rng.magnitude(200_000, 3_000_000),
@@ -61,7 +67,10 @@ impl Swarm {
             echo_gap: rng.magnitude(100_000, 2_000_000),
             ambush_gap: rng.magnitude(60_000, 500_000),
             clients: 2,
-            request_gap: rng.magnitude(40_000, 400_000),
+            request_gap: match hasty {
+                true => rng.magnitude(5_000, 100_000),
+                false => rng.magnitude(40_000, 400_000),
+            },
             options,
             ..self
         }

@@ -76,6 +76,9 @@ pub struct Disk {
     parts: (u64, u64),
 }
 
+/// Bytes that one flush of the journal writes at most.
+const JOURNAL_UNIT: u64 = 4 << 20;
+
 /// Bytes that one flush of the state store writes at most.
 const STORE_UNIT: u64 = 256 << 10;
 
@@ -156,7 +159,7 @@ impl Disk {
             Lane::Journal => {
                 let clear = self.store.waiting().next().is_none_or(|one| one.order > install);
                 let end = install.saturating_add(u64::from(clear));
-                self.journal.begin(end, batch.max(1), u64::MAX)
+                self.journal.begin(end, batch.max(1), (JOURNAL_UNIT / scale).max(1))
             }
             Lane::Store => self.store.begin(install, batch.max(1), (STORE_UNIT / scale).max(1)),
         }

@@ -103,11 +103,17 @@ impl World {
                 self.queue.push(now + lasts, Occur::HealStreams(links));
             }
             Fault::SlowLinks { links, rate, lasts } => {
+                let rate = rate * self.plan.options.scale();
                 for (from, to) in named(links) {
                     self.net.links.slow_down(from, to, now + lasts, rate);
                 }
             }
             Fault::SlowDisk { node, latency, rate, lasts } => {
+                // Where a byte stands for many, a disk of a few thousand a second would be hung.
+                let rate = match self.plan.options.wide {
+                    Some(_) => (rate * self.plan.options.scale()).max(2_000_000),
+                    None => rate,
+                };
                 self.host_mut(who(node)).pace.slow_down(now + lasts, latency, rate);
             }
             Fault::StoreStall { node, lasts } => {

@@ -269,7 +269,7 @@ impl Swarm {
         if apart.chance(WIDE) {
             return swarm.into_wide(&mut apart);
         }
-        match rng.weighted(&[10, 4, 2]) {
+        match rng.weighted(&[8, 6, 4]) {
             0 => swarm,
             1 => swarm.into_storm(rng),
             _ => swarm.into_rivals(rng),

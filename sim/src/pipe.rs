@@ -63,10 +63,10 @@ pub fn client_of(machine: NodeId) -> Option<u32> {
 }
 
 /// What a packet counts for in what waits for a peer: requests that are passed on have a limit of
-/// their own.
+/// their own, and what has no contents is counted by the packet.
 pub(crate) fn weight(packet: &Packet) -> u64 {
     match packet {
         Packet::Message(_, Message::Forward { .. }) => 0,
-        packet => size::packet(packet),
+        packet => size::packet(packet).saturating_sub(size::FIXED),
     }
 }

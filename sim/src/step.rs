@@ -117,7 +117,7 @@ impl World {
             match action {
                 Action::Note(note) => {
                     self.checks.noted(&self.hosts, node, note)?;
-                    self.needs_election(note);
+                    self.needs_election(node, note)?;
                     if matches!(note, Note::Looking { .. }) {
                         self.does(node, Deed::Election)?;
                     }
@@ -187,9 +187,9 @@ impl World {
     }
 
     /// Where nothing is worse than slow, nobody needs another leader.
-    fn needs_election(&mut self, note: &Note) {
-        let wide = self.plan.options.wide.as_ref();
-        let fair = wide.is_some_and(|wide| wide.fair && self.now > wide.from)
+    fn needs_election(&mut self, node: NodeId, note: &Note) -> Check {
+        let wide = self.plan.options.wide.clone();
+        let fair = wide.as_ref().is_some_and(|wide| wide.fair && self.now > wide.from)
             && self.checks.epochs.newest().is_some();
         let leaves = matches!(
             note,
@@ -197,7 +197,18 @@ impl World {
         );
         if fair && leaves && self.quiet.is_none() {
             self.mark("needless election");
+            // Where a full window takes longer than the silence that is borne, heartbeats may wait
+            // behind it.
+            let (rate, window) = wide.map_or((0, 0), |wide| {
+                (wide.link_rate, self.plan.options.limits.window_bytes as u64 * wide.scale)
+            });
+            if crate::wide::time(window, rate) > self.plan.options.timeouts.sync {
+                return Ok(());
+            }
+            let what = format!("nothing is worse than slow, but {node}: {note:?}");
+            return Err(Violation::new("no needless election", what));
         }
+        Ok(())
     }
 
     fn act(&mut self, node: NodeId, action: Action) -> Check {

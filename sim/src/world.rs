@@ -481,10 +481,12 @@ impl World {
 
     /// A part of a long message has come to a node.
     fn part(&mut self, pipe: u64, end: usize) -> Check {
-        if self.net.part(pipe, end).is_some_and(|(node, boot, _)| self.is_life(node, boot)) {
-            self.mark("net: part of a message");
+        let Some((node, boot, conn)) = self.net.part(pipe, end) else { return Ok(()) };
+        if !self.is_life(node, boot) {
+            return Ok(());
         }
-        Ok(())
+        self.mark("net: part of a message");
+        self.deliver(node, Event::Heard(conn))
     }
 
     fn resume(&mut self, node: NodeId, boot: u64) -> Check {
