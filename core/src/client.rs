@@ -8,6 +8,9 @@
 //!   until their deadline.
 //! - A connection that answers nothing for [`Config::attempt_timeout`] gets no new requests, and
 //!   its reads are asked elsewhere; its writes go on waiting for their answers.
+//! - A request is sent only on a connection on which the node has spoken lately: one that was
+//!   unused for [`Config::idle_timeout`] is opened anew. So a node that hangs gets no write whose
+//!   outcome would then be unknown.
 //!
 //! Operations and replies are opaque: codecs and sockets are the runtime's.
 
@@ -140,6 +143,7 @@ impl<O: Operation> Client<O> {
         }
         self.run_timers(out);
         self.close_unused(out);
+        self.close_idle(out);
         self.connect(out);
         self.send(out);
     }
@@ -337,6 +341,19 @@ impl<O: Operation> Client<O> {
             }
             used
         });
+    }
+
+    /// A connection on which nothing was said for long is not trusted with a request: its node is
+    /// called again.
+    fn close_idle<R>(&mut self, out: &mut Vec<Action<O, R>>) {
+        let Link::Open(id) = self.link else { return };
+        let until = |conn: &Conn<O>| conn.heard.after(self.config.idle_timeout);
+        let idle = |conn: &Conn<O>| conn.sent.is_empty() && until(conn) <= self.now;
+        if !self.queue.is_empty() && self.conns.get(&id).is_some_and(idle) {
+            self.conns.remove(&id);
+            self.link = Link::None;
+            out.push(Action::Close(id));
+        }
     }
 
     fn connect<R>(&mut self, out: &mut Vec<Action<O, R>>) {

@@ -534,6 +534,8 @@ impl ClientOptions {
             backoff_min: Micros::new(self.backoff_min),
             backoff_max: Micros::new(self.backoff_max),
             margin: Micros::new(self.margin),
+            // Simulated clients hardly rest, and their first connection is judged by its answers.
+            idle_timeout: Micros::new(u64::MAX),
             ..client::Config::new(endpoints)
         }
     }

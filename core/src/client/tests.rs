@@ -130,6 +130,21 @@ fn a_request_that_was_never_sent_goes_to_the_next_endpoint() {
 }
 
 #[test]
+fn a_connection_that_was_unused_for_long_is_opened_anew_before_anything_is_sent() {
+    run(
+        2,
+        "0 write t1 9000 : connect c1 e0
+         1 connected c1 : send c1 t1
+         2 done c1 1 : t1 done 1.1
+         2001 write t2 9000 : send c1 t2 seen 1.1
+         2002 done c1 2 : t2 done 1.2
+         4002 write t3 9000 : close c1, connect c2 e0
+         4502 tick : close c2, connect c3 e1
+         4503 connected c3 : send c3 t3 seen 1.2",
+    );
+}
+
+#[test]
 fn opening_a_connection_has_its_own_timeout() {
     run(
         2,

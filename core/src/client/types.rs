@@ -20,6 +20,9 @@ pub struct Config {
     pub connect_timeout: Micros,
     /// How long a connection may leave a request unanswered and still get more of them.
     pub attempt_timeout: Micros,
+    /// How long a connection may be unused and still get a request. After that a new one is
+    /// opened, which shows whether the node is still there before anything is sent to it.
+    pub idle_timeout: Micros,
     /// First pause after a refusal, or after every endpoint failed; doubles up to `backoff_max`.
     /// The pause taken is a random one between half of it and the whole.
     pub backoff_min: Micros,
@@ -40,6 +43,7 @@ impl Config {
             endpoints,
             connect_timeout: Micros::millis(500),
             attempt_timeout: Micros::millis(2000),
+            idle_timeout: Micros::millis(2000),
             backoff_min: Micros::millis(20),
             backoff_max: Micros::millis(500),
             margin: Micros::millis(200),
@@ -73,7 +77,7 @@ pub enum Event<O, R> {
         /// When it stops waiting.
         deadline: Instant,
     },
-    /// A connection that [`Action::Connect`] asked for is open.
+    /// A connection that [`Action::Connect`] asked for is open: the node itself has spoken on it.
     Connected(ConnId),
     /// A connection that [`Action::Connect`] asked for could not be opened.
     ConnectFailed(ConnId),
