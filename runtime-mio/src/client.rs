@@ -19,9 +19,13 @@
 //!
 //! [`Client::submit`] and [`Client::collect`] keep many requests under way.
 
+mod endpoint;
 mod error;
+mod names;
+mod socket;
 mod sockets;
 
+pub use endpoint::endpoint_list;
 pub use error::{ClientError, Tried};
 
 use sockets::Sockets;
@@ -33,9 +37,8 @@ use zabkeeper_core::entry::Payload;
 use zabkeeper_core::ids::{Ticket, Txid};
 use zabkeeper_core::replica::{ReadLevel, Status};
 use zabkeeper_core::time::{Instant, Micros};
-use zabkeeper_core::tree::{Answer, Command, Found, Page, Path, Query, Stat};
+use zabkeeper_core::tree::{Answer, Command, Found, MAX_VALUE_BYTES, Page, Path, Query, Stat};
 use zabkeeper_proto::client::{ClientRequest, Op, OpResult};
-use zabkeeper_proto::frame;
 
 /// What a client can be told.
 #[derive(Clone, Debug)]
@@ -47,6 +50,18 @@ pub struct ClientOptions {
     /// Give up as soon as every endpoint failed once, instead of trying until the time is up. For
     /// one call of [`Client::status`] or a read.
     pub fail_fast: bool,
+    /// Tells somebody when a call takes long.
+    pub notice: Option<Notice>,
+}
+
+/// What to do when a call has waited for so long: once, `tell` is called with a sentence that says
+/// what it waits for.
+#[derive(Clone, Copy, Debug)]
+pub struct Notice {
+    /// For how long.
+    pub after: Duration,
+    /// Whom to tell.
+    pub tell: fn(&str),
 }
 
 /// How fresh a read must be.
@@ -119,7 +134,7 @@ impl Operation for Asked {
 impl ClientOptions {
     /// The defaults: ten seconds for a request.
     pub fn new(endpoints: Vec<String>) -> Self {
-        Self { endpoints, timeout: Duration::from_secs(10), fail_fast: false }
+        Self { endpoints, timeout: Duration::from_secs(10), fail_fast: false, notice: None }
     }
 }
 
@@ -132,17 +147,17 @@ impl Listing {
 
 impl Client {
     /// A client of these endpoints. The first request opens the connection.
-    pub fn connect(options: ClientOptions) -> Result<Self, ClientError> {
+    pub fn connect(mut options: ClientOptions) -> Result<Self, ClientError> {
         if options.endpoints.is_empty() {
             return Err(ClientError::Options("there is no endpoint".to_owned()));
         }
-        for endpoint in &options.endpoints {
-            check_endpoint(endpoint)?;
+        for name in &mut options.endpoints {
+            *name = endpoint::endpoint(name)?;
         }
         let sockets = Sockets::new(options.endpoints.clone())
             .map_err(|error| ClientError::Options(format!("cannot wait for sockets: {error}")))?;
         let seed = RandomState::new().build_hasher().finish();
-        let config = machine::Config::new(options.endpoints.len());
+        let config = config(&options);
         Ok(Self {
             machine: machine::Client::new(config, seed, Instant::default()),
             sockets,
@@ -207,11 +222,15 @@ impl Client {
     /// Does one operation and waits for its result. Rejected commands are a `Written` result here.
     pub fn call(&mut self, op: Op) -> Result<OpResult, ClientError> {
         let ticket = self.submit(op)?;
+        let mut notice = self.options.notice.map(|n| (self.now().after(micros(n.after)), n.tell));
         loop {
             if let Some(result) = self.results.remove(&ticket) {
                 return result;
             }
-            self.turn()?;
+            if let Some((_, tell)) = notice.take_if(|(at, _)| *at <= self.now()) {
+                tell(&self.sockets.waits_for(self.options.timeout));
+            }
+            self.turn(notice.map(|(at, _)| at))?;
             if self.options.fail_fast && self.sockets.all_failed() {
                 return Err(self.sockets.failure(self.options.timeout));
             }
@@ -222,9 +241,14 @@ impl Client {
     /// in the order in which they were submitted for as long as the connection holds; a read may
     /// see writes that were submitted after it.
     pub fn submit(&mut self, op: Op) -> Result<Ticket, ClientError> {
-        let bytes = size_of_request(&op);
-        if bytes > frame::MAX_REQUEST_BODY {
-            return Err(ClientError::TooLarge(bytes));
+        if let Op::Write(Command::Add { value, .. } | Command::Set { value, .. }) = &op
+            && value.len() > MAX_VALUE_BYTES
+        {
+            return Err(ClientError::TooLarge { bytes: value.len() as u64 });
+        }
+        if self.machine.pending() == 0 {
+            // The node may have closed the connection since it was last looked at.
+            self.take_events(Some(Duration::ZERO))?;
         }
         self.next += 1;
         let id = Ticket::new(self.next);
@@ -243,7 +267,7 @@ impl Client {
             if self.machine.pending() == 0 {
                 return Ok(None);
             }
-            self.turn()?;
+            self.turn(None)?;
         }
     }
 
@@ -253,7 +277,8 @@ impl Client {
                 Ok(stat) => Ok(Written { txid, stat }),
                 Err(why) => Err(ClientError::Rejected(why)),
             },
-            _ => Err(mismatch()),
+            // Whatever this answers, the write was sent.
+            _ => Err(ClientError::Unknown),
         }
     }
 
@@ -268,20 +293,25 @@ impl Client {
         }
     }
 
-    /// Waits for the sockets or the next timer, and handles what happened.
-    fn turn(&mut self) -> Result<(), ClientError> {
-        let wait = self.machine.deadline().map(|at| {
+    /// Waits for the sockets, the next timer or until then, and handles what happened.
+    fn turn(&mut self, until: Option<Instant>) -> Result<(), ClientError> {
+        let wait = self.machine.deadline().into_iter().chain(until).min().map(|at| {
             let left = at.since(self.now());
             Duration::from_micros(left.get())
         });
+        self.take_events(wait)?;
+        self.handle(Event::Tick);
+        Ok(())
+    }
+
+    fn take_events(&mut self, longest: Option<Duration>) -> Result<(), ClientError> {
         let events = self
             .sockets
-            .wait(wait)
+            .wait(longest)
             .map_err(|error| ClientError::Options(format!("cannot wait for sockets: {error}")))?;
         for event in events {
             self.handle(event);
         }
-        self.handle(Event::Tick);
         Ok(())
     }
 
@@ -344,26 +374,15 @@ impl Client {
     }
 }
 
-/// An upper bound of the bytes of a request's body.
-fn size_of_request(op: &Op) -> usize {
-    const REST: usize = 128;
-    match op {
-        Op::Write(Command::Add { path, value } | Command::Set { path, value }) => {
-            path.as_str().len() + value.len() + REST
-        }
-        Op::Write(Command::Delete { path, .. }) => path.as_str().len() + REST,
-        Op::Read { .. } | Op::Status => 0,
-    }
-}
-
-fn check_endpoint(endpoint: &str) -> Result<(), ClientError> {
-    let port = endpoint
-        .rsplit_once(':')
-        .and_then(|(host, port)| (!host.is_empty()).then_some(port))
-        .and_then(|port| port.parse::<u16>().ok());
-    match port {
-        Some(1..) => Ok(()),
-        _ => Err(ClientError::Options(format!("the endpoint '{endpoint}' is not like host:port"))),
+/// Each endpoint gets a share of the time, so that a few that hang do not use all of it up.
+fn config(options: &ClientOptions) -> machine::Config {
+    let endpoints = options.endpoints.len();
+    let share = micros(options.timeout).get() / (endpoints as u64 + 1);
+    let longest = Micros::millis(if endpoints == 1 { 2000 } else { 1000 });
+    let shortest = Micros::millis(50);
+    machine::Config {
+        connect_timeout: Micros::new(share).clamp(shortest, longest),
+        ..machine::Config::new(endpoints)
     }
 }
 

@@ -87,6 +87,9 @@ impl Default for NetLimits {
 pub struct ClientConfig {
     /// Where nodes answer clients, as `host:port`. At least one.
     pub endpoints: Vec<String>,
+    /// How many nodes the file names without saying where they answer clients: those of a server's
+    /// file, which needs to know only its own.
+    pub silent: usize,
 }
 
 impl ServerConfig {
@@ -120,8 +123,7 @@ impl ServerConfig {
     /// (the largest value), and those of [`NetLimits`]: `Clients`, `ClientRequests`,
     /// `ClientBufferBytes`, `ClientStallMs`, `PeerBufferBytes`.
     pub fn parse(file: &str, text: &str) -> Result<Self, ConfigError> {
-        let known = ["Host", "Peer", "DataDir", "Timeouts", "Limits"];
-        let mut top = Fields::new(file, "", parse(file, text)?, &known)?;
+        let mut top = Fields::new(file, "", parse(file, text)?, &TOP_FIELDS)?;
         let host = top.take("Host").ok_or_else(|| {
             top.error(
                 "Host",
@@ -185,34 +187,41 @@ impl ServerConfig {
 }
 
 impl ClientConfig {
-    /// Reads a client's file: `{"Peer": [{"RequestAddr": "host:port"}, ...]}`.
+    /// Reads a client's file: `{"Peer": [{"RequestAddr": "host:port"}, ...]}`, or a server's.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         Self::parse(&path.display().to_string(), &read(path)?)
     }
 
-    /// Reads a client's configuration; `file` is its name for messages.
+    /// Reads a client's configuration; `file` is its name for messages. Of a server's, the
+    /// addresses count at which its node and, if they are there, the other ones answer clients.
     pub fn parse(file: &str, text: &str) -> Result<Self, ConfigError> {
-        let mut top = Fields::new(file, "", parse(file, text)?, &["Peer"])?;
-        let missing = "a client needs {\"Peer\": [{\"RequestAddr\": \"host:port\"}, ...]}; this may \
-                       be the file of a server";
+        let mut top = Fields::new(file, "", parse(file, text)?, &TOP_FIELDS)?;
+        let host = top.take("Host");
+        let of_server = host.is_some();
         let peers = top.list("Peer")?.unwrap_or_default();
-        if peers.is_empty() {
-            return Err(top.error("Peer", Problem::Missing(missing)));
-        }
-        let mut endpoints = Vec::with_capacity(peers.len());
-        for (index, json) in peers.into_iter().enumerate() {
-            let place = format!("Peer[{index}]");
-            let mut peer = Fields::new(file, &place, json, &NODE_FIELDS)?;
-            let addr = address(&mut peer, "RequestAddr")?
-                .ok_or_else(|| peer.error("RequestAddr", Problem::Missing(missing)))?;
-            if !endpoints.contains(&addr) {
-                endpoints.push(addr);
+        let peers = peers.into_iter().enumerate();
+        let peers = peers.map(|(index, json)| (format!("Peer[{index}]"), json));
+        let nodes = host.into_iter().map(|json| ("Host".to_owned(), json)).chain(peers);
+        let missing = "a client needs {\"Peer\": [{\"RequestAddr\": \"host:port\"}, ...]}";
+        let (mut endpoints, mut silent) = (Vec::new(), 0);
+        for (place, json) in nodes {
+            let mut node = Fields::new(file, &place, json, &HOST_FIELDS)?;
+            match address(&mut node, "RequestAddr")? {
+                Some(addr) if endpoints.contains(&addr) => {}
+                Some(addr) => endpoints.push(addr),
+                None if of_server => silent += 1,
+                None => return Err(node.error("RequestAddr", Problem::Missing(missing))),
             }
         }
-        Ok(Self { endpoints })
+        match endpoints.is_empty() {
+            true => Err(top.error("Peer", Problem::Missing(missing))),
+            false => Ok(Self { endpoints, silent }),
+        }
     }
 }
 
+const TOP_FIELDS: [&str; 5] = ["Host", "Peer", "DataDir", "Timeouts", "Limits"];
+const HOST_FIELDS: [&str; 5] = ["Id", "ElectionAddr", "MessageAddr", "RequestAddr", "ListenIp"];
 const NODE_FIELDS: [&str; 4] = ["Id", "ElectionAddr", "MessageAddr", "RequestAddr"];
 
 /// One node as the file names it.
@@ -226,9 +235,7 @@ struct Host {
 
 impl Host {
     fn parse(file: &str, json: Json) -> Result<(Self, Option<IpAddr>), ConfigError> {
-        let mut known = NODE_FIELDS.to_vec();
-        known.push("ListenIp");
-        let mut fields = Fields::new(file, "Host", json, &known)?;
+        let mut fields = Fields::new(file, "Host", json, &HOST_FIELDS)?;
         let listen_ip = match fields.text("ListenIp")? {
             None => None,
             Some(text) => Some(text.parse().map_err(|_| {
@@ -430,6 +437,12 @@ fn address(fields: &mut Fields<'_>, name: &str) -> Result<Option<String>, Config
 
 /// Splits an address, refusing what other nodes could not reach.
 fn split(text: &str) -> Result<(&str, u16), &'static str> {
+    if text.contains("://") {
+        return Err("it stands without a scheme such as http://");
+    }
+    if text.contains('/') {
+        return Err("nothing may follow the port");
+    }
     let (host, port) = text.rsplit_once(':').ok_or("the port is missing")?;
     let port: u16 = port.parse().map_err(|_| "the port must be a number from 1 to 65535")?;
     if port == 0 {
@@ -474,7 +487,8 @@ fn read(path: &Path) -> Result<String, ConfigError> {
 }
 
 fn parse(file: &str, text: &str) -> Result<Json, ConfigError> {
-    serde_json::from_str(text)
+    // Some editors begin a file with a mark of its byte order.
+    serde_json::from_str(text.strip_prefix('\u{feff}').unwrap_or(text))
         .map_err(|error| ConfigError::new(file, "", Problem::Syntax(error.to_string())))
 }
 

@@ -43,7 +43,7 @@ fn commands_work_through_every_node_and_say_what_they_did() {
     assert_eq!(full.code, 1);
     assert!(full.err.contains("--recursive"), "{}", full.err);
     let list = dev.run(&["list", "--recursive", "--values"]);
-    assert_eq!(list.out, "/answer\t42\n/app\t\n/app/a b\tx\n/app/bin\t\\xff\\x00\n");
+    assert_eq!(list.out, "/answer\t42\n/app\t\n/app/a b\tx\n/app/bin\t\\xff\\u{0}\n");
     assert_eq!(dev.run(&["list", "app", "--limit", "1"]).out, "/app/a b\n");
     assert_eq!(dev.run(&["delete", "app", "--recursive"]).code, 0);
     assert_eq!(dev.run(&["list"]).out, "/answer\n");
@@ -197,7 +197,8 @@ fn the_nodes_die_with_their_parent() {
 fn the_interactive_client_works_through_a_pipe() {
     let dev = Dev::start(&["--nodes", "1"]);
     // As gometa asks for them: command, starting key, starting value, repetition.
-    let ran = dev.run_with(&["client"], b"Add\nkey\nsome value\n3\nGet\nkey-2\nGet key 2\n");
+    let gometa = ["client", "--prompts"];
+    let ran = dev.run_with(&gometa, b"Add\nkey\nsome value\n3\nGet\nkey-2\nGet key 2\n");
     assert_eq!(ran.code, 0, "{ran:#?}");
     let lines: Vec<_> = ran.out.lines().collect();
     assert!(lines[0].starts_with("Done 3 times, last at "), "{}", ran.out);
@@ -213,7 +214,7 @@ fn the_interactive_client_works_through_a_pipe() {
     let json: Vec<Value> = json.collect();
     assert_eq!((&json[1]["key"], &json[1]["value"]), (&"/a b".into(), &"x y".into()));
     assert_eq!(json.len(), 6, "set, get, delete, and three listed: {}", ran.out);
-    let ran = dev.run_with(&["client"], b"Set\nkey\n");
+    let ran = dev.run_with(&gometa, b"Set\nkey\n");
     assert_eq!(ran.code, 2, "{ran:#?}");
     stop(dev);
 }

@@ -3,18 +3,24 @@
 use super::bench::args::BenchArgs;
 use super::dev::setting::{Setting, setting};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
+use zabkeeper_runtime_mio::client::endpoint_list;
+use zabkeeper_runtime_mio::exit_code;
 
 /// A small, durable, strongly ordered tree of keys, replicated by Zab.
 #[derive(Debug, Parser)]
-#[command(name = "zabkeeper", version, max_term_width = 100, after_help = AFTER)]
+#[command(name = "zabkeeper", version, max_term_width = 100, after_help = after())]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
 }
 
-const AFTER: &str = "\
+fn after() -> String {
+    let clients = exit_code::help(|row| row.1);
+    format!(
+        "\
 Start here, in two terminals:
   zabkeeper dev                    # three nodes on this machine, nothing to configure
   zabkeeper set answer 42          # write through any node
@@ -22,16 +28,11 @@ Start here, in two terminals:
   zabkeeper status                 # who leads, and how far everybody is
 
 Exit codes of get, set, add, delete, list, status and client:
-  0  done
-  1  refused by its own condition: exists already, does not exist, has children
-  2  the command line, a file, a key or the size of a value is wrong; nothing was done
-  3  certainly not done: no node reached, no leader with a majority, or too busy
-  4  unknown: sent, but no answer came; it may have been done or be done later
-  5  the node and this client do not understand each other
+{clients}
 
-Exit codes of server:
-  0 asked to stop   1 other failures   2 wrong configuration or usage
-  3 damaged or foreign data: do not restart   4 the disk failed   5 halted by the protocol";
+Exit codes of server: see `zabkeeper server --help`."
+    )
+}
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -44,12 +45,16 @@ pub(crate) enum Command {
     /// Print the value of a key
     Get(GetArgs),
     /// Set the value of a key, creating it and its parents if needed
+    #[command(visible_alias = "put")]
     Set(WriteArgs),
     /// Create a key; refused if it exists
+    #[command(visible_alias = "create")]
     Add(WriteArgs),
     /// Delete a key; refused if it does not exist, or if it has children
+    #[command(visible_aliases = ["del", "rm"])]
     Delete(DeleteArgs),
     /// List the keys below a key
+    #[command(visible_alias = "ls")]
     List(ListArgs),
     /// Measure throughput and latency, of an ensemble of its own or a running one
     Bench(Box<BenchArgs>),
@@ -62,20 +67,20 @@ pub(crate) enum Command {
 #[command(next_help_heading = "Connection")]
 pub(crate) struct Connect {
     /// Where nodes answer clients, separated by commas; the next one is tried when one fails
-    #[arg(
-        long,
-        value_name = "HOST:PORT,...",
-        value_delimiter = ',',
-        env = "ZABKEEPER_ENDPOINTS",
-        default_value = DEFAULT_ENDPOINTS,
-        conflicts_with = "config"
-    )]
-    pub(crate) endpoints: Vec<String>,
-    /// A JSON file with the endpoints: {"Peer": [{"RequestAddr": "host:port"}, ...]}
+    /// [default: the variable ZABKEEPER_ENDPOINTS, or where `zabkeeper dev` listens]
+    #[arg(long, value_name = "HOST:PORT,...", value_parser = endpoints, conflicts_with = "config")]
+    pub(crate) endpoints: Option<Endpoints>,
+    /// A JSON file with the endpoints: {"Peer": [{"RequestAddr": "host:port"}, ...]}, or a node's
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     /// How long to try before giving up: 10s, 500ms, or plain seconds
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "ZABKEEPER_TIMEOUT",
+        default_value = "10s",
+        value_parser = duration
+    )]
     pub(crate) timeout: Duration,
     /// How to print results
     #[arg(long, short, value_enum, default_value_t = Output::Text)]
@@ -84,6 +89,14 @@ pub(crate) struct Connect {
 
 /// The clients' addresses of the three nodes that `zabkeeper dev` starts by default.
 pub(crate) const DEFAULT_ENDPOINTS: &str = "127.0.0.1:4213,127.0.0.1:4223,127.0.0.1:4233";
+
+/// A list of endpoints as it was typed.
+#[derive(Clone, Debug)]
+pub(crate) struct Endpoints(pub(crate) Vec<String>);
+
+fn endpoints(text: &str) -> Result<Endpoints, String> {
+    endpoint_list(text).map(Endpoints).map_err(|error| error.to_string())
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Output {
@@ -144,8 +157,11 @@ Everything else goes to stderr. SIGTERM, SIGINT and SIGHUP stop it cleanly, unle
 ignored when it started (nohup).
 
 Exit codes:
-  0 asked to stop   1 other failures   2 wrong configuration or usage
-  3 damaged or foreign data: do not restart   4 the disk failed   5 halted by the protocol")]
+  0 asked to stop   1 another failure, such as an address in use
+  2 wrong command line or configuration   4 the disk failed, or is full
+  3 damaged data, or another node's   5 halted by the protocol   7 data of a newer program
+  8 removed from the ensemble   9 the wrong disk, or an old copy of it
+After 3, 5, 7, 8 and 9 it must not be restarted.")]
 pub(crate) struct ServerArgs {
     /// The node's JSON file
     #[arg(long, value_name = "FILE")]
@@ -167,7 +183,7 @@ pub(crate) struct ServerArgs {
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
-At the prompt, type a command alone to be asked for the rest, or all of it in one line:
+At a terminal, type a command alone to be asked for the rest, or all of it in one line:
   Add answer 42            create a key
   Set answer 43            set a key
   Set key value 1000       set key-0 ... key-999 to value-0 ... value-999
@@ -177,9 +193,15 @@ At the prompt, type a command alone to be asked for the rest, or all of it in on
   Status                   show all nodes
   help, quit
 
+A word is taken as it is typed. One that begins with \" or ' goes to the next one, so that it can
+hold blanks; nothing else is special.
+
 Commands can come through a pipe; the exit code is that of the first one that failed:
   printf 'Set answer 42\\nGet answer\\n' | zabkeeper client")]
 pub(crate) struct ClientArgs {
+    /// Ask for the words of a command that stands alone, also if the input is no terminal
+    #[arg(long, hide = true)]
+    pub(crate) prompts: bool,
     #[command(flatten)]
     pub(crate) connect: Connect,
 }
@@ -211,6 +233,7 @@ Examples, the same for set and add:
   zabkeeper set app/config --file config.toml
   date | zabkeeper set clock -             # the value from stdin, all of it
   zabkeeper add lock me || echo taken      # add is refused (1) if the key exists
+  zabkeeper set note -- --text             # after --, a value may look like an option
 
 A write that was sent and not answered is never sent again: exit code 4 says that nobody
 knows whether it was done. Read the key before you decide.")]
@@ -218,8 +241,8 @@ pub(crate) struct WriteArgs {
     /// The key: names joined by /
     pub(crate) key: String,
     /// The value; - reads it from stdin
-    #[arg(required_unless_present = "file", allow_hyphen_values = true)]
-    pub(crate) value: Option<String>,
+    #[arg(required_unless_present = "file", allow_negative_numbers = true)]
+    pub(crate) value: Option<OsString>,
     /// Read the value from this file
     #[arg(long, value_name = "FILE", conflicts_with = "value")]
     pub(crate) file: Option<PathBuf>,

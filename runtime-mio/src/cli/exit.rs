@@ -1,9 +1,14 @@
 //! How commands end: what they say on stderr, and the exit codes that scripts can trust.
 
+use super::output;
 use std::fmt;
+use std::io;
 use std::process::ExitCode;
 use zabkeeper_core::message::RefuseReason;
 use zabkeeper_runtime_mio::client::ClientError;
+pub(crate) use zabkeeper_runtime_mio::exit_code::{
+    INVALID, NOT_DONE, OTHER, OUTPUT, REFUSED, UNKNOWN, USAGE,
+};
 
 /// Why a command failed.
 #[derive(Debug)]
@@ -13,19 +18,6 @@ pub(crate) struct Failure {
     /// What happened and what to do. Empty if everything is said already.
     pub(crate) text: String,
 }
-
-/// Refused by its own condition.
-pub(crate) const REFUSED: u8 = 1;
-/// The command line, a file or a key is wrong.
-pub(crate) const USAGE: u8 = 2;
-/// Certainly not done.
-pub(crate) const NOT_DONE: u8 = 3;
-/// Perhaps done.
-pub(crate) const UNKNOWN: u8 = 4;
-/// The node and this client do not understand each other.
-pub(crate) const INVALID: u8 = 5;
-/// Any other failure, of `dev` and `server`.
-pub(crate) const OTHER: u8 = 1;
 
 impl Failure {
     /// A failure with its code and text.
@@ -39,12 +31,18 @@ impl Failure {
         Self::new(USAGE, text)
     }
 
-    /// Says it on stderr, and gives the exit code.
+    /// Says it on stderr, and gives the exit code. Names, keys and what nodes say may be in the
+    /// text: nothing in it reaches a terminal but as text in one line.
     pub(crate) fn report(&self) -> ExitCode {
+        ExitCode::from(self.report_code())
+    }
+
+    /// The same, for who goes on: the number of the exit code.
+    pub(crate) fn report_code(&self) -> u8 {
         if !self.text.is_empty() {
-            eprintln!("zabkeeper: {}", self.text);
+            output::say(format_args!("zabkeeper: {}", output::tame(&self.text)));
         }
-        ExitCode::from(self.code)
+        self.code
     }
 }
 
@@ -53,25 +51,26 @@ impl From<ClientError> for Failure {
         let code = match &error {
             ClientError::Rejected(_) => REFUSED,
             ClientError::Options(_)
-            | ClientError::TooLarge(_)
+            | ClientError::TooLarge { .. }
             | ClientError::Refused(RefuseReason::TooLarge) => USAGE,
             ClientError::Unreachable(_) | ClientError::Refused(_) | ClientError::Timeout(..) => {
                 NOT_DONE
             }
             ClientError::Unknown => UNKNOWN,
-            ClientError::Invalid(_) => INVALID,
-            _ => OTHER,
+            // What comes later must not be taken for something that is known today.
+            ClientError::Invalid(_) | _ => INVALID,
         };
         Self::new(code, error)
     }
 }
 
-/// A closed pipe behind us (`zabkeeper list | head`) is no failure to talk about.
-impl From<std::io::Error> for Failure {
-    fn from(error: std::io::Error) -> Self {
+/// Results that could not be written. A closed pipe behind us (`zabkeeper list | head`) is no
+/// failure to talk about.
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
         match error.kind() {
-            std::io::ErrorKind::BrokenPipe => Self::new(0, ""),
-            _ => Self::new(OTHER, format_args!("cannot write the result: {error}")),
+            io::ErrorKind::BrokenPipe => Self::new(0, ""),
+            _ => Self::new(OUTPUT, format_args!("cannot write the result: {error}")),
         }
     }
 }
@@ -79,10 +78,10 @@ impl From<std::io::Error> for Failure {
 /// An error in a few words, for the cell of a table.
 pub(crate) fn short(error: &ClientError) -> String {
     match error {
-        ClientError::Unreachable(tried) => match tried.0.as_slice() {
-            [(_, why)] => why.clone(),
-            _ => tried.to_string(),
-        },
+        ClientError::Unreachable(tried) | ClientError::Timeout(_, tried) if tried.0.len() == 1 => {
+            tried.0.iter().map(|(_, why)| why.clone()).collect()
+        }
+        ClientError::Unreachable(tried) => tried.to_string(),
         ClientError::Timeout(after, _) => format!("no answer within {after:?}"),
         error => error.to_string(),
     }

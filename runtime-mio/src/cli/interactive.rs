@@ -3,8 +3,9 @@
 use super::args::{ClientArgs, Connect, Output};
 use super::exit::{Failure, USAGE};
 use super::lines::{Line, Lines};
+use super::output::{printable, say};
 use super::status::Survey;
-use super::{output, tree};
+use super::{output, tree, words};
 use std::io::{self, Write};
 use zabkeeper_core::tree::Path;
 use zabkeeper_runtime_mio::client::{Client, ClientOptions, Level, Listing};
@@ -22,7 +23,8 @@ help                           show this
 quit                           leave; so does Ctrl-D
 
 A command alone asks for the rest. A repetition of N uses KEY-0 ... KEY-(N-1), and for Add and
-Set VALUE-0 ... VALUE-(N-1). Put a VALUE with blanks in quotes, or let it be asked for.";
+Set VALUE-0 ... VALUE-(N-1). A word is taken as it is typed; one that begins with \" or ' goes to
+the next one, so that it can hold blanks.";
 
 /// What a round of the loop leads to.
 enum Next {
@@ -38,28 +40,31 @@ pub(super) fn run(args: &ClientArgs) -> Result<(), Failure> {
     let mut session = Session {
         client: Client::connect(options.clone())?,
         options,
+        asks: lines.is_terminal() || args.prompts,
         connect: args.connect.clone(),
         lines,
     };
     let mut failed = None;
     let mut line = first;
     loop {
-        let text = match line.take() {
-            Some(text) => text,
-            None => match session.lines.command(PROMPT) {
-                Line::Text(text) => text,
-                Line::Cancelled => continue,
-                Line::End => break,
-            },
+        let line = line.take().unwrap_or_else(|| session.lines.command(PROMPT));
+        let ended = match line {
+            Line::Text(text) => session.command(&text),
+            Line::TooLong => Err(Failure::usage("the line is longer than any command")),
+            Line::Cancelled => continue,
+            Line::End => break,
+            Line::Broken(why) => {
+                failed.get_or_insert(session.numbered(Failure::usage(why)).report_code());
+                break;
+            }
         };
-        match session.command(&text) {
+        match ended {
             Ok(Next::Go) => {}
             Ok(Next::Quit) => break,
             // The reader of our output is gone.
             Err(failure) if failure.code == 0 => return Err(failure),
             Err(failure) => {
-                failure.report();
-                failed.get_or_insert(failure.code);
+                failed.get_or_insert(session.numbered(failure).report_code());
             }
         }
     }
@@ -72,37 +77,42 @@ pub(super) fn run(args: &ClientArgs) -> Result<(), Failure> {
 
 /// Lets the user choose from several hosts. Through a pipe, the number may be left out: what comes
 /// instead is returned as the first command, and any host will do.
-fn choose_host(lines: &mut Lines, options: &mut ClientOptions) -> Result<Option<String>, Failure> {
+fn choose_host(lines: &mut Lines, options: &mut ClientOptions) -> Result<Option<Line>, Failure> {
     let hosts = options.endpoints.clone();
     if hosts.len() < 2 {
         return Ok(None);
     }
     if lines.is_terminal() {
+        let mut out = io::stdout().lock();
         for (index, host) in hosts.iter().enumerate() {
-            println!("\t{index} - {host}");
+            writeln!(out, "\t{index} - {}", printable(host.as_bytes()))?;
         }
     }
     loop {
-        let text = match lines.ask("Select host (number; Enter for any): ") {
-            Line::Text(text) => text,
-            Line::Cancelled | Line::End => return Ok(Some("quit".to_owned())),
+        let line = lines.ask("Select host (number; Enter for any): ");
+        let typed = match &line {
+            Line::Text(text) => std::str::from_utf8(text).map(str::trim),
+            Line::Cancelled => return Ok(Some(Line::End)),
+            Line::TooLong | Line::End | Line::Broken(_) => return Ok(Some(line)),
         };
-        let chosen = text.trim().parse::<usize>();
-        match chosen.as_ref().map(|index| hosts.get(*index)) {
-            Ok(Some(host)) => {
-                options.endpoints = vec![host.clone()];
-                return Ok(None);
-            }
-            Err(_) if text.trim().is_empty() => return Ok(None),
-            Err(_) if !lines.is_terminal() => return Ok(Some(text)),
-            Ok(None) | Err(_) => {
-                let wrong = format!("'{}' is none of 0 to {}", text.trim(), hosts.len() - 1);
-                if !lines.is_terminal() {
-                    return Err(Failure::usage(wrong));
+        let chosen = typed.map(|text| (text, text.parse::<usize>()));
+        let wrong = match chosen {
+            Ok(("", _)) => return Ok(None),
+            Ok((text, Ok(index))) => match hosts.get(index) {
+                Some(host) => {
+                    options.endpoints = vec![host.clone()];
+                    return Ok(None);
                 }
-                eprintln!("{wrong}");
-            }
+                None => format!("'{text}' is none of 0 to {}", hosts.len() - 1),
+            },
+            Ok(_) | Err(_) if !lines.is_terminal() => return Ok(Some(line)),
+            Ok((text, _)) => format!("'{text}' is none of 0 to {}", hosts.len() - 1),
+            Err(_) => "that is no number".to_owned(),
+        };
+        if !lines.is_terminal() {
+            return Err(Failure::usage(wrong));
         }
+        say(format_args!("{}", output::tame(&wrong)));
     }
 }
 
@@ -111,6 +121,8 @@ struct Session {
     options: ClientOptions,
     connect: Connect,
     lines: Lines,
+    /// A command that stands alone asks for its words: at a terminal, and as gometa does.
+    asks: bool,
 }
 
 /// A command with everything that it needs.
@@ -121,21 +133,19 @@ struct Request {
 }
 
 impl Session {
-    fn command(&mut self, line: &str) -> Result<Next, Failure> {
-        let Some(words) = shlex::split(line) else {
-            return Err(Failure::usage("a quote is not closed"));
-        };
-        let mut words = words.into_iter();
+    fn command(&mut self, line: &[u8]) -> Result<Next, Failure> {
+        let line = text(line.to_vec())?;
+        let mut words = words::split(&line).map_err(Failure::usage)?.into_iter();
         let Some(name) = words.next() else {
             return Ok(Next::Go);
         };
         let words: Vec<_> = words.collect();
         match name.to_ascii_lowercase().as_str() {
-            "add" => self.write(words, Client::add)?,
-            "set" => self.write(words, Client::set)?,
-            "delete" => self.delete(words)?,
+            "add" | "create" => self.write(words, Client::add)?,
+            "set" | "put" => self.write(words, Client::set)?,
+            "delete" | "del" | "rm" => self.delete(words)?,
             "get" => self.get(words)?,
-            "list" => self.list(&words)?,
+            "list" | "ls" => self.list(words)?,
             "status" => {
                 let survey = Survey::make(&self.options)?;
                 survey.print(self.connect.output, &mut io::stdout().lock())?;
@@ -143,11 +153,23 @@ impl Session {
             "help" | "?" => writeln!(io::stdout().lock(), "{HELP}")?,
             "quit" | "exit" => return Ok(Next::Quit),
             _ => {
+                let name = printable(name.as_bytes());
                 let text = format!("there is no command '{name}'; type help for those there are");
                 return Err(Failure::usage(text));
             }
         }
         Ok(Next::Go)
+    }
+
+    /// Of a script, says in which line something failed.
+    fn numbered(&self, failure: Failure) -> Failure {
+        match self.lines.is_terminal() || failure.text.is_empty() {
+            true => failure,
+            false => {
+                let Failure { code, text } = failure;
+                Failure::new(code, format_args!("line {}: {text}", self.lines.number()))
+            }
+        }
     }
 
     fn write(&mut self, words: Vec<String>, send: tree::Send) -> Result<(), Failure> {
@@ -186,12 +208,15 @@ impl Session {
         Ok(())
     }
 
-    fn list(&mut self, words: &[String]) -> Result<(), Failure> {
-        let path = match words {
-            [] => Path::root(),
-            [key] => tree::path(key)?,
-            _ => return Err(too_many()),
+    fn list(&mut self, words: Vec<String>) -> Result<(), Failure> {
+        let mut words = words.into_iter();
+        let path = match words.next() {
+            None => Path::root(),
+            Some(key) => tree::path(&key)?,
         };
+        if words.next().is_some() {
+            return Err(too_many());
+        }
         let listing = Listing::below(path);
         let output = self.connect.output;
         tree::print_listing(&mut self.client, listing, None, Level::Linearizable, output)
@@ -208,45 +233,63 @@ impl Session {
         Ok(())
     }
 
-    /// Asks for what the line does not give. A repetition is asked for only after a command that
-    /// stood alone.
+    /// Asks for what the line does not give, if the command stood alone and somebody is there to
+    /// answer. Anybody else has forgotten a word: the next line is the next command.
     fn complete(&mut self, words: Vec<String>, valued: bool) -> Result<Request, Failure> {
-        let alone = words.is_empty();
+        let asks = self.asks && words.is_empty();
         let mut words = words.into_iter();
         let key = match words.next() {
             Some(key) => key,
-            None if valued => self.ask("Enter starting key: ")?.trim().to_owned(),
-            None => self.ask("Enter key: ")?.trim().to_owned(),
+            None if asks && valued => self.ask("Enter starting key: ")?.trim().to_owned(),
+            None if asks => self.ask("Enter key: ")?.trim().to_owned(),
+            None => return Err(Failure::usage("the key is missing")),
         };
-        let value = match (valued, words.as_slice()) {
-            (false, _) => String::new(),
-            (true, []) => self.ask("Enter starting value: ")?,
-            (true, _) => words.next().unwrap_or_default(),
+        let value = match if valued { words.next() } else { Some(String::new()) } {
+            Some(value) => value,
+            None if asks => self.ask("Enter starting value: ")?,
+            None => return Err(Failure::usage("the value is missing; an empty one is \"\"")),
         };
         let repetition = match words.next() {
             Some(word) => word,
             // Delete and Get alone never asked for it.
-            None if alone && valued => self.ask("Enter repetition: ")?,
+            None if asks && valued => self.ask("Enter repetition: ")?,
             None => String::new(),
         };
         if words.next().is_some() {
             return Err(too_many());
         }
-        let repetition = match repetition.trim() {
-            "" => 1,
-            text => text.parse().map_err(|_| {
-                Failure::usage(format_args!("'{text}' is no number of repetitions"))
-            })?,
-        };
-        Ok(Request { key, value, repetition })
+        Ok(Request { key, value, repetition: times(&repetition)? })
     }
 
     fn ask(&mut self, prompt: &str) -> Result<String, Failure> {
         match self.lines.ask(prompt) {
-            Line::Text(text) => Ok(text),
+            Line::Text(line) => text(line),
+            Line::TooLong => Err(Failure::usage("the line is longer than any value")),
             Line::Cancelled => Err(Failure::usage("cancelled")),
+            Line::Broken(why) => Err(Failure::usage(why)),
             Line::End => Err(Failure::new(USAGE, "the input ended in the middle of a command")),
         }
+    }
+}
+
+/// A line as text.
+fn text(line: Vec<u8>) -> Result<String, Failure> {
+    let other = "the line is not UTF-8; other bytes can be stored by `zabkeeper set KEY -`";
+    String::from_utf8(line).map_err(|_| Failure::usage(other))
+}
+
+/// How often, if the user says.
+fn times(word: &str) -> Result<u32, Failure> {
+    match word.trim() {
+        "" => Ok(1),
+        word => match word.parse() {
+            Ok(times @ 1..) => Ok(times),
+            _ => {
+                let shown = printable(word.as_bytes());
+                let what = "is no number of repetitions, from 1 on; a value with blanks stands in";
+                Err(Failure::usage(format_args!("'{shown}' {what} quotes")))
+            }
+        },
     }
 }
 
@@ -279,6 +322,13 @@ mod tests {
         let pair = |k: &str, v: &str| (k.to_owned(), v.to_owned());
         assert_eq!(each(1), [pair("k", "v")]);
         assert_eq!(each(2), [pair("k-0", "v-0"), pair("k-1", "v-1")]);
-        assert_eq!(each(0), []);
+    }
+
+    #[test]
+    fn a_repetition_is_a_number_from_1_on() {
+        assert_eq!((times("").unwrap(), times(" 3 ").unwrap()), (1, 3));
+        for wrong in ["0", "-1", "x", "1.5", "99999999999"] {
+            assert_eq!(times(wrong).unwrap_err().code, USAGE, "{wrong}");
+        }
     }
 }

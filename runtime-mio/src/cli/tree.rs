@@ -2,9 +2,11 @@
 
 use super::args::{Connect, DeleteArgs, GetArgs, ListArgs, Output, WriteArgs};
 use super::exit::{Failure, REFUSED};
-use super::output;
-use std::fs;
-use std::io::{self, BufWriter, Read as _, Write};
+use super::output::{self, printable};
+use super::value::{self, Source};
+use std::ffi::OsStr;
+use std::io::{self, BufWriter, IsTerminal, Write};
+use std::os::unix::ffi::OsStrExt;
 use zabkeeper_core::entry::Payload;
 use zabkeeper_core::tree::{Found, Path};
 use zabkeeper_runtime_mio::client::{Client, ClientError, Level, Listing, Read, Written};
@@ -37,7 +39,11 @@ pub(super) fn print_read(
             writeln!(out, "{}", serde_json::Value::Object(fields))?;
         }
         Output::Text => {
-            out.write_all(node.value.as_deref().unwrap_or_default())?;
+            let value = node.value.as_deref().unwrap_or_default();
+            match out.is_terminal() {
+                true => out.write_all(output::tame_value(value).as_bytes())?,
+                false => out.write_all(value)?,
+            }
             if newline {
                 out.write_all(b"\n")?;
             }
@@ -83,23 +89,23 @@ pub(super) fn print_listing(
 ) -> Result<(), Failure> {
     let mut out = BufWriter::new(io::stdout().lock());
     let mut left = limit.unwrap_or(u64::MAX);
-    while left > 0 {
-        listing.limit = u32::try_from(left).unwrap_or(u32::MAX);
+    loop {
+        // Also who wants none is told if there is nothing to list.
+        listing.limit = u32::try_from(left.max(1)).unwrap_or(u32::MAX);
         let read = client.list(&listing, level)?;
         let Some(page) = read.answer else {
             return Err(not_found(&listing.path));
         };
-        for node in &page.nodes {
+        for node in page.nodes.iter().take(usize::try_from(left).unwrap_or(usize::MAX)) {
             print_listed(&mut out, node, output)?;
         }
         out.flush()?;
         left = left.saturating_sub(page.nodes.len() as u64);
         match page.nodes.last() {
-            Some(last) if page.more => listing.after = Some(last.path.clone()),
-            _ => break,
+            Some(last) if page.more && left > 0 => listing.after = Some(last.path.clone()),
+            _ => return Ok(()),
         }
     }
-    Ok(())
 }
 
 fn print_listed(out: &mut impl Write, node: &Found, output: Output) -> io::Result<()> {
@@ -108,19 +114,25 @@ fn print_listed(out: &mut impl Write, node: &Found, output: Output) -> io::Resul
             let fields = output::found(node);
             writeln!(out, "{}", serde_json::Value::Object(fields))
         }
-        Output::Text => match &node.value {
-            None => writeln!(out, "{}", node.path),
-            Some(value) => {
-                let key = &node.path;
-                writeln!(out, "{key}\t{}", output::printable(value))
+        Output::Text => {
+            let key = shown(&node.path);
+            match &node.value {
+                None => writeln!(out, "{key}"),
+                Some(value) => writeln!(out, "{key}\t{}", printable(value)),
             }
-        },
+        }
     }
 }
 
 /// A key from the command line.
 pub(super) fn path(key: &str) -> Result<Path, Failure> {
-    Path::parse(key).map_err(|error| Failure::usage(format_args!("the key '{key}': {error}")))
+    let shown = || printable(key.as_bytes());
+    Path::parse(key).map_err(|error| Failure::usage(format_args!("the key '{}': {error}", shown())))
+}
+
+/// A key for people.
+fn shown(path: &Path) -> String {
+    printable(path.to_string().as_bytes())
 }
 
 /// How fresh a read must be.
@@ -129,16 +141,12 @@ fn level(local: bool) -> Level {
 }
 
 fn value(args: &WriteArgs) -> Result<Vec<u8>, Failure> {
-    let (from, read) = match (&args.file, args.value.as_deref()) {
-        (Some(file), _) => (file.display().to_string(), fs::read(file)),
-        (None, Some("-")) => {
-            let mut bytes = Vec::new();
-            let read = io::stdin().lock().read_to_end(&mut bytes);
-            ("stdin".to_owned(), read.map(|_| bytes))
-        }
-        (None, value) => return Ok(value.unwrap_or_default().as_bytes().to_vec()),
+    let source = match (&args.file, args.value.as_deref()) {
+        (Some(file), _) => Source::File(file.clone()),
+        (None, Some(dash)) if dash == "-" => Source::Stdin,
+        (None, value) => return Ok(value.map(OsStr::as_bytes).unwrap_or_default().to_vec()),
     };
-    read.map_err(|error| Failure::usage(format_args!("cannot read the value from {from}: {error}")))
+    value::read(source, args.connect.timeout)
 }
 
 fn report(connect: &Connect, path: &Path, written: &Written) -> Result<(), Failure> {
@@ -148,11 +156,11 @@ fn report(connect: &Connect, path: &Path, written: &Written) -> Result<(), Failu
 /// Names the key in an error that is about the key.
 pub(super) fn about(path: &Path, error: ClientError) -> Failure {
     match &error {
-        ClientError::Rejected(why) => Failure::new(REFUSED, format_args!("{path}: {why}")),
+        ClientError::Rejected(why) => Failure::new(REFUSED, format_args!("{}: {why}", shown(path))),
         _ => error.into(),
     }
 }
 
 fn not_found(path: &Path) -> Failure {
-    Failure::new(REFUSED, format_args!("{path}: the key does not exist"))
+    Failure::new(REFUSED, format_args!("{}: the key does not exist", shown(path)))
 }

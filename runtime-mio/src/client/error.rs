@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 use zabkeeper_core::message::RefuseReason;
-use zabkeeper_core::tree::CommandError;
+use zabkeeper_core::tree::{CommandError, MAX_VALUE_BYTES};
 
 /// Why a request has no good answer.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -11,8 +11,11 @@ use zabkeeper_core::tree::CommandError;
 pub enum ClientError {
     /// The options are wrong; nothing was sent.
     Options(String),
-    /// The request has more bytes than any node takes; nothing was sent.
-    TooLarge(usize),
+    /// The value has more bytes than any node takes; nothing was sent.
+    TooLarge {
+        /// So many, or at least so many.
+        bytes: u64,
+    },
     /// The command was decided, and had no effect for this reason.
     Rejected(CommandError),
     /// Certainly not done: a node refused it, and kept to that until the time was up.
@@ -46,9 +49,9 @@ impl fmt::Display for ClientError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Options(what) => f.write_str(what),
-            Self::TooLarge(bytes) => write!(
+            Self::TooLarge { bytes } => write!(
                 f,
-                "the request has {bytes} bytes, more than a node takes; store large values \
+                "value too large: {bytes} bytes, limit {MAX_VALUE_BYTES}; store large values \
                  elsewhere, and here where they are"
             ),
             Self::Rejected(why) => write!(f, "{why}"),
@@ -56,7 +59,7 @@ impl fmt::Display for ClientError {
             Self::Unreachable(tried) => write!(
                 f,
                 "certainly not done: no node could be reached ({tried}); start the nodes, or \
-                 name the right ones with --endpoints"
+                 name the right ones with --endpoints; `zabkeeper dev` starts some to try"
             ),
             Self::Timeout(after, tried) => {
                 write!(f, "certainly not done: no answer within {after:?}")?;
@@ -79,14 +82,16 @@ impl fmt::Display for ClientError {
     }
 }
 
-fn refused(why: RefuseReason) -> &'static str {
+pub(super) fn refused(why: RefuseReason) -> &'static str {
     match why {
         RefuseReason::NoLeader => {
             "there is no leader with a majority; `zabkeeper status` says whom the nodes wait for: \
              start those, or correct their addresses"
         }
         RefuseReason::Busy => "too many requests are waiting; try again later, or send fewer",
-        RefuseReason::TooLarge => "it is larger than the ensemble's limit for a value",
+        RefuseReason::TooLarge => {
+            "value too large: more bytes than Limits.ValueBytes of the ensemble allows"
+        }
         RefuseReason::Stopping => "the node is stopping; try another one",
     }
 }

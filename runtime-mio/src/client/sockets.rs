@@ -1,27 +1,43 @@
 //! The client's connections: opened without blocking, read and written while somebody waits.
+//!
+//! That the kernel accepts a connection says nothing about the node behind it: it may be stopped,
+//! full, or a stranger. So each connection begins with a question that costs nothing, the node's
+//! status, and counts as open when the node has answered it. What was not sent by then is
+//! certainly not done.
 
+use super::error::refused;
+use super::names::Names;
+use super::socket::{Socket, Stage};
 use super::{Asked, ClientError, Tried};
 use mio::net::TcpStream;
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Interest, Poll, Token, Waker};
 use std::collections::{BTreeMap, VecDeque};
-use std::io::{self, ErrorKind, Read, Write};
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 use zabkeeper_core::client::{Answer, Event as MachineEvent};
 use zabkeeper_core::ids::{ConnId, Txid};
-use zabkeeper_proto::client::{ClientRequest, OpResult, decode_reply, encode_request};
+use zabkeeper_proto::client::{
+    ClientReply, ClientRequest, Op, OpResult, decode_reply, encode_request,
+};
 use zabkeeper_proto::frame::{self, Kind};
 
 /// What the sockets tell the state machine.
 type Event = MachineEvent<Asked, OpResult>;
 
-/// How much is read at a time.
-const READ: usize = 64 << 10;
+/// The id of the question that opens a connection; requests have others.
+const GREETING: u64 = 0;
+/// How long a node may take over it; the state machine gives up earlier.
+const GREETING_MS: u32 = 1000;
+/// Wakes the poll when a name has been looked up. Connections are numbered from 1.
+const LOOKED_UP: Token = Token(0);
 
 /// All connections of a client.
 #[derive(Debug)]
 pub(super) struct Sockets {
     poll: Poll,
+    names: Names,
     ready: Events,
     endpoints: Vec<Endpoint>,
     conns: BTreeMap<ConnId, Socket>,
@@ -40,30 +56,20 @@ struct Endpoint {
 enum Trouble {
     /// It could not be reached.
     Connect(String),
-    /// It closed the connection.
+    /// It closed the connection, or turned it away.
     Lost(String),
     /// What it said makes no sense.
     Invalid(String),
 }
 
-#[derive(Debug)]
-struct Socket {
-    endpoint: usize,
-    stream: TcpStream,
-    open: bool,
-    /// Other addresses of the same name, if this one cannot be reached.
-    others: VecDeque<SocketAddr>,
-    incoming: Vec<u8>,
-    outgoing: Vec<u8>,
-    /// The ids of requests without an answer, oldest first.
-    asked: VecDeque<u64>,
-}
-
 impl Sockets {
     pub(super) fn new(endpoints: Vec<String>) -> io::Result<Self> {
         let endpoint = |name| Endpoint { name, trouble: None };
+        let poll = Poll::new()?;
+        let waker = Arc::new(Waker::new(poll.registry(), LOOKED_UP)?);
         Ok(Self {
-            poll: Poll::new()?,
+            poll,
+            names: Names::new(waker),
             ready: Events::with_capacity(64),
             endpoints: endpoints.into_iter().map(endpoint).collect(),
             conns: BTreeMap::new(),
@@ -76,9 +82,11 @@ impl Sockets {
         let Some(name) = self.endpoints.get(endpoint).map(|e| e.name.clone()) else {
             return;
         };
-        match name.to_socket_addrs() {
-            Ok(addrs) => self.connect_next(conn, endpoint, addrs.collect(), None),
-            Err(error) => self.connect_next(conn, endpoint, VecDeque::new(), Some(error)),
+        match self.names.find(&name, conn, endpoint) {
+            Some(Ok(addrs)) => self.connect_next(conn, endpoint, addrs, None),
+            Some(Err(error)) => self.connect_next(conn, endpoint, VecDeque::new(), Some(error)),
+            // On the way: `wait` goes on with it.
+            None => {}
         }
     }
 
@@ -92,16 +100,7 @@ impl Sockets {
         while let Some(addr) = others.pop_front() {
             match self.open(conn, addr) {
                 Ok(stream) => {
-                    let socket = Socket {
-                        endpoint,
-                        stream,
-                        open: false,
-                        others,
-                        incoming: Vec::new(),
-                        outgoing: Vec::new(),
-                        asked: VecDeque::new(),
-                    };
-                    self.conns.insert(conn, socket);
+                    self.conns.insert(conn, Socket::new(endpoint, stream, others));
                     return;
                 }
                 Err(failed) => error = Some(failed),
@@ -121,12 +120,20 @@ impl Sockets {
 
     /// Closes a connection, or stops opening it.
     pub(super) fn close(&mut self, conn: ConnId) {
-        if let Some(socket) = self.conns.remove(&conn)
-            && !socket.open
-        {
-            let why = "no answer to the attempt to connect".to_owned();
-            self.trouble(socket.endpoint, Trouble::Connect(why));
+        if let Some(endpoint) = self.names.forget(conn) {
+            let why = "its name was not resolved in time".to_owned();
+            self.trouble(endpoint, Trouble::Connect(why));
         }
+        let Some(socket) = self.conns.remove(&conn) else {
+            return;
+        };
+        let why = match socket.stage {
+            Stage::Connecting => "no answer to the attempt to connect",
+            Stage::Greeting => "it accepts connections and says nothing",
+            Stage::Open => return,
+        };
+        self.trouble(socket.endpoint, Trouble::Connect(why.to_owned()));
+        self.names.keep(socket.endpoint, socket.others);
     }
 
     /// Takes a request; it leaves with the next [`Sockets::wait`].
@@ -141,7 +148,7 @@ impl Sockets {
     /// what happened.
     pub(super) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<Vec<Event>> {
         let unsent = |(conn, socket): (&ConnId, &Socket)| {
-            (socket.open && !socket.outgoing.is_empty()).then_some(*conn)
+            (socket.stage != Stage::Connecting && !socket.outgoing.is_empty()).then_some(*conn)
         };
         let writers: Vec<_> = self.conns.iter().filter_map(unsent).collect();
         for conn in writers {
@@ -155,9 +162,12 @@ impl Sockets {
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             result => result?,
         }
-        let ready: Vec<_> = self.ready.iter().map(|e| conn_id(e.token())).collect();
-        for conn in ready {
-            self.progress(conn);
+        let ready: Vec<_> = self.ready.iter().map(mio::event::Event::token).collect();
+        for token in ready {
+            match token {
+                LOOKED_UP => self.take_addresses(),
+                token => self.progress(conn_id(token)),
+            }
         }
         Ok(std::mem::take(&mut self.news))
     }
@@ -165,6 +175,20 @@ impl Sockets {
     /// True if every endpoint's last attempt failed.
     pub(super) fn all_failed(&self) -> bool {
         self.endpoints.iter().all(|e| e.trouble.is_some())
+    }
+
+    /// What a request waits for, while its time is not up.
+    pub(super) fn waits_for(&self, timeout: Duration) -> String {
+        let troubles = self.endpoints.iter().filter_map(|Endpoint { name, trouble }| {
+            let (Trouble::Connect(why) | Trouble::Lost(why) | Trouble::Invalid(why)) =
+                trouble.as_ref()?;
+            Some((name.clone(), why.clone()))
+        });
+        let tried = Tried(troubles.collect());
+        match tried.0.is_empty() {
+            true => format!("waiting for an answer, for {timeout:?} in all"),
+            false => format!("no answer yet ({tried}); trying on, for {timeout:?} in all"),
+        }
     }
 
     /// Why a request got no answer in time.
@@ -192,10 +216,19 @@ impl Sockets {
         }
     }
 
+    fn take_addresses(&mut self) {
+        for (conn, endpoint, found) in self.names.found() {
+            match found {
+                Ok(addrs) => self.connect_next(conn, endpoint, addrs, None),
+                Err(error) => self.connect_next(conn, endpoint, VecDeque::new(), Some(error)),
+            }
+        }
+    }
+
     fn progress(&mut self, conn: ConnId) {
-        match self.conns.get_mut(&conn).map(|socket| socket.open) {
-            Some(false) => self.finish_connect(conn),
-            Some(true) => {}
+        match self.conns.get_mut(&conn).map(|socket| socket.stage) {
+            Some(Stage::Connecting) => self.finish_connect(conn),
+            Some(Stage::Greeting | Stage::Open) => {}
             None => return,
         }
         self.drive(conn, Socket::write);
@@ -211,10 +244,13 @@ impl Sockets {
             Ok(Some(error)) | Err(error) => error,
             Ok(None) => match socket.stream.peer_addr() {
                 Ok(_) => {
-                    socket.open = true;
+                    socket.stage = Stage::Greeting;
                     // Without it small requests wait for nothing; a failure only costs time.
                     let _ = socket.stream.set_nodelay(true);
-                    self.news.push(Event::Connected(conn));
+                    let greeting =
+                        ClientRequest { id: GREETING, timeout_ms: GREETING_MS, op: Op::Status };
+                    socket.asked.push_back(GREETING);
+                    encode_request(&greeting, &mut socket.outgoing);
                     return;
                 }
                 // Still under way.
@@ -229,7 +265,8 @@ impl Sockets {
 
     /// Reads or writes, unless the connection is gone or not open yet.
     fn drive(&mut self, conn: ConnId, step: fn(&mut Socket) -> io::Result<()>) {
-        let Some(socket) = self.conns.get_mut(&conn).filter(|socket| socket.open) else {
+        let connected = |socket: &&mut Socket| socket.stage != Stage::Connecting;
+        let Some(socket) = self.conns.get_mut(&conn).filter(connected) else {
             return;
         };
         if let Err(error) = step(socket) {
@@ -260,8 +297,19 @@ impl Sockets {
             if socket.asked.pop_front() != Some(reply.id) {
                 break Some("an answer to another question".to_owned());
             }
-            let answer = answer(reply.result);
-            self.news.push(Event::Received { conn, answer });
+            match (socket.stage, reply) {
+                (Stage::Open, reply) => {
+                    let answer = answer(reply.result);
+                    self.news.push(Event::Received { conn, answer });
+                }
+                (_, ClientReply { result: OpResult::Refused(why), .. }) => {
+                    return self.end(conn, Trouble::Lost(refused(why).to_owned()));
+                }
+                (_, _) => {
+                    socket.stage = Stage::Open;
+                    self.news.push(Event::Connected(conn));
+                }
+            }
         };
         socket.incoming.drain(..used);
         let endpoint = socket.endpoint;
@@ -277,48 +325,24 @@ impl Sockets {
     }
 
     fn end(&mut self, conn: ConnId, why: Trouble) {
-        if let Some(socket) = self.conns.remove(&conn) {
-            self.trouble(socket.endpoint, why);
-            self.news.push(Event::Closed(conn));
+        let Some(socket) = self.conns.remove(&conn) else {
+            return;
+        };
+        self.trouble(socket.endpoint, why);
+        match socket.stage {
+            Stage::Open => self.news.push(Event::Closed(conn)),
+            Stage::Connecting | Stage::Greeting if socket.others.is_empty() => {
+                self.news.push(Event::ConnectFailed(conn));
+            }
+            Stage::Connecting | Stage::Greeting => {
+                self.connect_next(conn, socket.endpoint, socket.others, None);
+            }
         }
     }
 
     fn trouble(&mut self, endpoint: usize, why: Trouble) {
         if let Some(endpoint) = self.endpoints.get_mut(endpoint) {
             endpoint.trouble = Some(why);
-        }
-    }
-}
-
-impl Socket {
-    fn write(&mut self) -> io::Result<()> {
-        let mut written = 0;
-        let result = loop {
-            match self.stream.write(self.outgoing.get(written..).unwrap_or_default()) {
-                Ok(0) => break Ok(()),
-                Ok(n) => written += n,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => break Ok(()),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => break Err(error),
-            }
-        };
-        self.outgoing.drain(..written);
-        result
-    }
-
-    fn read(&mut self) -> io::Result<()> {
-        let mut chunk = vec![0; READ];
-        loop {
-            match self.stream.read(&mut chunk) {
-                Ok(0) => {
-                    let what = "the node closed the connection";
-                    return Err(io::Error::new(ErrorKind::UnexpectedEof, what));
-                }
-                Ok(n) => self.incoming.extend_from_slice(chunk.get(..n).unwrap_or_default()),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
         }
     }
 }

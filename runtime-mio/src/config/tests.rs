@@ -178,6 +178,13 @@ fn each_mistake_in_a_servers_file_names_the_field_and_what_to_do() {
         (extra(r#""Timeouts": {"PingMs": 1.5}"#), "Timeouts.PingMs", "whole number"),
         (extra(r#""Limits": {"Clients": 0}"#), "Limits.Clients", "from 1 to"),
         (extra(r#""Limits": {"ValueBytes": -1}"#), "Limits.ValueBytes", "from 1 to"),
+        (extra(r#""DataDir": """#), "DataDir", "it is empty"),
+        (extra(r#""DataDir": " ""#), "DataDir", "it is empty"),
+        (
+            host(r#""ElectionAddr": "udp://a:1", "MessageAddr": "a:2", "RequestAddr": "a:3""#),
+            "Host.ElectionAddr",
+            "without a scheme",
+        ),
         (extra(r#""Limits": {"Clients": "9"}"#), "Limits.Clients", "found a text"),
     ];
     for (text, field, says) in table {
@@ -214,8 +221,23 @@ fn a_clients_file_lists_where_nodes_answer() {
         (r#"{}"#, "Peer"),
         (r#"{"Peer": [{"ElectionAddr": "a:1"}]}"#, "Peer[0].RequestAddr"),
         (r#"{"Peer": [{"RequestAddr": "a"}]}"#, "Peer[0].RequestAddr"),
-        (r#"{"Host": {}}"#, "Host"),
+        (r#"{"Host": {}}"#, "Peer"),
+        (r#"{"Hosts": {}}"#, "Hosts"),
     ] {
         assert_eq!(parse(text).unwrap_err().field(), field);
     }
+}
+
+#[test]
+fn a_servers_file_tells_a_client_where_its_node_answers() {
+    let text = format!(r#"{{{HOST}, "Peer": [{PEER_B}, {PEER_C}], "DataDir": "x"}}"#);
+    let config = ClientConfig::parse("node.json", &text).unwrap();
+    assert_eq!((config.endpoints, config.silent), (vec!["a:5003".to_owned()], 2));
+}
+
+#[test]
+fn a_mark_of_the_byte_order_is_skipped() {
+    let marked = |text: &str| format!("\u{feff}{text}");
+    let file = r#"{"Peer": [{"RequestAddr": "a:1"}]}"#;
+    assert_eq!(ClientConfig::parse("c", &marked(file)), ClientConfig::parse("c", file));
 }

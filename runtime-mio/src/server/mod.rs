@@ -29,6 +29,7 @@ pub use sockets::Sockets;
 pub use start::StartError;
 
 use crate::config::ServerConfig;
+use crate::exit_code;
 use crate::notes::Counters;
 use crate::storage::Failure;
 use mio::Waker;
@@ -220,12 +221,16 @@ impl ExitReason {
     /// The exit code for a process whose node ended like this.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Stopped => 0,
-            Self::Failed(_) => 1,
-            Self::StorageFailed(Failure::Damaged(_)) => 3,
+            Self::Stopped => exit_code::DONE,
+            Self::Failed(_) => exit_code::OTHER,
+            Self::StorageFailed(Failure::Damaged(_)) => exit_code::DAMAGED,
             Self::StorageFailed(Failure::Refused(_))
-            | Self::Halted(HaltReason::Storage | HaltReason::StateStoreStalled) => 4,
-            Self::Halted(_) => 5,
+            | Self::Halted(HaltReason::Storage | HaltReason::StateStoreStalled) => {
+                exit_code::DISK_FAILED
+            }
+            Self::Halted(HaltReason::WrongDisk { .. }) => exit_code::WRONG_DISK,
+            Self::Halted(HaltReason::NotMember) => exit_code::REMOVED,
+            Self::Halted(_) => exit_code::HALTED,
         }
     }
 }

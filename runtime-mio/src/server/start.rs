@@ -7,6 +7,7 @@ use super::event_loop::{ELECTION, EventLoop, MESSAGES, REQUESTS, WAKER, Work};
 use super::peers::Peers;
 use super::{Call, Shared, Sockets};
 use crate::config::ServerConfig;
+use crate::exit_code;
 use crate::net::Names;
 use crate::notes::{Counters, member_list};
 use crate::storage::{self, Bootstrap, OpenError, Opened, Options, StorageThread};
@@ -103,6 +104,9 @@ impl StartError {
             // After a boot, addresses and names may come later than the node.
             Self::Bind { .. } | Self::Resolve { .. } => 1,
             Self::Storage(OpenError::Io { .. } | OpenError::InUse { .. } | OpenError::NoFlush) => 1,
+            Self::Storage(OpenError::Version { found, supported, .. }) if found > supported => {
+                exit_code::NEWER_DATA
+            }
             Self::Storage(_) => 3,
             Self::State { .. } | Self::StateDigest { .. } | Self::Restore(_) => 3,
             Self::System { .. } => 1,

@@ -8,6 +8,7 @@ use super::pace::Pace;
 use super::report;
 use crate::cli::args::Output;
 use crate::cli::exit::{Failure, NOT_DONE, OTHER};
+use crate::cli::output::say;
 use rand::RngExt;
 use rustix::process::{Pid, Signal, kill_process};
 use std::io;
@@ -43,7 +44,7 @@ pub(super) struct Round {
 
 /// Runs the command.
 pub(super) fn run(args: &FailoverArgs, stop: &Arc<AtomicBool>) -> Result<(), Failure> {
-    eprintln!("Starting {} nodes ...", args.local);
+    say(format_args!("Starting {} nodes ...", args.local));
     let local = Local::start(args.local, args.data_dir.as_deref(), &args.set, stop)?;
     let mut bench = Bench { args, engine: engine(args, &local, stop)?, local, stop };
     bench.engine.fill()?;
@@ -207,13 +208,13 @@ fn signal(pid: u32, signal: Signal) -> Result<(), Failure> {
 #[allow(clippy::cast_precision_loss, reason = "for people")]
 fn progress(args: &FailoverArgs, rounds: &[Round]) {
     if let Some(round) = rounds.last() {
-        eprintln!(
+        say(format_args!(
             "{:>3} of {}   {} gone, next write after {:.1} ms; all serve again after {:.1} s",
             rounds.len(),
             args.times,
             round.leader,
             round.gap as f64 / 1e3,
             round.back.as_secs_f64(),
-        );
+        ));
     }
 }

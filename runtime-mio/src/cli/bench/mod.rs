@@ -15,6 +15,7 @@ mod usage;
 
 use super::args::{Connect, Output};
 use super::exit::{Failure, NOT_DONE, OTHER};
+use super::output::say;
 use super::stop::Held;
 use args::{BenchArgs, BenchCommand, EnsembleArgs, LoadArgs};
 use local::Local;
@@ -41,7 +42,7 @@ pub(super) fn run(args: &BenchArgs) -> Result<(), Failure> {
     plot(&args.load, &[])?;
     let local = match args.ensemble.local {
         Some(nodes) => {
-            eprintln!("Starting {nodes} nodes ...");
+            say(format_args!("Starting {nodes} nodes ..."));
             let EnsembleArgs { data_dir, set, .. } = &args.ensemble;
             Some(Local::start(nodes, data_dir.as_deref(), set, &stop)?)
         }

@@ -8,6 +8,7 @@ use super::pace::Pace;
 use super::tally::Tally;
 use super::usage;
 use crate::cli::exit::Failure;
+use crate::cli::output::say;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -86,7 +87,7 @@ pub(super) struct Subject<'a> {
 impl Subject<'_> {
     /// Writes every key of the load once, with as many connections as make it fast.
     pub(super) fn fill(&self, load: &LoadArgs) -> Result<(), Failure> {
-        eprintln!("Writing {} keys of {} bytes ...", load.keys, load.value_size);
+        say(format_args!("Writing {} keys of {} bytes ...", load.keys, load.value_size));
         let frames = self.frames(load, Load::Write, Txid::ZERO)?;
         self.engine(FILL_CONNECTIONS, FILL_OUTSTANDING, frames)?.fill()
     }
@@ -157,14 +158,14 @@ impl Step<'_> {
 fn progress(tally: &Tally, since: u64, span: u64) {
     let all = tally.all();
     let ms = |percentile| all.value_at_percentile(percentile) as f64 / 1e3;
-    eprintln!(
+    say(format_args!(
         "{:>6.1} s {:>9.0}/s   p50 {:.2} ms   p99 {:.2} ms   errors: {}",
         since as f64 / 1e6,
         all.len() as f64 * 1e6 / span.max(1) as f64,
         ms(50.0),
         ms(99.0),
         tally.errors.words(),
-    );
+    ));
 }
 
 fn cpu_times(local: Option<&Local>) -> Vec<Option<Duration>> {
