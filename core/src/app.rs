@@ -57,6 +57,23 @@ pub trait App: Clone + fmt::Debug {
     /// limit, see [`Limits::read_part`](crate::config::Limits::read_part).
     fn weight(answer: &Self::Answer) -> usize;
 
+    /// What it took to apply the last command, in units of the smallest: what one step applies has a
+    /// limit, see [`Limits::apply_part`](crate::config::Limits::apply_part).
+    fn effort(&self) -> usize {
+        1
+    }
+
+    /// About what the present state takes in memory.
+    fn bytes(&self) -> usize {
+        0
+    }
+
+    /// True if the state may take more memory after this command: such ones are refused, before
+    /// they become entries, by a node whose state is as large as may be.
+    fn grows(&self, _command: &[u8]) -> bool {
+        true
+    }
+
     /// The digest of the present state. Equal states have equal digests.
     fn digest(&self) -> Digest;
 

@@ -200,11 +200,16 @@ impl<O: Operation> Client<O> {
     ) {
         pending.refused = Some(why);
         match why {
-            RefuseReason::NoLeader | RefuseReason::Busy | RefuseReason::Stopping => {
+            RefuseReason::NoLeader
+            | RefuseReason::Busy
+            | RefuseReason::Stopping
+            | RefuseReason::Full => {
                 self.retry(conn, pending);
             }
             // Every node would say the same.
-            RefuseReason::TooLarge => self.done(pending, Outcome::Refused(why), out),
+            RefuseReason::TooLarge | RefuseReason::NoSpace => {
+                self.done(pending, Outcome::Refused(why), out);
+            }
         }
     }
 

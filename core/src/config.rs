@@ -72,13 +72,21 @@ pub struct Limits {
     /// waits for the next step, so that a node stays alive however much it is asked for at once.
     /// Zero does as one.
     pub read_part: usize,
+    /// What one step applies, see [`App::effort`](crate::app::App::effort); the last command of it
+    /// may go beyond. What is over waits for the next step. Zero does as one.
+    pub apply_part: usize,
+    /// About the bytes that the application's state may take in memory,
+    /// [`App::bytes`](crate::app::App::bytes). Above it a node refuses the requests of its clients
+    /// that make it grow. Of each node's own file, and so judged before a request becomes an entry.
+    pub state_bytes: usize,
     /// Bytes of entries in one message.
     pub message_bytes: usize,
     /// Bytes of entries sent to a follower and not acknowledged by it.
     pub window_bytes: usize,
     /// Snapshot parts sent to a follower and not acknowledged by it.
     pub window_chunks: u64,
-    /// Client requests waiting at a node, and as many reads that wait for a step with room.
+    /// Client requests waiting at a node, and as many reads that wait for a step with room. A
+    /// sixteenth of them may be local reads of a state that the node has not reached yet.
     pub pending_requests: usize,
     /// Bytes of client requests waiting at a node.
     pub pending_bytes: usize,
@@ -97,6 +105,8 @@ impl Default for Limits {
             checkpoint_entries: 200_000,
             checkpoint_part: 256,
             read_part: 1000,
+            apply_part: 10_000,
+            state_bytes: usize::MAX,
             message_bytes: 256 << 10,
             window_bytes: 4 << 20,
             window_chunks: 16,

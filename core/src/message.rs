@@ -328,4 +328,8 @@ pub enum RefuseReason {
     TooLarge,
     /// The node does not serve: it halts or stops.
     Stopping,
+    /// This node has as many clients as it may: another one may take it.
+    Full,
+    /// There is no room for more data: what makes it grow is refused, what deletes is not.
+    NoSpace,
 }

@@ -187,13 +187,14 @@ impl Node {
                 self.serve(now, out)
             }
             Event::Await(reads) => {
+                let patience = now.at.after(cx.s.cfg.timeouts.hold);
                 for (ticket, deadline, index) in reads {
                     if index <= cx.s.applied {
                         cx.out.call(Upcall::Readable(ticket));
-                    } else if cx.s.is_full() {
-                        cx.out.call(Upcall::Refuse { ticket, why: RefuseReason::Busy });
+                    } else if let Some(why) = cx.s.cannot_await(index) {
+                        cx.out.call(Upcall::Refuse { ticket, why });
                     } else {
-                        cx.s.requests.hold_indexed(ticket, deadline, index);
+                        cx.s.requests.hold_await(ticket, deadline.min(patience), index);
                     }
                 }
                 Next::Stay
@@ -625,6 +626,7 @@ impl Node {
             membership: s.ensemble.committed().clone(),
             log_bytes: s.log.bytes(),
             waiting: s.requests.len(),
+            longest_turn: Micros::new(0),
             followers,
             obstacles: self.obstacles(),
         }
@@ -651,6 +653,11 @@ impl Node {
     /// True once it has stopped for good.
     pub(crate) fn is_halted(&self) -> bool {
         matches!(self.role, Role::Halted)
+    }
+
+    /// Bytes of the writes of this node's clients that are not done.
+    pub(crate) fn waiting_bytes(&self) -> usize {
+        self.state.requests.bytes()
     }
 
     /// What a step may do.

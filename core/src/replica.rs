@@ -116,6 +116,9 @@ pub struct Replica<A: App> {
     applied: Txid,
     /// The reads that the node has not released yet.
     queries: BTreeMap<Ticket, A::Query>,
+    /// What the node wants of the application, and no step had room for yet: the application lags
+    /// behind the node by that. All in order, so that each call finds the state that it is about.
+    calls: VecDeque<Upcall>,
     /// The reads that it has released, and that no step had room for. What they see is newer than
     /// it must be, never older.
     readable: VecDeque<Ticket>,
@@ -153,6 +156,7 @@ impl<A: App> Replica<A> {
             app,
             applied,
             queries: BTreeMap::new(),
+            calls: VecDeque::new(),
             readable: VecDeque::new(),
             room: 0,
             incoming: None,
@@ -181,9 +185,10 @@ impl<A: App> Replica<A> {
     }
 
     /// When the next [`Event::Tick`] is due: at once while a checkpoint is being read, of which
-    /// each step reads a part, and while reads wait for a step that has room for them.
+    /// each step reads a part, and while reads or what is committed wait for a step that has room
+    /// for them.
     pub fn deadline(&self) -> Option<Instant> {
-        match self.saving.is_some() || !self.readable.is_empty() {
+        match self.saving.is_some() || !self.readable.is_empty() || !self.calls.is_empty() {
             true => Some(Instant::default()),
             false => self.node.deadline(),
         }
@@ -191,7 +196,7 @@ impl<A: App> Replica<A> {
 
     /// What the replica does.
     pub fn status(&self) -> Status {
-        Status { digest: self.app.digest(), ..self.node.status() }
+        Status { digest: self.app.digest(), applied: self.applied, ..self.node.status() }
     }
 
     /// The node, for checkers.
@@ -204,7 +209,12 @@ impl<A: App> Replica<A> {
         &self.app
     }
 
-    /// How many reads wait for a step that has room for them, for checkers.
+    /// True if what is committed waits for a step that has room for it.
+    pub fn is_applying(&self) -> bool {
+        !self.calls.is_empty()
+    }
+
+    /// How many reads wait for a step that has room for them.
     pub fn put_off(&self) -> usize {
         self.readable.len()
     }
@@ -219,6 +229,9 @@ impl<A: App> Replica<A> {
         let (mut writes, mut reads, mut waits) = (Vec::new(), Vec::new(), Vec::new());
         for ClientRequest { ticket, deadline, request } in requests {
             match request {
+                Request::Write(body) if self.is_full() && self.app.grows(&body) => {
+                    actions.call(Upcall::Refuse { ticket, why: RefuseReason::NoSpace });
+                }
                 Request::Write(body) => writes.push(Submission { ticket, body, deadline }),
                 Request::Read { query, level } => {
                     self.queries.insert(ticket, query);
@@ -248,18 +261,40 @@ impl<A: App> Replica<A> {
         {
             self.answer(ticket, out);
         }
-        let mut calls: VecDeque<Upcall> = core::mem::take(&mut actions.upcalls).into();
-        while let Some(call) = calls.pop_front() {
-            let answer = self.serve(call, &mut actions, out);
-            if let Some(event) = answer {
+        let mut effort = self.node.limits().apply_part.max(1);
+        self.take_calls(&mut actions);
+        while effort > 0
+            && let Some(call) = self.calls.pop_front()
+        {
+            if matches!(call, Upcall::Deliver { .. }) {
+                let answer = self.serve(call, &mut actions, out);
+                assert!(answer.is_none(), "an entry was answered");
+                effort = effort.saturating_sub(self.app.effort());
+            } else if let Some(event) = self.serve(call, &mut actions, out) {
                 self.node.handle(now, event, &mut actions);
-                calls.extend(core::mem::take(&mut actions.upcalls));
+                self.take_calls(&mut actions);
             }
         }
         // Before a snapshot can take the state's place, all of it must be read.
         let all = self.incoming.is_some();
         self.save(if all { usize::MAX } else { self.node.limits().checkpoint_part }, &mut actions);
         out.actions.append(&mut actions.actions);
+    }
+
+    /// Puts what the node wants behind what it wanted before.
+    fn take_calls(&mut self, actions: &mut Actions) {
+        let calls = core::mem::take(&mut actions.upcalls);
+        if self.calls.is_empty() {
+            self.calls = calls.into();
+        } else {
+            self.calls.extend(calls);
+        }
+    }
+
+    /// True if the state, with what is under way, has as many bytes as it may.
+    fn is_full(&self) -> bool {
+        let bytes = self.app.bytes().saturating_add(self.node.waiting_bytes());
+        bytes >= self.node.limits().state_bytes
     }
 
     /// Reads the next part of a checkpoint, if there is one, and hands it over.
@@ -471,6 +506,9 @@ pub struct Status {
     pub log_bytes: usize,
     /// Client requests waiting.
     pub waiting: usize,
+    /// The longest turn of the runtime's loop of late, during which nobody was heard; the runtime's
+    /// to add.
+    pub longest_turn: Micros,
     /// Its followers, if it leads.
     pub followers: Vec<FollowerStatus>,
     /// What keeps it from serving, or slows it down; empty if nothing does.

@@ -35,6 +35,8 @@ enum Read {
     Asked(u64),
     /// It may be answered when this is applied.
     Indexed(Txid),
+    /// The same, as its client wants it: no leader was asked.
+    Awaits(Txid),
 }
 
 /// The requests waiting at this node.
@@ -50,6 +52,8 @@ pub(crate) struct Requests {
     questions: BTreeMap<u64, Vec<Ticket>>,
     /// Reads that wait for the node to apply something.
     indexed: BTreeSet<(Txid, Ticket)>,
+    /// How many of them their clients want to wait.
+    awaits: usize,
     deadlines: BTreeSet<(Instant, Waiting)>,
 }
 
@@ -70,6 +74,7 @@ impl Requests {
             reads: BTreeMap::new(),
             questions: BTreeMap::new(),
             indexed: BTreeSet::new(),
+            awaits: 0,
             deadlines: BTreeSet::new(),
         }
     }
@@ -92,6 +97,11 @@ impl Requests {
     /// How many requests wait.
     pub(crate) fn len(&self) -> usize {
         self.writes.len() + self.reads.len()
+    }
+
+    /// How many local reads wait for the node to apply something.
+    pub(crate) fn awaits(&self) -> usize {
+        self.awaits
     }
 
     /// Bytes of writes that wait.
@@ -210,11 +220,12 @@ impl Requests {
         self.reads.insert(ticket, (Read::Held, deadline));
     }
 
-    /// Takes in a read that waits for the node to apply `index`.
-    pub(crate) fn hold_indexed(&mut self, ticket: Ticket, deadline: Instant, index: Txid) {
+    /// Takes in a local read that waits for the node to apply `index`.
+    pub(crate) fn hold_await(&mut self, ticket: Ticket, deadline: Instant, index: Txid) {
         self.deadlines.insert((deadline, Waiting::Read(ticket)));
-        self.reads.insert(ticket, (Read::Indexed(index), deadline));
+        self.reads.insert(ticket, (Read::Awaits(index), deadline));
         self.indexed.insert((index, ticket));
+        self.awaits += 1;
     }
 
     /// Puts all held reads behind one question to the leader, if there are any.
@@ -349,9 +360,10 @@ impl Requests {
     fn remove_read(&mut self, ticket: Ticket) {
         let Some((read, deadline)) = self.reads.remove(&ticket) else { return };
         self.deadlines.remove(&(deadline, Waiting::Read(ticket)));
-        if let Read::Indexed(index) = read {
+        if let Read::Indexed(index) | Read::Awaits(index) = read {
             self.indexed.remove(&(index, ticket));
         }
+        self.awaits -= usize::from(matches!(read, Read::Awaits(_)));
     }
 }
 

@@ -10,7 +10,7 @@ use crate::follower::receiving::Incoming;
 use crate::ids::{ConnId, Epoch, NodeId, Round, Txid, WriteId};
 use crate::ledger::{Duty, Ledger};
 use crate::log::{Log, membership};
-use crate::message::{Message, Vote};
+use crate::message::{Message, RefuseReason, Vote};
 use crate::mutants::Mutant;
 use crate::note::{LeaveReason, Note};
 use crate::quorum::Ensemble;
@@ -196,6 +196,21 @@ impl State {
     /// True if no more requests of clients may wait.
     pub(crate) fn is_full(&self) -> bool {
         self.requests.len() >= self.cfg.limits.pending_requests
+    }
+
+    /// Why a local read cannot wait here until this is applied, if so. Nothing of an epoch that
+    /// this node has not heard of will come soon: whoever saw it should ask the node where it did.
+    /// Of the places for requests, those who wait for the future get a small share.
+    pub(crate) fn cannot_await(&self, index: Txid) -> Option<RefuseReason> {
+        const SHARE: usize = 16;
+        let places = (self.cfg.limits.pending_requests / SHARE).max(1);
+        if index.epoch() > self.accepted() {
+            Some(RefuseReason::NoLeader)
+        } else if self.is_full() || self.requests.awaits() >= places {
+            Some(RefuseReason::Busy)
+        } else {
+            None
+        }
     }
 
     /// When the node halts for its state store, unless that makes something durable before: it has

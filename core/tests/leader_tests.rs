@@ -11,7 +11,7 @@ use zabkeeper_core::ids::{
     ClusterId, ConnId, Epoch, Incarnation, NodeId, Round, Ticket, Txid, WriteId,
 };
 use zabkeeper_core::message::{
-    Candidate, EpochAck, FollowerInfo, Message, Rejection, SnapshotHead, Stance, Vote,
+    Candidate, EpochAck, FollowerInfo, Message, RefuseReason, Rejection, SnapshotHead, Stance, Vote,
 };
 use zabkeeper_core::node::Node;
 use zabkeeper_core::note::{LeaveReason, Note};
@@ -684,10 +684,33 @@ fn reads_that_ran_out_of_time_leave_nothing_behind() {
     let before = size(&bench);
     for ticket in 0..1000 {
         let soon = Instant::from_micros(bench.now + 1);
-        bench.event(Event::Await(vec![(Ticket::new(ticket), soon, t(9, ticket + 1))]));
+        bench.event(Event::Await(vec![(Ticket::new(ticket), soon, t(1, ticket + 1))]));
         bench.pass(Micros::new(2));
     }
     assert!(size(&bench) < before + 1000, "from {before} to {}", size(&bench));
+}
+
+#[test]
+fn local_reads_of_the_future_have_few_places_and_little_time() {
+    let mut config = Config::new(n(3));
+    config.limits.pending_requests = 64;
+    let hold = config.timeouts.hold;
+    let mut bench = Bench::established_with(config);
+    let never = Instant::from_micros(u64::MAX);
+    let refusals = |bench: &Bench, why: RefuseReason| {
+        let refused = |call: &&Upcall| matches!(call, Upcall::Refuse { why: w, .. } if *w == why);
+        bench.upcalls.iter().filter(refused).count()
+    };
+    // Of an epoch that nobody promised: nobody here will know it soon.
+    bench.event(Event::Await((0..9).map(|it| (Ticket::new(it), never, t(9, 1))).collect()));
+    assert_eq!(refusals(&bench, RefuseReason::NoLeader), 9);
+    // Of this epoch: a sixteenth of the places, and no longer than a request is held.
+    bench.event(Event::Await((10..30).map(|it| (Ticket::new(it), never, t(2, 99))).collect()));
+    assert_eq!(refusals(&bench, RefuseReason::Busy), 16);
+    bench.event(Event::Submit(vec![submission(40)]));
+    assert_eq!(refusals(&bench, RefuseReason::Busy), 16, "others have theirs");
+    bench.pass(Micros::new(hold.get() + 1));
+    assert_eq!(refusals(&bench, RefuseReason::NoLeader), 13);
 }
 
 #[test]

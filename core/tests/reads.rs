@@ -177,3 +177,79 @@ fn a_step_without_room_answers_one_read_all_the_same() {
     let counts: Vec<_> = alone.steps(input).iter().map(Vec::len).collect();
     assert_eq!(counts, [1, 1, 1]);
 }
+
+#[test]
+fn a_step_applies_a_part_of_what_is_committed_and_the_next_one_goes_on() {
+    let mut alone = Alone::limited(Limits { apply_part: 10, ..Limits::default() });
+    let set = |n| Command::Set { path: path(&format!("dir/{n}")), value: b"v".as_slice().into() };
+    let input = alone.ask((0..40).map(|n| Request::Write(set(n).encode())));
+    let first = alone.tickets - 39;
+    // Each touches its node and the one above.
+    let mut answered: Vec<(Ticket, Reply<Tree>)> = alone.give(input);
+    let mut steps = 1;
+    // A read that is asked for meanwhile sees all that was committed before.
+    let get = Query::Get { path: path("dir/39") };
+    let asked = alone.ask([read(get, ReadLevel::Linearizable)]);
+    answered.extend(alone.give(asked));
+    while alone.replica.is_applying() {
+        assert_eq!(alone.replica.deadline(), Some(Instant::default()));
+        let status = alone.replica.status();
+        assert!(status.applied <= status.committed);
+        assert_eq!(status.digest, alone.replica.app().digest());
+        let replies = alone.give(Input::Event(Event::Tick));
+        assert!(replies.len() <= 10, "{} in one step", replies.len());
+        answered.extend(replies);
+        steps += 1;
+    }
+    assert!(steps >= 8, "{steps} steps");
+    let tickets: Vec<u64> = answered.iter().map(|(ticket, _)| ticket.get()).collect();
+    assert_eq!(tickets, (first..=first + 40).collect::<Vec<_>>(), "in their order");
+    let Some((_, Reply::Read { answer, .. })) = answered.last() else { panic!("a read") };
+    assert!(matches!(answer, Answer::Node(Some(_))));
+}
+
+#[test]
+fn one_command_that_deletes_much_is_a_step_of_its_own() {
+    let mut alone = Alone::limited(Limits { apply_part: 30, ..Limits::default() });
+    let set = |n| Command::Set { path: path(&format!("dir/{n}")), value: b"v".as_slice().into() };
+    for n in 0..100 {
+        let input = alone.ask([Request::Write(set(n).encode())]);
+        assert_eq!(alone.give(input).len(), 1);
+    }
+    let delete = Command::Delete { path: path("dir"), recursive: true };
+    let input = alone.ask([delete.encode(), set(1).encode()].map(Request::Write));
+    assert_eq!(alone.give(input).len(), 1);
+    assert_eq!(alone.give(Input::Event(Event::Tick)).len(), 1);
+}
+
+#[test]
+fn a_state_that_is_full_refuses_what_makes_it_grow_before_it_becomes_an_entry() {
+    let mut alone = Alone::limited(Limits { state_bytes: 4 << 10, ..Limits::default() });
+    let set = |n, bytes: usize| {
+        let value = vec![1; bytes].into();
+        Request::Write(Command::Set { path: path(&format!("{n}")), value }.encode())
+    };
+    let refused = |replies: &[(Ticket, Reply<Tree>)]| {
+        matches!(replies, [(_, Reply::Refused(RefuseReason::NoSpace))])
+    };
+    let mut stored = 0;
+    loop {
+        let input = alone.ask([set(stored, 512)]);
+        if refused(&alone.give(input)) {
+            break;
+        }
+        stored += 1;
+    }
+    assert!((4..8).contains(&stored), "{stored} values of 512 bytes in 4096");
+    let last = alone.replica.status().last;
+    let input = alone.ask([set(stored, 1)]);
+    assert!(refused(&alone.give(input)));
+    assert_eq!(alone.replica.status().last, last);
+    let input = alone.ask([set(0, 512)]);
+    assert!(!refused(&alone.give(input)), "a value of the same size takes no more room");
+    let delete = Command::Delete { path: path("0"), recursive: false };
+    let input = alone.ask([Request::Write(delete.encode())]);
+    assert!(!refused(&alone.give(input)));
+    let input = alone.ask([set(0, 512)]);
+    assert!(!refused(&alone.give(input)));
+}

@@ -102,6 +102,11 @@ pub fn request_id(frame: &Frame<'_>) -> Option<u64> {
     Some(wire::ClientRequest::decode(frame.body()).ok()?.id)
 }
 
+/// The id of a request of which only the first 11 bytes are here; 0 if they do not begin with it.
+pub fn id_at_start(body: &[u8]) -> u64 {
+    crate::fields::Fields(body).number(1).unwrap_or_default()
+}
+
 /// Appends the reply to `out` as a whole frame.
 pub fn encode_reply(reply: &ClientReply, out: &mut Vec<u8>) {
     let begun = frame::begin(out, Kind::Reply);
@@ -198,6 +203,9 @@ impl From<&Command> for wire::Write {
                     path: path.as_str().to_owned(),
                     recursive: *recursive,
                 }),
+                Command::Clear { path } => {
+                    Wire::Clear(wire::Clear { path: path.as_str().to_owned() })
+                }
             }),
         }
     }
@@ -218,6 +226,7 @@ impl TryFrom<wire::Write> for Command {
             Wire::Delete(delete) => {
                 Self::Delete { path: Path::parse(&delete.path)?, recursive: delete.recursive }
             }
+            Wire::Clear(clear) => Self::Clear { path: Path::parse(&clear.path)? },
         })
     }
 }
@@ -346,6 +355,8 @@ fn command_error(error: CommandError) -> i32 {
         CommandError::HasChildren => Wire::HasChildren,
         CommandError::Root => Wire::Root,
         CommandError::Malformed => Wire::Malformed,
+        CommandError::TooMany => Wire::TooMany,
+        CommandError::Unfinished => Wire::Unfinished,
     })
 }
 
@@ -357,6 +368,8 @@ fn to_command_error(value: i32) -> Result<CommandError, DecodeError> {
         Ok(Wire::HasChildren) => Ok(CommandError::HasChildren),
         Ok(Wire::Root) => Ok(CommandError::Root),
         Ok(Wire::Malformed) => Ok(CommandError::Malformed),
+        Ok(Wire::TooMany) => Ok(CommandError::TooMany),
+        Ok(Wire::Unfinished) => Ok(CommandError::Unfinished),
         Ok(Wire::Unspecified) | Err(_) => {
             Err(DecodeError::Unknown { field: "command error", value })
         }

@@ -217,6 +217,8 @@ pub(crate) fn refuse_reason(why: RefuseReason) -> i32 {
         RefuseReason::Busy => Wire::Busy,
         RefuseReason::TooLarge => Wire::TooLarge,
         RefuseReason::Stopping => Wire::Stopping,
+        RefuseReason::Full => Wire::Full,
+        RefuseReason::NoSpace => Wire::NoSpace,
     })
 }
 
@@ -228,6 +230,8 @@ pub(crate) fn to_refuse_reason(value: i32) -> Result<RefuseReason, DecodeError> 
         Ok(Wire::Busy) => Ok(RefuseReason::Busy),
         Ok(Wire::TooLarge) => Ok(RefuseReason::TooLarge),
         Ok(Wire::Stopping) => Ok(RefuseReason::Stopping),
+        Ok(Wire::Full) => Ok(RefuseReason::Full),
+        Ok(Wire::NoSpace) => Ok(RefuseReason::NoSpace),
         Ok(Wire::Unspecified) | Err(_) => {
             Err(DecodeError::Unknown { field: "refuse reason", value })
         }

@@ -27,6 +27,7 @@ impl From<&Status> for wire::Status {
             membership: Some((&*status.membership).into()),
             log_bytes: status.log_bytes as u64,
             waiting: status.waiting as u64,
+            longest_turn_us: status.longest_turn.get(),
             followers: status.followers.iter().map(wire::FollowerStatus::from).collect(),
             obstacles: status.obstacles.iter().map(wire::Obstacle::from).collect(),
         }
@@ -54,6 +55,7 @@ impl TryFrom<wire::Status> for Status {
             membership: need(wire.membership, "status.membership")?,
             log_bytes: size(wire.log_bytes, "status.log_bytes")?,
             waiting: size(wire.waiting, "status.waiting")?,
+            longest_turn: Micros::new(wire.longest_turn_us),
             followers: all(wire.followers)?,
             obstacles: all(wire.obstacles)?,
         })

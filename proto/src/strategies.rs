@@ -163,6 +163,8 @@ pub fn refuse_reason() -> impl Strategy<Value = RefuseReason> + Clone {
         Just(RefuseReason::Busy),
         Just(RefuseReason::TooLarge),
         Just(RefuseReason::Stopping),
+        Just(RefuseReason::Full),
+        Just(RefuseReason::NoSpace),
     ]
 }
 
@@ -302,6 +304,7 @@ pub fn command() -> BoxedStrategy<Command> {
         (path(), payload()).prop_map(|(path, value)| Command::Add { path, value }),
         (path(), payload()).prop_map(|(path, value)| Command::Set { path, value }),
         (path(), any::<bool>()).prop_map(|(path, recursive)| Command::Delete { path, recursive }),
+        path().prop_map(|path| Command::Clear { path }),
     ]
     .boxed()
 }
@@ -361,6 +364,8 @@ pub fn outcome() -> BoxedStrategy<Outcome> {
         Just(CommandError::HasChildren),
         Just(CommandError::Root),
         Just(CommandError::Malformed),
+        Just(CommandError::TooMany),
+        Just(CommandError::Unfinished),
     ];
     prop_oneof![stat().prop_map(Ok), error.prop_map(Err)].boxed()
 }
@@ -394,7 +399,7 @@ pub fn status() -> BoxedStrategy<Status> {
     let node = (node(), incarnation(), role, address());
     let epochs = (epoch(), epoch(), number());
     let txids = (txid(), txid(), txid(), txid(), txid());
-    let sizes = (any::<usize>(), any::<usize>());
+    let sizes = (any::<usize>(), any::<usize>(), number());
     let rest = (digest(), membership(), vec(follower, 0..4), vec(obstacle(), 0..3));
     (node, epochs, txids, sizes, rest)
         .prop_map(|(node, epochs, txids, sizes, rest)| Status {
@@ -414,6 +419,7 @@ pub fn status() -> BoxedStrategy<Status> {
             membership: rest.1,
             log_bytes: sizes.0,
             waiting: sizes.1,
+            longest_turn: Micros::new(sizes.2),
             followers: rest.2,
             obstacles: rest.3,
         })

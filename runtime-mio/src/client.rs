@@ -37,7 +37,9 @@ use zabkeeper_core::entry::Payload;
 use zabkeeper_core::ids::{Ticket, Txid};
 use zabkeeper_core::replica::{ReadLevel, Status};
 use zabkeeper_core::time::{Instant, Micros};
-use zabkeeper_core::tree::{Answer, Command, Found, MAX_VALUE_BYTES, Page, Path, Query, Stat};
+use zabkeeper_core::tree::{
+    Answer, Command, CommandError, Found, MAX_VALUE_BYTES, Page, Path, Query, Stat,
+};
 use zabkeeper_proto::client::{ClientRequest, Op, OpResult};
 
 /// What a client can be told.
@@ -80,6 +82,15 @@ pub struct Written {
     pub txid: Txid,
     /// The key's stat after it; for a deletion, before it.
     pub stat: Stat,
+}
+
+/// A deletion that was done.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Deleted {
+    /// The last part of it.
+    pub written: Written,
+    /// In how many parts; 1 if everything was deleted at once.
+    pub parts: u64,
 }
 
 /// A read that was answered.
@@ -190,7 +201,25 @@ impl Client {
         self.write(Command::Add { path, value })
     }
 
-    /// Deletes a key; rejected if it does not exist, or has children and `recursive` is false.
+    /// Deletes a key and everything below it: at once if that is at most
+    /// [`DELETE_NODES`](zabkeeper_core::tree::DELETE_NODES) keys, else in parts, the last keys first.
+    /// While it goes on in parts, others see what is left, and an error leaves that behind.
+    pub fn delete_all(&mut self, path: &Path) -> Result<Deleted, ClientError> {
+        match self.delete(path, true) {
+            Err(ClientError::Rejected(CommandError::TooMany)) => {}
+            other => return other.map(|written| Deleted { written, parts: 1 }),
+        }
+        for parts in 1.. {
+            match self.write(Command::Clear { path: path.clone() }) {
+                Err(ClientError::Rejected(CommandError::Unfinished)) => {}
+                other => return other.map(|written| Deleted { written, parts }),
+            }
+        }
+        unreachable!("parts have no end")
+    }
+
+    /// Deletes a key; rejected if it does not exist, has children and `recursive` is false, or has
+    /// more below it than can be deleted at once.
     pub fn delete(&mut self, path: &Path, recursive: bool) -> Result<Written, ClientError> {
         let path = path.clone();
         self.write(Command::Delete { path, recursive })

@@ -317,7 +317,7 @@ impl Cluster {
         let kind = match &command {
             Command::Add { .. } => OpKind::Add,
             Command::Set { .. } => OpKind::Set,
-            Command::Delete { .. } => OpKind::Delete,
+            Command::Delete { .. } | Command::Clear { .. } => OpKind::Delete,
         };
         let query = Query::Get { path: command.path().clone() };
         self.begin(via.into(), query, kind, Some(command))

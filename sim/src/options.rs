@@ -499,6 +499,8 @@ impl Options {
             checkpoint_entries: l.checkpoint_entries,
             checkpoint_part: l.checkpoint_part,
             read_part: l.read_part,
+            apply_part: Limits::default().apply_part,
+            state_bytes: Limits::default().state_bytes,
             message_bytes: l.message_bytes,
             window_bytes: l.window_bytes,
             window_chunks: l.window_chunks,

@@ -45,6 +45,8 @@ fn event(words: &[&str]) -> Event<Op, ()> {
         }),
         "no-leader" => received(Answer::Refused(RefuseReason::NoLeader)),
         "busy" => received(Answer::Refused(RefuseReason::Busy)),
+        "full" => received(Answer::Refused(RefuseReason::Full)),
+        "no-space" => received(Answer::Refused(RefuseReason::NoSpace)),
         "stopping" => received(Answer::Refused(RefuseReason::Stopping)),
         "too-large" => received(Answer::Refused(RefuseReason::TooLarge)),
         "unknown" => received(Answer::Unknown),

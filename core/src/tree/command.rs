@@ -2,12 +2,19 @@
 
 use super::path::Path;
 use super::types::Command;
-use super::wire::{DecodeError, Reader, put_bytes};
+use super::wire::{DecodeError, Reader, put_bytes, put_number};
 use crate::entry::Payload;
 use alloc::vec::Vec;
 
 /// The largest value that a node can have.
 pub const MAX_VALUE_BYTES: usize = 1 << 20;
+
+/// The most nodes that one recursive Delete takes away, the named one not counted: all of them are
+/// gone in one step, in which a node does nothing else.
+pub const DELETE_NODES: u32 = 100_000;
+
+/// The most nodes that one Clear takes away.
+pub const CLEAR_NODES: u32 = 10_000;
 
 /// The first byte of every command. A new form gets a new byte; old ones stay readable, since the
 /// log outlives releases.
@@ -16,16 +23,30 @@ const ADD: u8 = 1;
 const SET: u8 = 2;
 const DELETE: u8 = 3;
 const DELETE_RECURSIVE: u8 = 4;
+const CLEAR: u8 = 5;
 
 impl Command {
     /// The node that the command is about.
     pub const fn path(&self) -> &Path {
         match self {
-            Self::Add { path, .. } | Self::Set { path, .. } | Self::Delete { path, .. } => path,
+            Self::Add { path, .. }
+            | Self::Set { path, .. }
+            | Self::Delete { path, .. }
+            | Self::Clear { path } => path,
         }
     }
 
-    /// The command's bytes: format, kind, path, and for Add and Set the value.
+    /// The bytes of the value that it brings; none if it brings no value.
+    pub fn value_bytes(&self) -> usize {
+        match self {
+            Self::Add { value, .. } | Self::Set { value, .. } => value.len(),
+            Self::Delete { .. } | Self::Clear { .. } => 0,
+        }
+    }
+
+    /// The command's bytes: format, kind, path, then for Add and Set the value, for Clear and a
+    /// recursive Delete the number of nodes that it may take away. That is in the command because
+    /// it is judged when the command is applied, by nodes that must all judge alike.
     pub fn encode(&self) -> Payload {
         let mut out = Vec::new();
         self.put(&mut out);
@@ -34,13 +55,14 @@ impl Command {
 
     /// Appends the command's bytes.
     pub fn put(&self, out: &mut Vec<u8>) {
-        let (kind, path, value) = match self {
-            Self::Add { path, value } => (ADD, path, Some(value)),
-            Self::Set { path, value } => (SET, path, Some(value)),
-            Self::Delete { path, recursive } => {
-                let kind = if *recursive { DELETE_RECURSIVE } else { DELETE };
-                (kind, path, None)
+        let (kind, path, value, nodes) = match self {
+            Self::Add { path, value } => (ADD, path, Some(value), None),
+            Self::Set { path, value } => (SET, path, Some(value), None),
+            Self::Delete { path, recursive: false } => (DELETE, path, None, None),
+            Self::Delete { path, recursive: true } => {
+                (DELETE_RECURSIVE, path, None, Some(DELETE_NODES))
             }
+            Self::Clear { path } => (CLEAR, path, None, Some(CLEAR_NODES)),
         };
         let path = path.as_str().as_bytes();
         out.reserve(path.len() + value.map_or(0, |v| v.len()) + 8);
@@ -49,17 +71,23 @@ impl Command {
         if let Some(value) = value {
             put_bytes(out, value);
         }
+        if let Some(nodes) = nodes {
+            put_number(out, u64::from(nodes));
+        }
     }
 
     /// Reads a command. Never panics; accepts exactly what [`Command::encode`] makes of commands
-    /// within the limits.
+    /// within the limits. (To apply one is to accept other numbers of nodes as well.)
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let (path, act) = read(bytes)?;
         let path = Path::parse(path).map_err(DecodeError::Path)?;
         Ok(match act {
             Act::Add(value) => Self::Add { path, value: value.into() },
             Act::Set(value) => Self::Set { path, value: value.into() },
-            Act::Delete { recursive } => Self::Delete { path, recursive },
+            Act::Delete => Self::Delete { path, recursive: false },
+            Act::DeleteAll(DELETE_NODES) => Self::Delete { path, recursive: true },
+            Act::Clear(CLEAR_NODES) => Self::Clear { path },
+            Act::DeleteAll(_) | Act::Clear(_) => return Err(DecodeError::Number),
         })
     }
 }
@@ -69,7 +97,11 @@ impl Command {
 pub(super) enum Act<'a> {
     Add(&'a [u8]),
     Set(&'a [u8]),
-    Delete { recursive: bool },
+    Delete,
+    /// With what is below, if that is no more than so many nodes.
+    DeleteAll(u32),
+    /// With what is below, as far as so many nodes go.
+    Clear(u32),
 }
 
 /// The path of a command, checked and without a leading `/`, and what is to be done there.
@@ -80,14 +112,16 @@ pub(super) fn read(bytes: &[u8]) -> Result<(&str, Act<'_>), DecodeError> {
         return Err(DecodeError::Format(format));
     }
     let kind = reader.byte()?;
-    if !(ADD..=DELETE_RECURSIVE).contains(&kind) {
+    if !(ADD..=CLEAR).contains(&kind) {
         return Err(DecodeError::Kind(kind));
     }
     let path = read_path(&mut reader)?;
     let act = match kind {
         ADD => Act::Add(read_value(&mut reader)?),
         SET => Act::Set(read_value(&mut reader)?),
-        _ => Act::Delete { recursive: kind == DELETE_RECURSIVE },
+        DELETE => Act::Delete,
+        DELETE_RECURSIVE => Act::DeleteAll(read_nodes(&mut reader)?),
+        _ => Act::Clear(read_nodes(&mut reader)?),
     };
     reader.end()?;
     Ok((path, act))
@@ -100,6 +134,10 @@ fn read_path<'a>(reader: &mut Reader<'a>) -> Result<&'a str, DecodeError> {
     }
     Path::check(text).map_err(DecodeError::Path)?;
     Ok(text)
+}
+
+fn read_nodes(reader: &mut Reader<'_>) -> Result<u32, DecodeError> {
+    u32::try_from(reader.number()?).map_err(|_| DecodeError::Number)
 }
 
 fn read_value<'a>(reader: &mut Reader<'a>) -> Result<&'a [u8], DecodeError> {
@@ -128,6 +166,10 @@ mod tests {
         Command::Delete { path: Path::parse(path).unwrap(), recursive }
     }
 
+    fn clear(path: &str) -> Command {
+        Command::Clear { path: Path::parse(path).unwrap() }
+    }
+
     #[test]
     fn format_is_frozen() {
         // Logs hold these bytes: a change here is a change of format.
@@ -135,7 +177,8 @@ mod tests {
             (add("a/b", b"xy"), b"\x01\x01\x03a/b\x02xy".as_slice()),
             (set("a", b""), b"\x01\x02\x01a\x00"),
             (delete("a", false), b"\x01\x03\x01a"),
-            (delete("", true), b"\x01\x04\x00"),
+            (delete("", true), b"\x01\x04\x00\xa0\x8d\x06"),
+            (clear("a"), b"\x01\x05\x01a\x90\x4e"),
         ] {
             assert_eq!(command.encode().as_slice(), bytes);
             assert_eq!(Command::decode(bytes), Ok(command));
@@ -148,7 +191,10 @@ mod tests {
             (b"".as_slice(), DecodeError::Short),
             (b"\x02\x01\x01a\x00", DecodeError::Format(2)),
             (b"\x01\x00\x01a\x00", DecodeError::Kind(0)),
-            (b"\x01\x05\x01a", DecodeError::Kind(5)),
+            (b"\x01\x06\x01a", DecodeError::Kind(6)),
+            (b"\x01\x04\x01a", DecodeError::Short),
+            (b"\x01\x04\x01a\x07", DecodeError::Number),
+            (b"\x01\x05\x01a\xff\xff\xff\xff\x7f", DecodeError::Number),
             (b"\x01\x01\x01a", DecodeError::Short),
             (b"\x01\x03\x02a", DecodeError::Short),
             (b"\x01\x03\x01a\x00", DecodeError::Trailing),
@@ -174,11 +220,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn commands_come_back(path in "([a-c]{1,3}/){0,3}[a-c]", value: Vec<u8>, kind in 0..4) {
+        fn commands_come_back(path in "([a-c]{1,3}/){0,3}[a-c]", value: Vec<u8>, kind in 0..5) {
             let command = match kind {
                 0 => add(&path, &value),
                 1 => set(&path, &value),
-                _ => delete(&path, kind == 2),
+                2 => clear(&path),
+                _ => delete(&path, kind == 3),
             };
             prop_assert_eq!(Command::decode(&command.encode()), Ok(command));
         }

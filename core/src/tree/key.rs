@@ -31,6 +31,14 @@ impl Key {
         key
     }
 
+    /// What it takes in memory elsewhere.
+    pub(super) fn footprint(&self) -> usize {
+        match self {
+            Self::Short { .. } => 0,
+            Self::Long(text) => text.len() + 32,
+        }
+    }
+
     /// The bytes of its text.
     pub(super) fn as_bytes(&self) -> &[u8] {
         match self {

@@ -3,7 +3,7 @@
 use super::key::Key;
 use super::node::{Node, from_element};
 use super::path::parent_key;
-use super::store::Tree;
+use super::store::{Tree, footprint};
 use crate::app::LoadError;
 use alloc::vec::Vec;
 
@@ -36,6 +36,7 @@ impl Tree {
         }
         self.loaded(node.stat().touched());
         self.digest = self.digest.plus(node.digest());
+        self.bytes += footprint(&key, &node);
         self.loading.push((key, node));
         Ok(())
     }

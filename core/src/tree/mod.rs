@@ -20,7 +20,7 @@ mod tests;
 mod types;
 mod wire;
 
-pub use command::MAX_VALUE_BYTES;
+pub use command::{CLEAR_NODES, DELETE_NODES, MAX_VALUE_BYTES};
 pub use list::MAX_PAGE_BYTES;
 pub use path::{MAX_PATH_BYTES, Path, PathError};
 pub use store::Tree;

@@ -168,6 +168,15 @@ impl Node {
         }
     }
 
+    /// What it takes in memory elsewhere, with what the allocator adds.
+    pub(super) fn footprint(&self) -> usize {
+        const ALLOCATOR: usize = 16;
+        match self {
+            Self::Lean(bytes) => ALLOCATOR + bytes.len(),
+            Self::Rare(rare) => 3 * ALLOCATOR + size_of::<Rare>() + rare.value.len(),
+        }
+    }
+
     /// The value for an answer.
     pub(super) fn payload(&self) -> Payload {
         match self {

@@ -3,9 +3,9 @@
 use super::command::{self, Act};
 use super::key::Key;
 use super::node::Node;
-use super::path::{Path, is_below, parent_key};
+use super::path::{Path, end_of_subtree, is_below, parent_key};
 use super::snapshot::Held;
-use super::taking::Taking;
+use super::taking::{Taking, Touched};
 use super::types::{Answer, CommandError, Found, Outcome, Query, Stat};
 use crate::app::{App, LoadError};
 use crate::digest::Digest;
@@ -20,6 +20,9 @@ use core::ops::Bound;
 
 pub(super) type Nodes = BTreeMap<Key, Node>;
 
+/// To look at a node costs so much less than to change it.
+const LOOKS: usize = 8;
+
 /// The metadata tree. The root always exists.
 #[derive(Clone, Debug)]
 pub struct Tree {
@@ -28,8 +31,12 @@ pub struct Tree {
     pub(super) digest: Digest,
     /// Nodes that are being loaded, and counted in the digest already.
     pub(super) loading: Vec<(Key, Node)>,
+    /// About what the nodes take in memory.
+    pub(super) bytes: usize,
+    /// How many nodes the last command touched or looked at.
+    effort: usize,
     /// The nodes touched since the last [`App::begin_changes`], some of them more than once.
-    changed: Vec<Key>,
+    changed: Touched,
     /// The changes before it, as far as they were not read yet.
     taking: Option<Taking>,
     /// Nodes touched by a later entry than this are in `changed`.
@@ -76,7 +83,9 @@ impl Tree {
                 let set = self.set(at, &key, value);
                 Ok(set.unwrap_or_else(|| self.create(at, &key, value)))
             }
-            Act::Delete { recursive } => self.delete(at, &key, recursive),
+            Act::Delete => self.delete(at, &key, None),
+            Act::DeleteAll(most) => self.delete(at, &key, Some(most as usize)),
+            Act::Clear(most) => self.clear(at, &key, most as usize),
         }
     }
 
@@ -96,44 +105,83 @@ impl Tree {
         stat
     }
 
-    fn delete(&mut self, at: At, key: &Key, recursive: bool) -> Outcome {
+    /// Deletes a node, and what is below it if that may be, and is no more than `most` nodes.
+    fn delete(&mut self, at: At, key: &Key, most: Option<usize>) -> Outcome {
         let stat = match self.nodes.get(key) {
             Some(node) => node.stat(),
             None => return Err(CommandError::NotFound),
         };
         if stat.children > 0 {
-            if !recursive {
-                return Err(CommandError::HasChildren);
-            }
+            let most = most.ok_or(CommandError::HasChildren)?;
             let below: Vec<Key> = self
                 .nodes
                 .range::<[u8], _>((Bound::Excluded(key.as_bytes()), Bound::Unbounded))
                 .map(|(below, _)| below.clone())
                 .take_while(|below| is_below(below, key))
+                .take(most.saturating_add(1))
                 .collect();
+            if below.len() > most {
+                self.effort += below.len() / LOOKS;
+                return Err(CommandError::TooMany);
+            }
             for key in below {
                 self.remove(&key);
             }
         }
         self.remove(key);
+        self.uncount(at, key);
+        Ok(stat)
+    }
+
+    /// Deletes the last nodes at and below a node, at most `most` but at least one. What is below a
+    /// node comes after it, so that nothing is left without its parent.
+    fn clear(&mut self, at: At, key: &Key, most: usize) -> Outcome {
+        let Some(stat) = self.nodes.get(key).map(Node::stat) else {
+            return Err(CommandError::NotFound);
+        };
+        let end = end_of_subtree(key);
+        let bounds = (Bound::Included(key.as_bytes()), Bound::Excluded(end.as_bytes()));
+        let last = self.nodes.range::<[u8], _>(bounds).rev().map(|(key, _)| key.clone());
+        let last: Vec<Key> = last.take(most.max(1)).collect();
+        for gone in &last {
+            self.remove(gone);
+        }
+        // Those that lost their parent lost it to this command; all others have one of the few nodes
+        // above the first of them, and each of these lost children.
+        let mut lost: BTreeMap<&str, u64> = BTreeMap::new();
+        for parent in last.iter().filter_map(|gone| parent_key(gone)) {
+            if self.nodes.contains_key(parent.as_bytes()) {
+                *lost.entry(parent).or_default() += 1;
+            }
+        }
+        for (parent, lost) in lost {
+            let counted = self.count_child(at, parent, |children| children.saturating_sub(lost));
+            assert!(counted, "a node had no parent");
+        }
+        if self.nodes.contains_key(key) { Err(CommandError::Unfinished) } else { Ok(stat) }
+    }
+
+    /// The parent of a node that is gone has a child less.
+    fn uncount(&mut self, at: At, key: &Key) {
         if let Some(parent) = parent_key(key) {
             let counted = self.count_child(at, parent, |children| children.saturating_sub(1));
             assert!(counted, "a node had no parent");
         }
-        Ok(stat)
     }
 
     // All that depends on the nodes is kept up by what follows, and nowhere else.
 
     /// Sets the value of a node; `None` if there is none.
     fn set(&mut self, at: At, key: &Key, value: &[u8]) -> Option<Stat> {
-        let held = self.is_held(key);
         let node = self.nodes.get_mut(key)?;
         node.fetch();
-        let (before, old) = (node.stat(), held.then(|| node.clone()));
+        let before = node.stat();
+        let old = is_held(&self.held, self.taking.as_ref(), key, &before).then(|| node.clone());
         let after = before.set(at.txid, at.time);
         self.digest = self.digest.minus(node.digest());
+        self.bytes = self.bytes.saturating_sub(node.footprint());
         node.set(key, value, after);
+        self.bytes += node.footprint();
         self.digest = self.digest.plus(node.digest());
         self.changed(key, Some(&before), old);
         Some(after)
@@ -142,11 +190,13 @@ impl Tree {
     /// Changes the number of children of a node; false if there is none.
     fn count_child(&mut self, at: At, key: &str, count: impl FnOnce(u64) -> u64) -> bool {
         let key = &Key::from(key);
-        let held = self.is_held(key);
         let Some(node) = self.nodes.get_mut(key) else { return false };
-        let (before, old) = (node.stat(), held.then(|| node.clone()));
+        let before = node.stat();
+        let old = is_held(&self.held, self.taking.as_ref(), key, &before).then(|| node.clone());
         self.digest = self.digest.minus(node.digest());
+        self.bytes = self.bytes.saturating_sub(node.footprint());
         node.restat(key, before.with_children(at.txid, count(before.children)));
+        self.bytes += node.footprint();
         self.digest = self.digest.plus(node.digest());
         self.changed(key, Some(&before), old);
         true
@@ -154,6 +204,7 @@ impl Tree {
 
     fn insert(&mut self, key: Key, node: Node) {
         self.digest = self.digest.plus(node.digest());
+        self.bytes += footprint(&key, &node);
         self.changed(&key, None, None);
         let old = self.nodes.insert(key, node);
         assert!(old.is_none(), "a node was made that existed");
@@ -162,23 +213,19 @@ impl Tree {
     fn remove(&mut self, key: &Key) {
         let Some(old) = self.nodes.remove(key) else { return };
         self.digest = self.digest.minus(old.digest());
+        self.bytes = self.bytes.saturating_sub(footprint(key, &old));
         self.changed(key, Some(&old.stat()), Some(old));
-    }
-
-    /// True if somebody wants to know what this node was before it changes.
-    fn is_held(&self, key: &Key) -> bool {
-        self.held.values().any(|held| held.wants(key))
-            || self.taking.as_ref().is_some_and(|taking| taking.wants(key))
     }
 
     /// Remembers that a node was changed: for the next checkpoint, unless it is listed already,
     /// and what it was before for the states that are held.
     fn changed(&mut self, key: &Key, before: Option<&Stat>, old: Option<Node>) {
+        self.effort += 1;
         for held in self.held.values_mut() {
             held.keep(key, old.as_ref());
         }
         if let Some(taking) = &mut self.taking {
-            taking.keep(key, old);
+            taking.keep(key, before, old);
         }
         if before.is_none_or(|before| before.touched() <= self.taken) {
             self.changed.push(key.clone());
@@ -194,10 +241,28 @@ impl Tree {
     }
 }
 
+/// True if somebody wants to know what this node was before it changes.
+fn is_held(
+    held: &BTreeMap<ConnId, Held>,
+    taking: Option<&Taking>,
+    key: &Key,
+    before: &Stat,
+) -> bool {
+    held.values().any(|held| held.wants(key))
+        || taking.is_some_and(|taking| taking.wants(key, Some(before)))
+}
+
+/// About what a node takes in memory: its place in the map, and what is kept elsewhere.
+pub(super) fn footprint(key: &Key, node: &Node) -> usize {
+    /// The key and the node in a map whose nodes are not full.
+    const PLACE: usize = 64;
+    PLACE + key.footprint() + node.footprint()
+}
+
 /// Equal states, with the same changes still to be taken and the same states held.
 impl PartialEq for Tree {
     fn eq(&self, other: &Self) -> bool {
-        let pending = |tree: &Self| -> BTreeSet<Key> { tree.changed.iter().cloned().collect() };
+        let pending = |tree: &Self| -> BTreeSet<Key> { tree.changed.keys().cloned().collect() };
         self.nodes == other.nodes
             && self.digest == other.digest
             && self.held == other.held
@@ -225,7 +290,9 @@ impl App for Tree {
         Self {
             nodes: BTreeMap::from([(Key::from(""), root)]),
             digest: Digest::ZERO,
-            changed: Vec::new(),
+            bytes: 0,
+            effort: 0,
+            changed: Touched::default(),
             taking: None,
             loading: Vec::new(),
             taken: Txid::ZERO,
@@ -237,6 +304,7 @@ impl App for Tree {
     fn apply(&mut self, txid: Txid, time: WallTime, command: &Payload) -> Outcome {
         debug_assert!(txid > self.newest, "entries are applied in their order");
         self.newest = txid;
+        self.effort = 1;
         let (path, act) = command::read(command).map_err(|_| CommandError::Malformed)?;
         self.execute(At { txid, time }, path, act)
     }
@@ -257,13 +325,34 @@ impl App for Tree {
         }
     }
 
+    fn effort(&self) -> usize {
+        self.effort
+    }
+
+    fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    fn grows(&self, command: &[u8]) -> bool {
+        match command::read(command) {
+            Ok((path, Act::Set(value))) => {
+                let node = self.nodes.get(&Key::of(path));
+                node.is_none_or(|node| node.value().len() < value.len())
+            }
+            Ok((_, act)) => matches!(act, Act::Add(_)),
+            // It will be refused for what it is.
+            Err(_) => false,
+        }
+    }
+
     fn digest(&self) -> Digest {
         self.digest
     }
 
     fn begin_changes(&mut self) {
         assert!(self.taking.is_none(), "the changes before were not read to their end");
-        self.taking = Some(Taking::new(core::mem::take(&mut self.changed)));
+        let touched = core::mem::take(&mut self.changed);
+        self.taking = Some(Taking::new(touched, self.taken, self.newest));
         self.taken = self.newest;
     }
 

@@ -49,12 +49,19 @@ pub enum Command {
     Delete {
         /// Where.
         path: Path,
-        /// With everything below.
+        /// With everything below, which may be [`DELETE_NODES`](super::DELETE_NODES) at most.
         recursive: bool,
+    },
+    /// Deletes a node and everything below in parts, of which this is one: the last
+    /// [`CLEAR_NODES`](super::CLEAR_NODES) of them, so that every node that is left has its parent.
+    /// [`CommandError::Unfinished`] while some are left.
+    Clear {
+        /// Where.
+        path: Path,
     },
 }
 
-/// Why a command had no effect. This is an outcome like any other: it was decided in the order of
+/// Why a command had no effect, or not all of it. This is an outcome like any other: it was decided in the order of
 /// the log, and every replica decided the same.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum CommandError {
@@ -68,6 +75,10 @@ pub enum CommandError {
     Root,
     /// The command's bytes cannot be read.
     Malformed,
+    /// Delete: there is more below the node than one command may delete.
+    TooMany,
+    /// Clear: a part is deleted, and more is left.
+    Unfinished,
 }
 
 impl fmt::Display for CommandError {
@@ -78,6 +89,8 @@ impl fmt::Display for CommandError {
             Self::HasChildren => "the key has children; delete it with --recursive",
             Self::Root => "the root cannot be changed",
             Self::Malformed => "the command cannot be read",
+            Self::TooMany => "there are more keys below it than can be deleted at once",
+            Self::Unfinished => "some of the keys below it are deleted, and some are left",
         })
     }
 }

@@ -370,7 +370,8 @@ fn incarnation(input: &mut Input<'_>) -> Incarnation {
 
 fn command(input: &mut Input<'_>) -> Payload {
     let path = Path::parse(["a", "a/b", "c", "a/b/d"][input.below(4)]).expect("a path");
-    match input.below(3) {
+    match input.below(4) {
+        3 => Command::Clear { path },
         0 => Command::Add { path, value: input.bytes().into() },
         1 => Command::Delete { path, recursive: input.flag() },
         _ => Command::Set { path, value: input.bytes().into() },

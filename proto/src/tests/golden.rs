@@ -164,8 +164,15 @@ fn messages() -> Vec<Message> {
     messages
 }
 
-fn reasons() -> [RefuseReason; 4] {
-    [RefuseReason::NoLeader, RefuseReason::Busy, RefuseReason::TooLarge, RefuseReason::Stopping]
+fn reasons() -> [RefuseReason; 6] {
+    [
+        RefuseReason::NoLeader,
+        RefuseReason::Busy,
+        RefuseReason::TooLarge,
+        RefuseReason::Stopping,
+        RefuseReason::Full,
+        RefuseReason::NoSpace,
+    ]
 }
 
 fn requests() -> Vec<ClientRequest> {
@@ -174,6 +181,7 @@ fn requests() -> Vec<ClientRequest> {
         Op::Write(Command::Add { path: path("a/b"), value: value.clone() }),
         Op::Write(Command::Set { path: path("a/b"), value }),
         Op::Write(Command::Delete { path: path("a/b"), recursive: true }),
+        Op::Write(Command::Clear { path: path("a/b") }),
         Op::Read { query: Query::Get { path: path("a/b") }, level: ReadLevel::Linearizable },
         Op::Read {
             query: Query::List {
@@ -209,6 +217,8 @@ fn replies() -> Vec<ClientReply> {
         CommandError::HasChildren,
         CommandError::Root,
         CommandError::Malformed,
+        CommandError::TooMany,
+        CommandError::Unfinished,
     ];
     let outcomes = errors.map(Err).into_iter().chain([Ok(stat)]);
     let answers = [
@@ -253,6 +263,7 @@ fn statuses() -> [OpResult; 4] {
             membership: membership(txid(1), Some(5)),
             log_bytes: 1000,
             waiting: 2,
+            longest_turn: Micros::new(300),
             followers: vec![FollowerStatus {
                 node: NodeId::new(1),
                 client_addr: "h1:3".into(),

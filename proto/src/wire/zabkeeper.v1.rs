@@ -98,6 +98,10 @@ pub enum RefuseReason {
     TooLarge = 3,
     /// The node stops.
     Stopping = 4,
+    /// The node has as many clients as it may; another one may take it.
+    Full = 5,
+    /// There is no room for more data: what makes it grow is refused, what deletes is not.
+    NoSpace = 6,
 }
 impl RefuseReason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -111,6 +115,8 @@ impl RefuseReason {
             Self::Busy => "REFUSE_REASON_BUSY",
             Self::TooLarge => "REFUSE_REASON_TOO_LARGE",
             Self::Stopping => "REFUSE_REASON_STOPPING",
+            Self::Full => "REFUSE_REASON_FULL",
+            Self::NoSpace => "REFUSE_REASON_NO_SPACE",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -121,6 +127,8 @@ impl RefuseReason {
             "REFUSE_REASON_BUSY" => Some(Self::Busy),
             "REFUSE_REASON_TOO_LARGE" => Some(Self::TooLarge),
             "REFUSE_REASON_STOPPING" => Some(Self::Stopping),
+            "REFUSE_REASON_FULL" => Some(Self::Full),
+            "REFUSE_REASON_NO_SPACE" => Some(Self::NoSpace),
             _ => None,
         }
     }
@@ -484,7 +492,7 @@ pub mod client_request {
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Write {
-    #[prost(oneof = "write::Command", tags = "1, 2, 3")]
+    #[prost(oneof = "write::Command", tags = "1, 2, 3, 4")]
     pub command: ::core::option::Option<write::Command>,
 }
 /// Nested message and enum types in `Write`.
@@ -497,6 +505,8 @@ pub mod write {
         Set(super::Set),
         #[prost(message, tag = "3")]
         Delete(super::Delete),
+        #[prost(message, tag = "4")]
+        Clear(super::Clear),
     }
 }
 /// Paths: UTF-8 segments joined by "/", at most 4096 bytes; a leading "/" is optional; the root is
@@ -521,6 +531,12 @@ pub struct Delete {
     pub path: ::prost::alloc::string::String,
     #[prost(bool, tag = "2")]
     pub recursive: bool,
+}
+/// One part of a deletion in parts.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Clear {
+    #[prost(string, tag = "1")]
+    pub path: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Read {
@@ -723,6 +739,9 @@ pub struct Status {
     /// What keeps the node from serving, or slows it down.
     #[prost(message, repeated, tag = "21")]
     pub obstacles: ::prost::alloc::vec::Vec<Obstacle>,
+    /// The longest turn of the node's loop of late, in microseconds: so long it heard nobody.
+    #[prost(uint64, tag = "30")]
+    pub longest_turn_us: u64,
     #[prost(oneof = "status::Role", tags = "3, 4, 5, 6")]
     pub role: ::core::option::Option<status::Role>,
 }
@@ -804,7 +823,7 @@ pub struct FollowerStatus {
     #[prost(bool, tag = "6")]
     pub ready: bool,
 }
-/// Why a command had no effect.
+/// Why a command had no effect, or not all of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum CommandError {
@@ -814,6 +833,10 @@ pub enum CommandError {
     HasChildren = 3,
     Root = 4,
     Malformed = 5,
+    /// A recursive Delete of more nodes than one may delete.
+    TooMany = 6,
+    /// Clear: a part is deleted, and more is left.
+    Unfinished = 7,
 }
 impl CommandError {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -828,6 +851,8 @@ impl CommandError {
             Self::HasChildren => "COMMAND_ERROR_HAS_CHILDREN",
             Self::Root => "COMMAND_ERROR_ROOT",
             Self::Malformed => "COMMAND_ERROR_MALFORMED",
+            Self::TooMany => "COMMAND_ERROR_TOO_MANY",
+            Self::Unfinished => "COMMAND_ERROR_UNFINISHED",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -839,6 +864,8 @@ impl CommandError {
             "COMMAND_ERROR_HAS_CHILDREN" => Some(Self::HasChildren),
             "COMMAND_ERROR_ROOT" => Some(Self::Root),
             "COMMAND_ERROR_MALFORMED" => Some(Self::Malformed),
+            "COMMAND_ERROR_TOO_MANY" => Some(Self::TooMany),
+            "COMMAND_ERROR_UNFINISHED" => Some(Self::Unfinished),
             _ => None,
         }
     }

@@ -8,7 +8,7 @@ use std::ffi::OsStr;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::os::unix::ffi::OsStrExt;
 use zabkeeper_core::entry::Payload;
-use zabkeeper_core::tree::{Found, Path};
+use zabkeeper_core::tree::{DELETE_NODES, Found, Path};
 use zabkeeper_runtime_mio::client::{Client, ClientError, Level, Listing, Read, Written};
 
 /// How a write is sent: [`Client::set`] or [`Client::add`].
@@ -65,8 +65,18 @@ pub(super) fn write(args: &WriteArgs, send: Send) -> Result<(), Failure> {
 pub(super) fn delete(args: &DeleteArgs) -> Result<(), Failure> {
     let path = path(&args.key)?;
     let mut client = args.connect.client()?;
-    let written = client.delete(&path, args.recursive).map_err(|error| about(&path, error))?;
-    report(&args.connect, &path, &written)
+    if !args.recursive {
+        let written = client.delete(&path, false).map_err(|error| about(&path, error))?;
+        return report(&args.connect, &path, &written);
+    }
+    let deleted = client.delete_all(&path).map_err(|error| about(&path, error))?;
+    if deleted.parts > 1 {
+        eprintln!(
+            "zabkeeper: {path}: more than {DELETE_NODES} keys, deleted in {} parts, one after the other",
+            deleted.parts
+        );
+    }
+    report(&args.connect, &path, &deleted.written)
 }
 
 /// `list`

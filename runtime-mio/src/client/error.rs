@@ -93,6 +93,10 @@ pub(super) fn refused(why: RefuseReason) -> &'static str {
             "value too large: more bytes than Limits.ValueBytes of the ensemble allows"
         }
         RefuseReason::Stopping => "the node is stopping; try another one",
+        RefuseReason::Full => "the node has as many clients as it may; try another one, or later",
+        RefuseReason::NoSpace => {
+            "there is no room for more data: delete some, or raise Limits.TreeBytes on all nodes"
+        }
     }
 }
 

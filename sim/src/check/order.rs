@@ -262,7 +262,7 @@ impl Order {
         let path = command.path();
         let mut touched: Vec<Path> =
             std::iter::successors(Some(path.clone()), |path| path.parent()).collect();
-        if let Command::Delete { recursive: true, .. } = command {
+        if let Command::Delete { recursive: true, .. } | Command::Clear { .. } = command {
             let known = self.keys.range(path..).map(|(below, _)| below);
             touched.extend(known.take_while(|below| below.starts_with(path)).cloned());
         }

@@ -48,6 +48,41 @@ proptest! {
     }
 
     #[test]
+    fn a_subtree_is_cleared_in_parts_from_its_end(
+        commands in commands(),
+        cleared in paths(),
+        parts in prop::collection::vec(0..5u8, 1..8),
+    ) {
+        let mut twins = Twins::after(&commands);
+        for most in parts {
+            twins.clear(&cleared, most);
+            prop_assert_eq!(twins.tree.digest(), twins.naive.digest());
+            // What is left is a tree: each node has its parent and as many children as it says.
+            let whole = items(&mut twins.tree);
+            prop_assert_eq!(&whole, &twins.naive.items());
+            let mut loaded = Tree::empty();
+            whole.iter().for_each(|item| loaded.load(&item.key, &item.value).unwrap());
+            prop_assert_eq!(loaded.finish_load(entry(twins.applied).0), Ok(()));
+        }
+    }
+
+    #[test]
+    fn bytes_are_those_of_the_nodes_that_are_there(commands in commands()) {
+        let mut twins = Twins::after(&commands);
+        let whole = items(&mut twins.tree);
+        let mut loaded = Tree::empty();
+        let empty = loaded.bytes();
+        whole.iter().for_each(|item| loaded.load(&item.key, &item.value).unwrap());
+        loaded.finish_load(entry(twins.applied.max(1)).0).unwrap();
+        // The root was there before.
+        prop_assert!(loaded.bytes().abs_diff(twins.tree.bytes()) <= empty + 256);
+        for top in ["a", "b", "a-", "a\u{1}"] {
+            twins.apply(&Command::Delete { path: path(top), recursive: true });
+        }
+        prop_assert!(twins.tree.bytes() <= 256, "{} bytes of nothing", twins.tree.bytes());
+    }
+
+    #[test]
     fn pages_are_those_of_the_naive_twin(
         commands in commands(),
         top in paths(),
@@ -163,4 +198,61 @@ fn a_page_is_limited_by_its_bytes_but_never_empty() {
     assert_eq!(page(Some("k/0"), true), ("1,2".into(), true));
     assert_eq!(page(Some("k/2"), true), ("3,4".into(), false));
     assert_eq!(page(None, false), ("0,1,2,3,4".into(), false));
+}
+
+#[test]
+fn a_subtree_that_is_too_large_is_not_deleted_at_once() {
+    let mut twins = Twins::new();
+    for index in 0..5 {
+        twins.apply(&set(&format!("a/{index}"), "x"));
+    }
+    let before = twins.tree.digest();
+    let mut command = Command::Delete { path: path("a"), recursive: true }.encode().to_vec();
+    command.truncate(command.len() - 3);
+    for (most, outcome) in [(4, Some(CommandError::TooMany)), (5, None)] {
+        let bytes = [&*command, &[most]].concat();
+        let (txid, time) = entry(10 + u64::from(most));
+        assert_eq!(twins.tree.apply(txid, time, &bytes.into()).err(), outcome);
+        assert_eq!(twins.tree.digest() == before, outcome.is_some());
+    }
+}
+
+#[test]
+fn a_command_that_makes_nothing_larger_does_not_grow() {
+    let mut twins = Twins::new();
+    twins.apply(&set("a", "123"));
+    for (command, grows) in [
+        (set("a", "1234"), true),
+        (set("a", "456"), false),
+        (set("b", ""), true),
+        (Command::Add { path: path("c"), value: b"".as_slice().into() }, true),
+        (Command::Delete { path: path("a"), recursive: true }, false),
+        (Command::Clear { path: path("a") }, false),
+    ] {
+        assert_eq!(twins.tree.grows(&command.encode()), grows, "{command:?}");
+    }
+}
+
+#[test]
+fn changes_of_many_runs_are_read_in_order_and_once() {
+    let mut tree = Tree::empty();
+    let count = 40_000;
+    for n in 0..count {
+        let (txid, time) = entry(n + 1);
+        // Each key twice, far from each other, so that runs overlap.
+        let command = set(&format!("{}", n * 7919 % (count / 2)), "x");
+        assert!(tree.apply(txid, time, &command.encode()).is_ok());
+    }
+    tree.begin_changes();
+    let mut keys: Vec<Payload> = Vec::new();
+    loop {
+        let (changes, last) = tree.read_changes(1000);
+        assert!(changes.len() <= 1000);
+        keys.extend(changes.into_iter().map(|change| change.key));
+        if last {
+            break;
+        }
+    }
+    assert!(keys.is_sorted_by(|a, b| a < b));
+    assert_eq!(keys.len() as u64, count / 2 + 1, "all of them and the root");
 }

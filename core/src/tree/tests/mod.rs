@@ -30,6 +30,7 @@ fn command() -> impl Strategy<Value = Command> {
     (paths(), value, 0..8u8).prop_map(|(path, value, kind)| match kind {
         0..3 => Command::Add { path, value: value.into() },
         3..5 => Command::Set { path, value: value.into() },
+        5 => Command::Clear { path },
         _ => Command::Delete { path, recursive: kind == 7 },
     })
 }
@@ -56,6 +57,18 @@ impl Twins {
             twins.apply(command);
         }
         twins
+    }
+
+    /// Clears a part of a subtree in both, of so many nodes, and checks that they say the same.
+    fn clear(&mut self, path: &Path, most: u8) {
+        self.applied += 1;
+        let (txid, time) = entry(self.applied);
+        let mut command = Command::Clear { path: path.clone() }.encode().to_vec();
+        // The number is the last in the command.
+        command.truncate(command.len() - 2);
+        command.push(most);
+        let outcome = self.tree.apply(txid, time, &command.into());
+        assert_eq!(outcome, self.naive.clear(self.applied, path, usize::from(most)));
     }
 
     /// Applies a command to both and checks that they say the same.

@@ -66,6 +66,7 @@ impl Naive {
                     Ok(*stat)
                 }
             },
+            Command::Clear { path } => self.clear(n, path, usize::MAX),
             Command::Delete { recursive, .. } => {
                 let stat = self.0.get(&path).ok_or(CommandError::NotFound)?.1;
                 if stat.children > 0 && !recursive {
@@ -80,6 +81,28 @@ impl Naive {
                 Ok(stat)
             }
         }
+    }
+
+    pub(super) fn clear(&mut self, n: u64, path: &Path, most: usize) -> Outcome {
+        let path = Self::text(path);
+        let (txid, _) = entry(n);
+        let stat = match self.0.get(&path) {
+            _ if path.is_empty() => return Err(CommandError::Root),
+            None => return Err(CommandError::NotFound),
+            Some((_, stat)) => *stat,
+        };
+        let mut all: Vec<String> = self.below(&path).cloned().chain([path.clone()]).collect();
+        all.sort_by_key(|key| segments(key).iter().map(ToString::to_string).collect::<Vec<_>>());
+        let gone: Vec<String> = all.iter().rev().take(most.max(1)).cloned().collect();
+        gone.iter().for_each(|key| drop(self.0.remove(key)));
+        let parents: BTreeMap<&str, &String> =
+            gone.iter().map(|key| (parent(key).unwrap(), key)).collect();
+        for (above, child) in parents {
+            if self.0.contains_key(above) {
+                self.child_changed(txid, child);
+            }
+        }
+        if gone.len() < all.len() { Err(CommandError::Unfinished) } else { Ok(stat) }
     }
 
     fn create(&mut self, n: u64, path: &str, value: Payload) -> Stat {
