@@ -33,6 +33,8 @@ use zabkeeper_core::time::Micros;
 /// Bytes that a command takes beside its value: the longest path, and room to spare.
 const COMMAND_OVERHEAD: usize = 8 << 10;
 /// The largest value that can be allowed: a message between nodes must hold it.
+/// What all clients' connections may hold at least.
+pub(crate) const CLIENTS_MEMORY_MIN: usize = 4 << 20;
 const VALUE_MAX: u64 = zabkeeper_core::tree::MAX_VALUE_BYTES as u64;
 
 /// What a node needs to start.
@@ -58,14 +60,27 @@ pub struct ServerConfig {
 /// Limits of the network side. Everything that can grow has one.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct NetLimits {
-    /// Connections of clients at one time.
+    /// Bytes of the largest value.
+    pub value_bytes: usize,
+    /// Connections of clients at one time, fewer if the process may have few descriptors.
     pub clients: usize,
+    /// Of these, connections from one address; `None` for all but a sixteenth.
+    pub clients_of_one: Option<usize>,
+    /// Bytes that all client connections together may hold: buffers, requests that are not complete,
+    /// answers that wait. At most an eighth of the memory.
+    pub clients_memory: usize,
     /// Requests that one client connection may have unanswered; then it is not read.
     pub client_requests: usize,
     /// Bytes of answers made ready to be sent to one client; others wait as they are.
     pub client_buffer: usize,
-    /// How long a client may take nothing of the answers that wait for it.
+    /// In each such span a client must take enough of the answers that wait for it.
     pub client_stall: Micros,
+    /// Enough for that, in bytes a second.
+    pub client_rate: usize,
+    /// How long a request may be incomplete.
+    pub client_request: Micros,
+    /// How long a client may say nothing.
+    pub client_idle: Micros,
     /// Bytes waiting for one peer; a peer above it is dropped, and synchronised when it returns.
     pub peer_buffer: usize,
 }
@@ -73,10 +88,16 @@ pub struct NetLimits {
 impl Default for NetLimits {
     fn default() -> Self {
         Self {
+            value_bytes: zabkeeper_core::tree::MAX_VALUE_BYTES,
             clients: 4096,
+            clients_of_one: None,
+            clients_memory: 64 << 20,
             client_requests: 1024,
             client_buffer: 1 << 20,
             client_stall: Micros::millis(10_000),
+            client_rate: 1 << 10,
+            client_request: Micros::millis(30_000),
+            client_idle: Micros::millis(3_600_000),
             peer_buffer: 128 << 20,
         }
     }
@@ -120,8 +141,9 @@ impl ServerConfig {
     /// `SyncMs`, `PingMs`, `RedialMs`, `DiskMs` ([`Timeouts`] says what they mean). `Limits`
     /// holds `RetainBytes`, `RetainEntries` (log kept in memory for followers that were away),
     /// `CheckpointBytes`, `CheckpointEntries` (log after which the state is written), `ValueBytes`
-    /// (the largest value), and those of [`NetLimits`]: `Clients`, `ClientRequests`,
-    /// `ClientBufferBytes`, `ClientStallMs`, `PeerBufferBytes`.
+    /// (the largest value), `TreeBytes`, and those of [`NetLimits`]: `Clients`, `ClientsPerAddress`,
+    /// `ClientsBytes`, `ClientRequests`, `ClientBufferBytes`, `ClientStallMs`,
+    /// `ClientBytesPerSecond`, `ClientRequestMs`, `ClientIdleMs`, `PeerBufferBytes`.
     pub fn parse(file: &str, text: &str) -> Result<Self, ConfigError> {
         let mut top = Fields::new(file, "", parse(file, text)?, &TOP_FIELDS)?;
         let host = top.take("Host").ok_or_else(|| {
@@ -397,18 +419,28 @@ fn limits(file: &str, json: Option<Json>) -> Result<(Limits, NetLimits), ConfigE
     let Some(json) = json else {
         return Ok((core, net));
     };
-    let mut value_bytes = core.command_bytes - COMMAND_OVERHEAD;
-    let mut stall_ms = usize::try_from(net.client_stall.get() / 1000).unwrap_or(usize::MAX);
+    let millis = |span: Micros| usize::try_from(span.get() / 1000).unwrap_or(usize::MAX);
+    let mut stall_ms = millis(net.client_stall);
+    let mut request_ms = millis(net.client_request);
+    let mut idle_ms = millis(net.client_idle);
+    let mut of_one = 0;
+    let least = CLIENTS_MEMORY_MIN as u64;
     let places = [
         ("RetainBytes", &mut core.retain_bytes, 1 << 12..=1 << 36),
         ("RetainEntries", &mut core.retain_entries, 1..=1 << 32),
         ("CheckpointBytes", &mut core.checkpoint_bytes, 1 << 12..=1 << 36),
         ("CheckpointEntries", &mut core.checkpoint_entries, 1..=1 << 32),
-        ("ValueBytes", &mut value_bytes, 1..=VALUE_MAX),
+        ("ValueBytes", &mut net.value_bytes, 1..=VALUE_MAX),
+        ("TreeBytes", &mut core.state_bytes, 1 << 20..=1 << 50),
         ("Clients", &mut net.clients, 1..=1 << 20),
+        ("ClientsPerAddress", &mut of_one, 1..=1 << 20),
+        ("ClientsBytes", &mut net.clients_memory, least..=1 << 40),
         ("ClientRequests", &mut net.client_requests, 1..=1 << 20),
         ("ClientBufferBytes", &mut net.client_buffer, 1 << 16..=1 << 36),
         ("ClientStallMs", &mut stall_ms, 1..=3_600_000),
+        ("ClientBytesPerSecond", &mut net.client_rate, 1..=1 << 30),
+        ("ClientRequestMs", &mut request_ms, 1..=3_600_000),
+        ("ClientIdleMs", &mut idle_ms, 1..=1 << 40),
         ("PeerBufferBytes", &mut net.peer_buffer, 1 << 20..=1 << 36),
     ];
     let known: Vec<&str> = places.iter().map(|(name, ..)| *name).collect();
@@ -418,8 +450,11 @@ fn limits(file: &str, json: Option<Json>) -> Result<(Limits, NetLimits), ConfigE
             *place = usize::try_from(value).unwrap_or(usize::MAX);
         }
     }
-    core.command_bytes = value_bytes + COMMAND_OVERHEAD;
+    core.command_bytes = net.value_bytes + COMMAND_OVERHEAD;
+    net.clients_of_one = Some(of_one).filter(|of_one| *of_one > 0);
     net.client_stall = Micros::millis(stall_ms as u64);
+    net.client_request = Micros::millis(request_ms as u64);
+    net.client_idle = Micros::millis(idle_ms as u64);
     Ok((core, net))
 }
 

@@ -194,27 +194,6 @@ fn a_flood_on_one_connection_does_not_starve_another() {
 }
 
 #[test]
-fn a_connection_too_many_is_closed_and_there_is_room_again_later() {
-    let ensemble = Ensemble::start(1, |config| config.net.clients = 2);
-    let addr = ensemble.addrs[0].request;
-    let mut first = Wire::connect(addr);
-    let mut second = Wire::connect(addr);
-    first.ask(1, Op::Status);
-    second.ask(1, Op::Status);
-    let mut third = Wire::connect(addr);
-    assert_eq!(third.stream.read(&mut [0; 1]).unwrap_or(0), 0);
-    eventually("it is counted", || ensemble.count(0, "client.too_many") == 1);
-    drop(first);
-    eventually("a new client is served", || {
-        let mut fourth = Wire::connect(addr);
-        // It may be closed before it has written.
-        let _ = fourth.stream.write_all(&request(1, Op::Status));
-        matches!(fourth.stream.read(&mut [0; 1]), Ok(1))
-    });
-    ensemble.stop();
-}
-
-#[test]
 fn a_value_over_the_limit_is_refused_without_harm() {
     let ensemble = Ensemble::start(1, |config| config.core.limits.command_bytes = 1 << 10);
     let mut wire = Wire::connect(ensemble.addrs[0].request);

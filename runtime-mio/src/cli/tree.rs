@@ -71,10 +71,11 @@ pub(super) fn delete(args: &DeleteArgs) -> Result<(), Failure> {
     }
     let deleted = client.delete_all(&path).map_err(|error| about(&path, error))?;
     if deleted.parts > 1 {
-        eprintln!(
-            "zabkeeper: {path}: more than {DELETE_NODES} keys, deleted in {} parts, one after the other",
+        output::say(format_args!(
+            "zabkeeper: {}: more than {DELETE_NODES} keys, deleted in {} parts, one after the other",
+            output::tame(&path.to_string()),
             deleted.parts
-        );
+        ));
     }
     report(&args.connect, &path, &deleted.written)
 }

@@ -241,3 +241,47 @@ fn a_mark_of_the_byte_order_is_skipped() {
     let file = r#"{"Peer": [{"RequestAddr": "a:1"}]}"#;
     assert_eq!(ClientConfig::parse("c", &marked(file)), ClientConfig::parse("c", file));
 }
+
+/// The number in a cell of a table, such as `4,096`, `64 MiB` or `10,000 ms`.
+fn number(text: &str) -> Option<u64> {
+    let (digits, unit) = text.split_once(' ').unwrap_or((text, ""));
+    let unit = match unit.split(' ').next() {
+        Some("MiB") => 1 << 20,
+        Some("KiB") => 1 << 10,
+        _ => 1,
+    };
+    digits.replace(',', "").parse::<u64>().ok().map(|count| count * unit)
+}
+
+#[test]
+fn the_table_of_limits_names_every_limit_and_its_default() {
+    let place = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/operations.md");
+    let text = std::fs::read_to_string(place).unwrap();
+    let section = text.split("### Limits").nth(1).expect("there is such a section");
+    let config = |limits: &str| {
+        server(&format!("{{{HOST}, \"Peer\": [{PEER_B}], \"Limits\": {{{limits}}}}}"))
+    };
+    let default = format!("{:?}", config("").unwrap());
+    let (mut named, mut compared) = (Vec::new(), 0);
+    let rows = section.lines().skip_while(|line| !line.starts_with('|'));
+    for row in rows.take_while(|line| line.starts_with('|')).skip(2) {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        let names: Vec<&str> = cells[1].split('`').skip(1).step_by(2).collect();
+        for (name, value) in names.iter().zip(cells[2].split(", ").map(number)) {
+            let Some(value) = value else { continue };
+            let set = config(&format!("\"{name}\": {value}")).unwrap();
+            assert_eq!(format!("{set:?}"), default, "{name} is not {value} by default");
+            compared += 1;
+        }
+        named.extend(names);
+    }
+    assert!(compared >= 14, "{compared} defaults were compared");
+    // An unknown field is answered with the names of those that there are.
+    let told = config("\"Unheard\": 1").unwrap_err().to_string();
+    let known = told.split("the fields here are ").nth(1).expect("the names");
+    for name in known.split(|c: char| !c.is_alphanumeric()).filter(|name| !name.is_empty()) {
+        assert!(named.contains(&name), "{name} is not in the table");
+    }
+    let sent = |name: &&str| known.contains(*name);
+    assert!(named.iter().all(sent), "a limit of the table is not in the configuration");
+}

@@ -10,7 +10,6 @@ use mio::{Interest, Registry, Token};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::SocketAddr;
 use std::time::Duration;
-use zabkeeper_core::time::Instant;
 
 /// Room offered to the first read of a connection; doubled whenever a read fills it.
 const READ_MIN: usize = 4 << 10;
@@ -18,8 +17,12 @@ const READ_MIN: usize = 4 << 10;
 const READ_MAX: usize = 64 << 10;
 /// A buffer that grew beyond this for a large message is given back once it is empty.
 const KEEP: usize = 1 << 20;
-/// After this silence the kernel begins to ask whether the other side still exists.
+/// After this silence the kernel begins to ask whether the other side still exists, so often, so
+/// many times. What was sent and is not acknowledged for as long as all that ends the connection too.
 const KEEPALIVE: Duration = Duration::from_secs(30);
+const PROBE: Duration = Duration::from_secs(10);
+const PROBES: u32 = 3;
+const UNACKNOWLEDGED: Duration = Duration::from_secs(60);
 
 /// A connection.
 #[derive(Debug)]
@@ -49,6 +52,8 @@ struct Input {
     end: usize,
     /// Room offered to the next read.
     offer: usize,
+    /// Bytes of the message that begins at `start`, if it is a large one and known; else 0.
+    expected: usize,
     /// True once a short read no longer means that the socket is dry.
     exhaust: bool,
 }
@@ -57,8 +62,8 @@ struct Input {
 struct Output {
     bytes: Vec<u8>,
     start: usize,
-    /// Since when the socket took nothing of what is waiting.
-    stuck_since: Option<Instant>,
+    /// How many bytes the socket has taken since the connection began.
+    taken: u64,
 }
 
 impl Conn {
@@ -74,18 +79,29 @@ impl Conn {
         Ok(Self {
             stream,
             peer,
-            input: Input { bytes: Vec::new(), start: 0, end: 0, offer: READ_MIN, exhaust: false },
-            output: Output { bytes: Vec::new(), start: 0, stuck_since: None },
+            input: Input {
+                bytes: Vec::new(),
+                start: 0,
+                end: 0,
+                offer: READ_MIN,
+                expected: 0,
+                exhaust: false,
+            },
+            output: Output { bytes: Vec::new(), start: 0, taken: 0 },
         })
     }
 
     /// Sets what only a connected socket can be set to.
     pub(crate) fn tune(&self) -> io::Result<()> {
         self.stream.set_nodelay(true)?;
-        let keepalive = socket2::TcpKeepalive::new().with_time(KEEPALIVE);
+        let keepalive = socket2::TcpKeepalive::new()
+            .with_time(KEEPALIVE)
+            .with_interval(PROBE)
+            .with_retries(PROBES);
         let socket = socket2::SockRef::from(&self.stream);
         // Nobody has a use for urgent data; as a part of the rest it does no harm.
         socket.set_out_of_band_inline(true)?;
+        socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED))?;
         socket.set_tcp_keepalive(&keepalive)
     }
 
@@ -131,6 +147,9 @@ impl Conn {
                 Ok(count) => {
                     self.input.end += count;
                     taken += count;
+                    if self.input.is_expected() {
+                        return Ok(Drained::More);
+                    }
                     if count == offered {
                         self.input.offer = (self.input.offer * 2).min(READ_MAX);
                     } else if !self.input.exhaust {
@@ -157,6 +176,7 @@ impl Conn {
     /// Forgets the first `count` unread bytes.
     pub(crate) fn consume(&mut self, count: usize) {
         self.input.start = (self.input.start + count).min(self.input.end);
+        self.input.expected = 0;
         if self.input.start == self.input.end {
             self.input.start = 0;
             self.input.end = 0;
@@ -176,23 +196,42 @@ impl Conn {
         self.output.bytes.len() - self.output.start
     }
 
-    /// Since when the socket took nothing of what waits for it, as far as writing was tried.
-    pub(crate) fn stuck_since(&self) -> Option<Instant> {
-        self.output.stuck_since
+    /// How many bytes the socket has taken since the connection began.
+    pub(crate) fn taken(&self) -> u64 {
+        self.output.taken
+    }
+
+    /// Bytes of memory that the connection has for what arrived and for what must leave.
+    pub(crate) fn memory(&self) -> usize {
+        self.input.bytes.len() + self.output.bytes.capacity()
+    }
+
+    /// Makes room for a message of so many bytes, the first of what is unread, once and no more.
+    pub(crate) fn expect(&mut self, bytes: usize) {
+        self.input.expected = bytes;
+    }
+
+    /// Gives back memory that nothing is in.
+    pub(crate) fn trim(&mut self) {
+        if self.input.start == self.input.end {
+            self.input.bytes = Vec::new();
+        }
+        if self.backlog() == 0 {
+            self.output.bytes = Vec::new();
+        }
     }
 
     /// Writes what is waiting, as far as the socket takes it.
-    pub(crate) fn write(&mut self, now: Instant) -> io::Result<()> {
+    pub(crate) fn write(&mut self) -> io::Result<()> {
         let output = &mut self.output;
         while let Some(waiting) = output.bytes.get(output.start..).filter(|w| !w.is_empty()) {
             match self.stream.write(waiting) {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
                 Ok(count) => {
                     output.start += count;
-                    output.stuck_since = None;
+                    output.taken += count as u64;
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    output.stuck_since.get_or_insert(now);
                     output.compact();
                     return Ok(());
                 }
@@ -200,7 +239,6 @@ impl Conn {
                 Err(error) => return Err(error),
             }
         }
-        output.stuck_since = None;
         output.start = 0;
         output.bytes.clear();
         if output.bytes.capacity() > KEEP {
@@ -217,14 +255,25 @@ impl Conn {
 }
 
 impl Input {
+    /// True if the large message that was expected is here.
+    fn is_expected(&self) -> bool {
+        self.expected > 0 && self.end - self.start >= self.expected
+    }
+
     /// Free room for one read.
     fn room(&mut self) -> &mut [u8] {
-        if self.bytes.len() - self.end < self.offer {
+        let lacks = self.expected.saturating_sub(self.end - self.start);
+        let offer = if lacks > 0 { self.offer.min(lacks) } else { self.offer };
+        if self.bytes.len() - self.end < offer {
             self.bytes.copy_within(self.start..self.end, 0);
             self.end -= self.start;
             self.start = 0;
-            if self.bytes.len() - self.end < self.offer {
-                let wanted = (self.end + self.offer).next_power_of_two();
+            if self.bytes.len() - self.end < offer {
+                let wanted = match lacks {
+                    0 => (self.end + offer).next_power_of_two(),
+                    _ => self.expected,
+                };
+                self.bytes.reserve_exact(wanted - self.bytes.len());
                 self.bytes.resize(wanted, 0);
             }
         }
@@ -280,5 +329,37 @@ mod tests {
         socket2::SockRef::from(&peer).send_out_of_band(b"!").unwrap();
         peer.write_all(b"after").unwrap();
         assert_eq!(read(&mut conn, &mut poll, 12), b"before!after");
+    }
+
+    #[test]
+    fn the_kernel_gives_up_who_is_gone_within_two_minutes() {
+        let (conn, _poll, _peer) = connection();
+        let socket = socket2::SockRef::from(&conn.stream);
+        assert!(socket.keepalive().unwrap());
+        let probes =
+            socket.tcp_keepalive_interval().unwrap() * socket.tcp_keepalive_retries().unwrap();
+        let silent = socket.tcp_keepalive_time().unwrap() + probes;
+        let unacknowledged = socket.tcp_user_timeout().unwrap().unwrap();
+        assert!(silent.max(unacknowledged) < Duration::from_secs(120));
+        // A peer that is slow for a moment is not given up.
+        assert!(silent.min(unacknowledged) >= Duration::from_secs(30));
+    }
+
+    #[test]
+    fn a_large_message_that_is_expected_gets_room_for_itself_and_no_more() {
+        let (mut conn, mut poll, mut peer) = connection();
+        let bytes = vec![7; 300_000];
+        conn.expect(bytes.len());
+        let writer = std::thread::spawn(move || peer.write_all(&bytes).map(|()| peer));
+        let mut events = Events::with_capacity(8);
+        while conn.unread().len() < 300_000 {
+            poll.poll(&mut events, Some(Duration::from_secs(5))).unwrap();
+            while conn.unread().len() < 300_000 && conn.read(KEEP).unwrap() == Drained::More {}
+        }
+        assert_eq!(conn.memory(), 300_000);
+        conn.consume(300_000);
+        conn.trim();
+        assert_eq!(conn.memory(), 0);
+        drop(writer.join().unwrap().unwrap());
     }
 }

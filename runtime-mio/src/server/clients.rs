@@ -1,21 +1,31 @@
 //! Connections of clients. Requests may be pipelined; answers leave in the order in which the
 //! requests came, however late one of them becomes ready.
 
-use super::wire;
+use super::client::{Client, Fault};
+use super::places::{CONTROL, Places};
+use super::room::Room;
 use crate::net::Conn;
 use mio::net::TcpStream;
 use mio::{Registry, Token};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::VecDeque;
 use std::io;
+use std::mem;
 use std::net::SocketAddr;
 use std::sync::mpsc::SyncSender;
 use zabkeeper_core::ids::Ticket;
 use zabkeeper_core::message::RefuseReason;
 use zabkeeper_core::replica::ClientRequest;
 use zabkeeper_core::time::{Instant, Micros};
-use zabkeeper_core::tree::Query;
-use zabkeeper_proto::client::{ClientReply, OpResult};
+use zabkeeper_core::tree::{MAX_PAGE_BYTES, Query};
+use zabkeeper_proto::client::OpResult;
+
+/// How long a client may stay that came when all places were taken.
+const CONTROL_STAY: Micros = Micros::millis(5_000);
+/// Who holds much while others wait for room must get on within this time.
+const HOARD: Micros = Micros::millis(1_000);
+/// How many of them go at a time.
+const HOARDERS: usize = 8;
 
 /// All client connections, and who waits for which ticket. What is looked up by are numbers that
 /// this node counts itself: nobody outside can choose them, and a plain hash does.
@@ -24,10 +34,21 @@ pub(super) struct Clients {
     waiting: FxHashMap<Ticket, Waiter>,
     next_ticket: u64,
     limits: Limits,
-    /// Connections with something to write.
-    dirty: Vec<Token>,
-    /// Connections whose socket did not take all that was written.
-    stuck: FxHashSet<Token>,
+    places: Places,
+    room: Room,
+    /// Since when more is held than may be.
+    over_since: Option<Instant>,
+    /// Those that came when all places were taken, the oldest first.
+    controls: VecDeque<Token>,
+    /// Connections with something to write, in the order in which they get their turn.
+    dirty: VecDeque<Token>,
+    /// Connections that something may be wrong with if it goes on.
+    watched: FxHashSet<Token>,
+    /// When all are looked at for having said nothing for long.
+    next_idle: Instant,
+    /// Who waits for room: with a large request, and with a listing.
+    large: VecDeque<Token>,
+    pages: VecDeque<Token>,
     /// Listings whose turn it is.
     due: Vec<ClientRequest<Query>>,
 }
@@ -35,38 +56,15 @@ pub(super) struct Clients {
 /// What a client connection may use.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
-    pub(super) clients: usize,
     pub(super) requests: usize,
     pub(super) buffer: usize,
     pub(super) stall: Micros,
-}
-
-/// One client connection.
-pub(super) struct Client {
-    pub(super) conn: Conn,
-    /// True once the client has said all it had to say; it may still read.
-    pub(super) ended: bool,
-    /// True if it must be looked at again when answers have left.
-    pub(super) paused: bool,
-    /// True while it is in line for being read.
-    pub(super) queued: bool,
-    dirty: bool,
-    /// True while a page of a listing is being made, or waits to be sent.
-    lists: bool,
-    /// The listings that it asked for and that are not being made yet. Pages are large, so that a
-    /// client gets one at a time, however many it asks for.
-    later: VecDeque<ClientRequest<Query>>,
-    /// Requests without an answer on its way, oldest first; the first has the number `first`.
-    slots: VecDeque<Slot>,
-    first: u64,
-}
-
-struct Slot {
-    id: u64,
-    /// True if the next listing is due when this is answered.
-    lists: bool,
-    ticket: Option<Ticket>,
-    result: Option<OpResult>,
+    /// Bytes a second that a client must take of its answers.
+    pub(super) rate: usize,
+    /// How long a request may be incomplete.
+    pub(super) request: Micros,
+    /// How long a client may say nothing.
+    pub(super) idle: Micros,
 }
 
 /// Who gets an answer.
@@ -76,44 +74,57 @@ enum Waiter {
 }
 
 impl Clients {
-    pub(super) fn new(limits: Limits) -> Self {
+    pub(super) fn new(limits: Limits, places: Places, room: Room) -> Self {
         Self {
             conns: FxHashMap::default(),
             waiting: FxHashMap::default(),
             next_ticket: 0,
             limits,
-            dirty: Vec::new(),
-            stuck: FxHashSet::default(),
+            places,
+            room,
+            over_since: None,
+            controls: VecDeque::new(),
+            dirty: VecDeque::new(),
+            watched: FxHashSet::default(),
+            next_idle: Instant::default(),
+            large: VecDeque::new(),
+            pages: VecDeque::new(),
             due: Vec::new(),
         }
     }
 
-    /// Takes in a connection. `Ok(false)` if there are as many as may be.
+    /// Takes in a connection. `Ok(false)` if all places are taken: then it only gets the status, for
+    /// a moment.
     pub(super) fn accept(
         &mut self,
         stream: TcpStream,
         addr: SocketAddr,
         token: Token,
         registry: &Registry,
+        now: Instant,
     ) -> io::Result<bool> {
-        if self.conns.len() >= self.limits.clients {
-            return Ok(false);
-        }
         let conn = Conn::new(stream, addr, token, registry)?;
         conn.tune()?;
-        let client = Client {
-            conn,
-            ended: false,
-            paused: false,
-            queued: false,
-            dirty: false,
-            lists: false,
-            later: VecDeque::new(),
-            slots: VecDeque::new(),
-            first: 0,
-        };
-        self.conns.insert(token, client);
-        Ok(true)
+        let placed = self.places.take(addr.ip());
+        if !placed {
+            self.controls.push_back(token);
+            self.watched.insert(token);
+        }
+        if self.conns.is_empty() {
+            self.next_idle = now.after(self.limits.idle);
+        }
+        self.conns.insert(token, Client::new(conn, !placed, now));
+        Ok(placed)
+    }
+
+    /// The client that must go before another one is told that all places are taken.
+    pub(super) fn oldest_control(&self) -> Option<Token> {
+        self.controls.front().copied().filter(|_| self.controls.len() > CONTROL)
+    }
+
+    /// The client that has said nothing for the longest time.
+    pub(super) fn stalest(&self) -> Option<Token> {
+        self.conns.iter().min_by_key(|(_, client)| client.heard).map(|(token, _)| *token)
     }
 
     pub(super) fn get_mut(&mut self, token: Token) -> Option<&mut Client> {
@@ -126,7 +137,13 @@ impl Clients {
             return Vec::new();
         };
         client.conn.deregister(registry);
-        self.stuck.remove(&token);
+        self.room.change(client.charge, 0);
+        if client.control {
+            self.controls.retain(|other| *other != token);
+        } else {
+            self.places.give_back(client.addr);
+        }
+        self.watched.remove(&token);
         let open = client.slots.iter().filter(|slot| slot.result.is_none());
         let tickets: Vec<Ticket> = open.filter_map(|slot| slot.ticket).collect();
         for ticket in &tickets {
@@ -137,7 +154,11 @@ impl Clients {
 
     /// True if this client may have another request taken.
     pub(super) fn may_ask(&self, token: Token) -> bool {
-        self.conns.get(&token).is_some_and(|client| client.slots.len() < self.limits.requests)
+        let over = self.room.is_over();
+        self.conns.get(&token).is_some_and(|client| {
+            let waits = over && client.charge > super::room::LARGE && !client.slots.is_empty();
+            !waits && client.may_ask(self.limits.requests, self.limits.buffer)
+        })
     }
 
     /// Opens a slot for a client's request `id` and names it by a ticket. A listing is then given
@@ -146,24 +167,98 @@ impl Clients {
         let client = self.conns.get_mut(&token)?;
         self.next_ticket += 1;
         let ticket = Ticket::new(self.next_ticket);
-        let slot = client.first + client.slots.len() as u64;
-        client.slots.push_back(Slot { id, lists, ticket: Some(ticket), result: None });
+        let slot = client.open(id, lists, ticket);
         self.waiting.insert(ticket, Waiter::Client { token, slot });
         Some(ticket)
     }
 
     /// Takes a listing, which is due once the one before it on this connection was put into the
-    /// buffer.
+    /// buffer, and there is room for a page.
     pub(super) fn list(&mut self, token: Token, request: ClientRequest<Query>) {
         if let Some(client) = self.conns.get_mut(&token) {
             client.later.push_back(request);
+            self.next_listing(token);
+        }
+    }
+
+    fn next_listing(&mut self, token: Token) {
+        let Some(client) = self.conns.get_mut(&token).filter(|client| client.may_list()) else {
+            return;
+        };
+        if self.room.has(MAX_PAGE_BYTES) {
             client.next_listing(&mut self.due);
+            self.settle(token);
+        } else if !mem::replace(&mut client.waits_for_page, true) {
+            self.pages.push_back(token);
         }
     }
 
     /// The listings to make now.
     pub(super) fn take_due(&mut self, into: &mut Vec<ClientRequest<Query>>) {
+        while self.room.has(MAX_PAGE_BYTES)
+            && let Some(token) = self.pages.pop_front()
+        {
+            if let Some(client) = self.conns.get_mut(&token) {
+                client.waits_for_page = false;
+                self.next_listing(token);
+            }
+        }
         into.append(&mut self.due);
+    }
+
+    /// Asks for room for a request of so many bytes; if there is none, the client is in line for it.
+    pub(super) fn grant(&mut self, token: Token, bytes: usize) -> bool {
+        let Some(client) = self.conns.get_mut(&token) else { return false };
+        if client.granted >= bytes {
+            return true;
+        }
+        if !self.room.has(bytes) {
+            if mem::replace(&mut client.wants, bytes) == 0 {
+                self.large.push_back(token);
+            }
+            return false;
+        }
+        client.granted = bytes;
+        client.wants = 0;
+        client.conn.expect(bytes);
+        self.settle(token);
+        true
+    }
+
+    /// The next client that has waited for room which is there now.
+    pub(super) fn next_granted(&mut self) -> Option<Token> {
+        while let Some(token) = self.large.front().copied() {
+            let wants = self.conns.get(&token).map_or(0, |client| client.wants);
+            if wants > 0 && !self.room.has(wants) {
+                return None;
+            }
+            self.large.pop_front();
+            if let Some(client) = self.conns.get_mut(&token).filter(|_| wants > 0) {
+                client.wants = 0;
+                self.grant(token, wants);
+                return Some(token);
+            }
+        }
+        None
+    }
+
+    /// True if little is to be read at a time from a client that was granted nothing.
+    pub(super) fn is_short(&self) -> bool {
+        self.room.is_short()
+    }
+
+    /// Counts anew what a client holds.
+    pub(super) fn settle(&mut self, token: Token) {
+        if let Some(client) = self.conns.get_mut(&token) {
+            if self.room.is_short() {
+                client.conn.trim();
+            }
+            let weight = client.weight();
+            self.room.change(mem::replace(&mut client.charge, weight), weight);
+            if client.is_watched() {
+                self.watched.insert(token);
+            }
+        }
     }
 
     /// Names a request of this process itself.
@@ -177,7 +272,7 @@ impl Clients {
     /// Answers a request at once, in its turn.
     pub(super) fn answer(&mut self, token: Token, id: u64, result: OpResult) {
         if let Some(client) = self.conns.get_mut(&token) {
-            client.slots.push_back(Slot { id, lists: false, ticket: None, result: Some(result) });
+            client.open_answered(id, result);
             self.send_ready(token);
         }
     }
@@ -197,9 +292,8 @@ impl Clients {
                     OpResult::Refused(why) => Some(*why),
                     _ => None,
                 };
-                let Some(slot) = client.slot_mut(slot) else { return };
-                slot.result = Some(result);
-                if let Some(why) = why.filter(|_| slot.lists) {
+                let lists = client.answer(slot, result);
+                if let Some(why) = why.filter(|_| lists) {
                     self.refuse_later(token, why);
                 }
                 self.send_ready(token);
@@ -211,13 +305,9 @@ impl Clients {
     /// each would take that time again, and all that was asked behind them would wait for it.
     fn refuse_later(&mut self, token: Token, why: RefuseReason) {
         let Some(client) = self.conns.get_mut(&token) else { return };
-        for request in std::mem::take(&mut client.later) {
-            if let Some(Waiter::Client { slot, .. }) = self.waiting.remove(&request.ticket)
-                && let Some(slot) = client.slot_mut(slot)
-            {
-                // None of them was ever being made.
-                slot.lists = false;
-                slot.result = Some(OpResult::Refused(why));
+        for request in mem::take(&mut client.later) {
+            if let Some(Waiter::Client { slot, .. }) = self.waiting.remove(&request.ticket) {
+                client.refuse(slot, OpResult::Refused(why));
             }
         }
     }
@@ -236,7 +326,7 @@ impl Clients {
             && !client.dirty
         {
             client.dirty = true;
-            self.dirty.push(token);
+            self.dirty.push_back(token);
         }
     }
 
@@ -245,9 +335,14 @@ impl Clients {
         !self.dirty.is_empty()
     }
 
-    /// The connections to write now.
-    pub(super) fn take_dirty(&mut self, into: &mut Vec<Token>) {
-        into.append(&mut self.dirty);
+    /// How many connections have something to write.
+    pub(super) fn dirty(&self) -> usize {
+        self.dirty.len()
+    }
+
+    /// The next connection to write.
+    pub(super) fn next_dirty(&mut self) -> Option<Token> {
+        self.dirty.pop_front()
     }
 
     /// Sends one connection the answers that are due, as far as its socket takes them. What to do
@@ -258,77 +353,91 @@ impl Clients {
         };
         client.dirty = false;
         client.encode_ready(self.limits.buffer);
-        if client.conn.write(now).is_err() {
+        let before = client.conn.taken();
+        if client.conn.write().is_err() {
             return Written::Broken;
         }
-        client.next_listing(&mut self.due);
+        client.wrote(before, now);
+        self.next_listing(token);
+        self.settle(token);
+        let Some(client) = self.conns.get_mut(&token) else {
+            return Written::Fine;
+        };
         if client.conn.backlog() > 0 {
-            self.stuck.insert(token);
             return Written::Fine;
         }
-        self.stuck.remove(&token);
         match client.slots.front() {
             Some(slot) if slot.result.is_some() => Written::MoreToSend,
             _ if client.paused => Written::MayGoOn,
-            None if client.ended => Written::Done,
+            // One that is in line still has requests here that were not taken.
+            None if client.ended && !client.queued && !client.blocked => Written::Done,
             _ => Written::Fine,
         }
     }
 
-    /// True if some client is watched for not reading.
-    pub(super) fn watched(&self) -> bool {
-        !self.stuck.is_empty()
+    /// When the clients are to be looked at next.
+    pub(super) fn next_look(&self, soon: Instant) -> Option<Instant> {
+        match self.watched.is_empty() {
+            false => Some(soon),
+            true => (!self.conns.is_empty()).then_some(self.next_idle),
+        }
     }
 
-    /// Clients that have read nothing for too long.
-    pub(super) fn overdue(&self, now: Instant) -> Vec<Token> {
-        let since = |token: &Token| self.conns.get(token)?.conn.stuck_since();
-        let late =
-            |token: &&Token| since(token).is_some_and(|since| now.since(since) > self.limits.stall);
-        self.stuck.iter().filter(late).copied().collect()
+    /// Clients that have to go, and why.
+    pub(super) fn overdue(&mut self, now: Instant) -> Vec<(Token, Fault)> {
+        let Limits { stall, rate, request, idle, .. } = self.limits;
+        let mut overdue = Vec::new();
+        let conns = &mut self.conns;
+        self.watched.retain(|token| {
+            let Some(client) = conns.get_mut(token) else { return false };
+            if client.control && now.since(client.heard) > CONTROL_STAY {
+                overdue.push((*token, Fault::Idle));
+            } else if let Some(fault) = client.fault(now, (request, stall, rate)) {
+                overdue.push((*token, fault));
+            }
+            client.is_watched()
+        });
+        if self.next_idle <= now {
+            let late = |client: &Client| client.is_idle() && now.since(client.heard) > idle;
+            let idle = self.conns.iter().filter(|(_, client)| late(client));
+            overdue.extend(idle.map(|(token, _)| (*token, Fault::Idle)));
+            self.next_idle = now.after(Micros::new(self.limits.idle.get() / 8 + 1));
+        }
+        self.hoarders(now, &mut overdue);
+        overdue
+    }
+
+    /// While others wait for room: those who hold most of it and do not get on. If that does not
+    /// help, whoever holds most.
+    fn hoarders(&mut self, now: Instant, overdue: &mut Vec<(Token, Fault)>) {
+        if self.room.is_over() {
+            self.over_since.get_or_insert(now);
+        } else {
+            self.over_since = None;
+        }
+        let waits = !self.large.is_empty() || !self.pages.is_empty();
+        if !waits && self.over_since.is_none() {
+            return;
+        }
+        let watched = self.watched.iter().filter_map(|token| {
+            let client = self.conns.get(token)?;
+            client.hoards(now, HOARD).then_some((client.charge, *token))
+        });
+        let mut hoarders: Vec<_> = watched.collect();
+        hoarders.sort_unstable_by(|a, b| b.cmp(a));
+        hoarders.truncate(HOARDERS);
+        let over = self.over_since.is_some_and(|since| now.since(since) > HOARD);
+        if hoarders.is_empty() && over {
+            let most = self.conns.iter().max_by_key(|(_, client)| client.charge);
+            hoarders.extend(most.map(|(token, client)| (client.charge, *token)));
+            self.over_since = Some(now);
+        }
+        overdue.extend(hoarders.into_iter().map(|(_, token)| (token, Fault::Greedy)));
     }
 
     /// True if nobody waits for an answer, nor for its last bytes.
     pub(super) fn settled(&self) -> bool {
         self.waiting.is_empty() && self.conns.values().all(Client::is_idle)
-    }
-}
-
-impl Client {
-    /// Puts the answers that are due into the connection's buffer, up to about `enough` bytes.
-    /// The others stay what they are, mostly shared with the tree, until there is room.
-    fn encode_ready(&mut self, enough: usize) {
-        while self.conn.backlog() < enough {
-            let Some(mut slot) = self.slots.pop_front_if(|slot| slot.result.is_some()) else {
-                return;
-            };
-            self.first += 1;
-            self.lists &= !slot.lists;
-            if let Some(result) = slot.result.take() {
-                wire::put_reply(&ClientReply { id: slot.id, result }, self.conn.output());
-            }
-        }
-    }
-
-    /// The slot with this number, unless its answer was sent.
-    fn slot_mut(&mut self, number: u64) -> Option<&mut Slot> {
-        let index = usize::try_from(number.wrapping_sub(self.first)).ok()?;
-        self.slots.get_mut(index)
-    }
-
-    /// Makes the next listing due if none is under way.
-    fn next_listing(&mut self, due: &mut Vec<ClientRequest<Query>>) {
-        if !self.lists
-            && let Some(next) = self.later.pop_front()
-        {
-            self.lists = true;
-            due.push(next);
-        }
-    }
-
-    /// True if no request waits for its answer.
-    pub(super) fn is_idle(&self) -> bool {
-        self.slots.is_empty() && self.conn.backlog() == 0
     }
 }
 

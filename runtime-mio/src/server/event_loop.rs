@@ -2,15 +2,18 @@
 //!
 //! A turn, in order: wait until something is ready or the core's deadline; take a bounded share
 //! from each peer that has something and, if nothing is to be written to peers before, give the
-//! disk what they want stored; take a share from each client; take in what the disk completed; tick
-//! if it is time; hand all requests of the turn to the core as one batch; write to each peer once,
-//! give the disk what is left to store, write to each client once. The core's actions are carried
-//! out after every event, which only fills buffers and queues.
+//! disk what they want stored; tick if it is time; take a share from clients, for no longer than a
+//! span; take in what the disk completed; tick if it is time; hand all requests of the turn to the
+//! core as one batch; write to each peer once, give the disk what is left to store, write to clients,
+//! for no longer than a span. The core's actions are carried out after every event, which only fills
+//! buffers and queues. So a turn has an end however many clients want how much, and peers wait for
+//! nobody.
 
 use super::clients::Clients;
 use super::clock::Clock;
 use super::election::Election;
 use super::peers::{Peers, conn_id};
+use super::turn::{Phase, Turns};
 use super::{Call, ExitReason, Shared, wire};
 use crate::net::Names;
 use crate::notes::{self, RateLimit};
@@ -25,12 +28,13 @@ use std::net::SocketAddr;
 use std::ops::ControlFlow::{self, Break, Continue};
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
+use std::time::Instant as StdInstant;
 use zabkeeper_core::error::HaltReason;
 use zabkeeper_core::event::{Action, Event};
 use zabkeeper_core::ids::{ConnId, Ticket};
 use zabkeeper_core::message::RefuseReason;
 use zabkeeper_core::note::Note;
-use zabkeeper_core::replica::{ClientRequest, Input, Outputs, Replica, Request};
+use zabkeeper_core::replica::{ClientRequest, Input, Outputs, Replica, Request, Status};
 use zabkeeper_core::time::{Instant, Micros, Now};
 use zabkeeper_core::tree::{Query, Tree};
 use zabkeeper_proto::client::{Op, OpResult};
@@ -45,12 +49,16 @@ const FIRST_CONN: usize = 16;
 pub(super) const SHARE_BYTES: usize = 256 << 10;
 pub(super) const SHARE_DATAGRAMS: usize = 64;
 pub(super) const SHARE_ACCEPTS: usize = 64;
-/// While so much waits for the disk, clients are not read.
+/// While so much waits for the disk, no writes of clients are taken.
 const DISK_BACKLOG: usize = 64 << 20;
 /// How often slow connections are looked for, while there are any.
 pub(super) const SWEEP: Micros = Micros::millis(100);
 /// The longest that a client may ask to wait.
 pub(super) const LONGEST_WAIT_MS: u64 = 3_600_000;
+/// Clients that are not read for longer are worth a line in the log.
+const UNREAD: Micros = Micros::millis(1_000);
+/// With so many clients in line, what is for peers leaves before they are read.
+const CROWD: usize = 32;
 /// How soon a line that says the same as the last one is logged again: after twice as long each
 /// time, up to the second.
 const REPEAT: (Micros, Micros) = (Micros::millis(10_000), Micros::millis(600_000));
@@ -72,6 +80,7 @@ pub(super) struct EventLoop {
     pub(super) names: Names,
     pub(super) calls: Receiver<Call>,
     pub(super) shared: Arc<Shared>,
+    pub(super) turns: Turns,
     pub(super) work: Work,
 }
 
@@ -82,6 +91,10 @@ pub(super) struct Work {
     pub(super) ready: Ready,
     /// Clients that may have more to read.
     pub(super) clients: VecDeque<Token>,
+    /// Since when this many of them wait for their turn.
+    pub(super) unread: (Instant, usize),
+    /// Clients whose next write waits for the disk.
+    pub(super) blocked: Vec<Token>,
     /// What happened while actions were carried out, not told to the core yet.
     pub(super) events: VecDeque<Event>,
     /// Requests of this turn.
@@ -104,7 +117,6 @@ pub(super) struct Work {
     /// For the disk, at the end of the turn.
     pub(super) to_store: Vec<StorageCommand>,
     pub(super) dirty_peers: Vec<ConnId>,
-    pub(super) dirty_clients: Vec<Token>,
 }
 
 #[derive(Default)]
@@ -112,7 +124,6 @@ pub(super) struct Ready {
     pub(super) election: bool,
     pub(super) messages: bool,
     pub(super) requests: bool,
-    pub(super) calls: bool,
     pub(super) peers: VecDeque<ConnId>,
 }
 
@@ -150,6 +161,7 @@ impl EventLoop {
 
     fn turn(&mut self, events: &mut Events) -> io::Result<()> {
         self.wait(events)?;
+        self.turns.begin(StdInstant::now());
         for event in events.iter() {
             self.mark(event);
         }
@@ -163,17 +175,46 @@ impl EventLoop {
         if !self.peers.is_dirty() {
             self.hand_over();
         }
+        self.tick(now);
+        if self.work.clients.len() > CROWD {
+            self.write_peers(now);
+        }
+        self.turns.mark(Phase::Peers, StdInstant::now());
         self.accept_clients(now);
         self.read_clients(now);
+        self.turns.mark(Phase::Clients, StdInstant::now());
+        // Reading may have taken its whole span.
+        let now = self.clock.now();
         self.take_completions(now);
+        self.tick(now);
+        self.submit(now);
+        self.turns.mark(Phase::Core, StdInstant::now());
+        self.write_peers(now);
+        // After the peers: the disk's thread takes the processor at once, and what goes to a disk by
+        // way of a peer has the longer way.
+        self.hand_over();
+        self.write_clients(now);
+        self.sweep(now);
+        self.wind_up(now.at);
+        self.turns.mark(Phase::Write, StdInstant::now());
+        if let Some(long) = self.turns.end() {
+            let text = format!("{}: {long}", self.shared.node);
+            self.complain("turn.long", Level::Warn, now, &text);
+        }
+        Ok(())
+    }
+
+    /// Has the core look at its timers, if one of them is due.
+    fn tick(&mut self, now: Now) {
         if self.replica.deadline().is_some_and(|at| at <= now.at) {
             self.step(now, Event::Tick);
         }
-        self.submit(now);
-        self.write_all(now);
-        self.sweep(now);
-        self.wind_up(now.at);
-        Ok(())
+    }
+
+    /// What the node does just now.
+    fn status(&self) -> Status {
+        let longest = u64::try_from(self.turns.longest().as_micros()).unwrap_or(u64::MAX);
+        Status { longest_turn: Micros::new(longest), ..self.replica.status() }
     }
 
     /// Waits until there is something to do.
@@ -183,14 +224,14 @@ impl EventLoop {
         let at_once = ready.election
             || ready.messages
             || ready.requests
-            || ready.calls
             || !ready.peers.is_empty()
             || !work.to_store.is_empty()
             || !work.forgotten.is_empty()
             || !work.batch.is_empty()
             || self.peers.is_dirty()
             || self.clients.is_dirty()
-            || (!work.clients.is_empty() && !self.disk_is_behind());
+            || !work.clients.is_empty()
+            || (!work.blocked.is_empty() && !self.disk_is_behind());
         let timeout = if at_once {
             Some(std::time::Duration::ZERO)
         } else {
@@ -208,7 +249,8 @@ impl EventLoop {
     fn mark(&mut self, event: &mio::event::Event) {
         let token = event.token();
         match token {
-            WAKER => self.work.ready.calls = true,
+            // All that threads have put into queues is looked at in every turn.
+            WAKER => {}
             ELECTION => self.work.ready.election = true,
             MESSAGES => self.work.ready.messages = true,
             REQUESTS => self.work.ready.requests = true,
@@ -321,7 +363,7 @@ impl EventLoop {
             Action::NotifyRejected { to, why } => self.reject(now, to, &why),
             Action::Connect(to) => self.dial(now, to),
             Action::Send { to, msg } => self.send(now, &to, &msg),
-            Action::Close { conn, why } => self.close_by_core(now, conn, &why),
+            Action::Close { conn, why } => self.close_by_core(conn, &why),
             Action::Persist { id, record } => self.store(StorageCommand::Persist { id, record }),
             Action::StageOpen(stage) => self.store(StorageCommand::StageOpen(stage)),
             Action::Stage { stage, items } => self.store(StorageCommand::Stage { stage, items }),
@@ -389,12 +431,9 @@ impl EventLoop {
     }
 
     fn take_calls(&mut self, now: Now) {
-        if !mem::take(&mut self.work.ready.calls) {
-            return;
-        }
         while let Ok(call) = self.calls.try_recv() {
             match call {
-                Call::Status(answer) => drop(answer.try_send(self.replica.status())),
+                Call::Status(answer) => drop(answer.try_send(self.status())),
                 Call::Stop => {
                     self.work.stop_by.get_or_insert(now.at.after(DRAIN));
                 }
@@ -413,8 +452,11 @@ impl EventLoop {
     /// What the core is asked for an operation, or the answer if it need not be asked.
     pub(super) fn admit(&mut self, op: Op) -> ControlFlow<OpResult, Request<Query>> {
         match op {
-            Op::Status => Break(OpResult::Status(Box::new(self.replica.status()))),
+            Op::Status => Break(OpResult::Status(Box::new(self.status()))),
             _ if self.work.stop_by.is_some() => Break(OpResult::Refused(RefuseReason::Stopping)),
+            Op::Write(command) if command.value_bytes() > self.shared.value_bytes => {
+                Break(OpResult::Refused(RefuseReason::TooLarge))
+            }
             Op::Write(command) => {
                 // By way of memory that is there already: one copy, in one place, is what is kept.
                 self.work.bytes.clear();
@@ -432,23 +474,13 @@ impl EventLoop {
         }
     }
 
-    fn write_all(&mut self, now: Now) {
+    fn write_peers(&mut self, now: Now) {
         let mut peers = mem::take(&mut self.work.dirty_peers);
         self.peers.take_dirty(&mut peers);
         for id in peers.drain(..) {
             self.write_peer(now, id);
         }
         self.work.dirty_peers = peers;
-        // After the peers: the disk's thread takes the processor at once, and what goes to a disk by
-        // way of a peer has the longer way.
-        self.hand_over();
-        let mut clients = mem::take(&mut self.work.dirty_clients);
-        self.clients.take_dirty(&mut clients);
-        for token in clients.drain(..) {
-            self.write_client(now, token);
-        }
-        self.work.dirty_clients = clients;
-        self.clients.take_due(&mut self.work.batch);
     }
 
     /// Looks for connections that are too slow, now and then, while there are candidates.
@@ -462,12 +494,36 @@ impl EventLoop {
             for id in self.peers.overdue(now.at) {
                 self.drop_overdue_peer(now, id);
             }
-            for token in self.clients.overdue(now.at) {
-                self.drop_stuck_client(now, token);
+            for (token, fault) in self.clients.overdue(now.at) {
+                self.drop_client(now, token, fault);
             }
+            self.tell_unread(now);
         }
-        if self.peers.watched() || self.clients.watched() || self.work.retry_accept {
-            self.work.sweep_at.get_or_insert(now.at.after(SWEEP));
+        let soon = now.at.after(SWEEP);
+        let waits = self.work.retry_accept || self.work.unread.1 > 0;
+        let next = match self.peers.watched() || waits || !self.work.blocked.is_empty() {
+            true => Some(soon),
+            false => self.clients.next_look(soon),
+        };
+        self.work.sweep_at = self.work.sweep_at.into_iter().chain(next).min();
+    }
+
+    /// Says why clients are not read for long, if so.
+    fn tell_unread(&mut self, now: Now) {
+        let (since, in_line) = self.work.unread;
+        let span = now.at.since(since);
+        if in_line > 0 && span > UNREAD {
+            let text = format!(
+                "{}: clients wait for their turn for {} ms: {} are in line, {} bytes wait for the \
+                 disk, {} reads for the tree; the longest turn of late took {:?}",
+                self.shared.node,
+                span.get() / 1000,
+                in_line,
+                self.storage.queued_bytes(),
+                self.replica.put_off(),
+                self.turns.longest(),
+            );
+            self.complain("client.unread", Level::Warn, now, &text);
         }
     }
 

@@ -5,7 +5,6 @@
 use crate::net::Conn;
 use std::io;
 use zabkeeper_core::message::Message;
-use zabkeeper_core::time::Instant;
 use zabkeeper_proto::pieces;
 
 /// About how many bytes are on their way to the socket, where nothing overtakes them.
@@ -43,7 +42,7 @@ impl Waiting {
     }
 
     /// Writes what the socket takes.
-    pub(super) fn write(&mut self, conn: &mut Conn, now: Instant) -> io::Result<()> {
+    pub(super) fn write(&mut self, conn: &mut Conn) -> io::Result<()> {
         loop {
             while conn.backlog() < AHEAD && self.len() > 0 {
                 let waiting = self.frames.get(self.start..).unwrap_or_default();
@@ -52,7 +51,7 @@ impl Waiting {
                 self.start += next.len();
             }
             self.compact();
-            conn.write(now)?;
+            conn.write()?;
             if self.len() == 0 || conn.backlog() > 0 {
                 return Ok(());
             }
@@ -102,7 +101,7 @@ mod tests {
         for _ in 0..8 {
             put(&mut waiting, &mut conn, &value);
         }
-        waiting.write(&mut conn, Instant::default()).unwrap();
+        waiting.write(&mut conn).unwrap();
         assert!(waiting.len() > 0, "the kernel took everything");
         put(&mut waiting, &mut conn, &ping);
         let sent = std::thread::spawn(move || {
@@ -111,7 +110,7 @@ mod tests {
             all
         });
         while waiting.len() + conn.backlog() > 0 {
-            waiting.write(&mut conn, Instant::default()).unwrap();
+            waiting.write(&mut conn).unwrap();
             std::thread::yield_now();
         }
         drop(conn);

@@ -12,6 +12,7 @@
 //! | 4 | the disk failed while the node ran |
 //! | 5 | the protocol halted the node: its disk is not the one the ensemble knows, or histories differ |
 
+mod client;
 mod client_io;
 mod clients;
 mod clock;
@@ -20,8 +21,12 @@ mod event_loop;
 mod lanes;
 mod peer_io;
 mod peers;
+mod places;
+mod resources;
+mod room;
 mod sockets;
 mod start;
+mod turn;
 mod vote_io;
 mod wire;
 
@@ -89,6 +94,8 @@ struct Shared {
     cluster: ClusterId,
     /// Bytes of the largest command.
     command_bytes: usize,
+    /// Bytes of the largest value.
+    value_bytes: usize,
     counters: Counters,
     exit: Mutex<Option<ExitReason>>,
 }
@@ -213,7 +220,10 @@ impl Handle {
 
     fn call(&self, call: Call) -> Result<(), NotRunning> {
         self.calls.send(call).map_err(|_| NotRunning)?;
-        self.waker.wake().map_err(|_| NotRunning)
+        // The call is in the queue. If the loop cannot be woken it takes it with its next turn, so
+        // nothing may be said here that only holds for a call that was not taken.
+        let _ = self.waker.wake();
+        Ok(())
     }
 }
 

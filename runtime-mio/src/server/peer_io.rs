@@ -52,6 +52,11 @@ impl EventLoop {
             _ => {
                 let text = format!("cannot accept connections: {error}");
                 self.complain("accept.failed", Level::Error, now, &text);
+                let code = error.raw_os_error();
+                let descriptors = [libc::EMFILE, libc::ENFILE].map(Some).contains(&code);
+                if descriptors && listener == MESSAGES && self.shed_client(now) {
+                    self.work.ready.messages = true;
+                }
                 // Most likely there are no file descriptors left: the sweep tries again.
                 self.work.sweep_at.get_or_insert(now.at.after(SWEEP));
                 self.work.retry_accept = true;
@@ -211,13 +216,13 @@ impl EventLoop {
         self.work.bytes = bytes;
     }
 
-    pub(super) fn close_by_core(&mut self, now: Now, id: ConnId, why: &CloseReason) {
+    pub(super) fn close_by_core(&mut self, id: ConnId, why: &CloseReason) {
         let Some(mut peer) = self.peers.remove(id, self.poll.registry()) else {
             return;
         };
         log::debug!("{}: closing {id}: {}", self.shared.node, notes::close_reason(why));
         // The last message may say why. If the socket does not take it now, it is not sent.
-        let _ = peer.write(now.at);
+        let _ = peer.write();
     }
 
     pub(super) fn write_peer(&mut self, now: Now, id: ConnId) {
@@ -232,7 +237,7 @@ impl EventLoop {
         let Some(peer) = self.peers.get_mut(id) else {
             return;
         };
-        if let Err(error) = peer.write(now.at) {
+        if let Err(error) = peer.write() {
             log::debug!("{}: {id} broke: {error}", self.shared.node);
             self.lose_peer(now, id);
         }

@@ -54,8 +54,8 @@ impl Peer {
     }
 
     /// Writes what the socket takes.
-    pub(super) fn write(&mut self, now: Instant) -> io::Result<()> {
-        self.waiting.write(&mut self.conn, now)
+    pub(super) fn write(&mut self) -> io::Result<()> {
+        self.waiting.write(&mut self.conn)
     }
 
     /// Sets what only a connected socket can be set to.

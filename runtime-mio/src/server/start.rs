@@ -5,8 +5,12 @@ use super::clock::Clock;
 use super::election::Election;
 use super::event_loop::{ELECTION, EventLoop, MESSAGES, REQUESTS, WAKER, Work};
 use super::peers::Peers;
+use super::places::Places;
+use super::resources;
+use super::room::Room;
+use super::turn::Turns;
 use super::{Call, Shared, Sockets};
-use crate::config::ServerConfig;
+use crate::config::{CLIENTS_MEMORY_MIN, ServerConfig};
 use crate::exit_code;
 use crate::net::Names;
 use crate::notes::{Counters, member_list};
@@ -17,6 +21,7 @@ use std::fmt;
 use std::io;
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex};
+use std::time::Instant as StdInstant;
 use zabkeeper_core::app::{App, LoadError};
 use zabkeeper_core::digest::Digest;
 use zabkeeper_core::error::RestoreError;
@@ -163,6 +168,7 @@ pub(super) fn prepare(
     calls: Receiver<Call>,
 ) -> Result<(EventLoop, Arc<Waker>, Arc<Shared>), StartError> {
     let clock = Clock::start();
+    let (config, places) = fit(config);
     let own = sockets.tell(config.node).map_err(StartError::poll)?;
     let bootstrap = Bootstrap {
         node: config.node,
@@ -192,6 +198,7 @@ pub(super) fn prepare(
         node: config.node,
         cluster,
         command_bytes: config.core.limits.command_bytes,
+        value_bytes: config.net.value_bytes,
         counters: Counters::default(),
         exit: Mutex::new(None),
     });
@@ -206,18 +213,61 @@ pub(super) fn prepare(
         messages,
         requests,
         peers: Peers::new(net.peer_buffer, config.core.timeouts.init),
-        clients: Clients::new(Limits {
-            clients: net.clients,
-            requests: net.client_requests,
-            buffer: net.client_buffer,
-            stall: net.client_stall,
-        }),
+        clients: Clients::new(
+            Limits {
+                requests: net.client_requests,
+                buffer: net.client_buffer,
+                stall: net.client_stall,
+                rate: net.client_rate,
+                request: net.client_request,
+                idle: net.client_idle,
+            },
+            places,
+            Room::new(net.clients_memory),
+        ),
         names,
         calls,
         shared: Arc::clone(&shared),
+        turns: Turns::new(StdInstant::now()),
         work: Work::default(),
     };
     Ok((event_loop, waker, shared))
+}
+
+/// The share of the memory that the tree may take unless the configuration says more: a follower
+/// that installs a snapshot holds two of them for a moment, and there must be room for the rest.
+const TREE_SHARE: u64 = 3;
+/// The share of all clients' connections.
+const CLIENTS_SHARE: u64 = 8;
+
+/// Adapts what depends on the system: the descriptors and the memory that this process may have.
+fn fit(mut config: ServerConfig) -> (ServerConfig, Places) {
+    let node = config.node;
+    let descriptors = resources::raise_descriptors();
+    let net = &mut config.net;
+    let places = Places::new(net.clients, net.clients_of_one, descriptors);
+    if places.most() < net.clients {
+        log::warn!(
+            "{node}: {} clients may connect, not {}: this process may have {} descriptors, and keeps \
+             some for its disk and for peers; see `ulimit -Hn`, LimitNOFILE",
+            places.most(),
+            net.clients,
+            descriptors.unwrap_or(usize::MAX)
+        );
+    }
+    let memory = resources::memory();
+    let share = |of: u64| memory.map(|all| usize::try_from(all / of).unwrap_or(usize::MAX));
+    if let Some(most) = share(CLIENTS_SHARE) {
+        net.clients_memory = net.clients_memory.min(most.max(CLIENTS_MEMORY_MIN));
+    }
+    let state = &mut config.core.limits.state_bytes;
+    if *state == usize::MAX
+        && let Some(most) = share(TREE_SHARE)
+    {
+        *state = most;
+    }
+    log::info!("{node}: the tree may take {state} bytes of memory, clients {}", net.clients_memory);
+    (config, places)
 }
 
 /// Tells the operator what this start begins with.

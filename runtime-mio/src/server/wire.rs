@@ -11,6 +11,10 @@ use zabkeeper_proto::{DecodeError, FrameError, frame, peer, pieces};
 
 /// Bytes of a request besides the command: names, limits, the frame.
 const REQUEST_OVERHEAD: usize = 8 << 10;
+/// What says that it is longer is not a request that is too long, but no request at all.
+const LONGEST: usize = 1 << 30;
+/// A request's number is among so many bytes at its start.
+const ID_WITHIN: usize = 11;
 
 /// Why bytes on a connection are no message.
 #[derive(Debug)]
@@ -52,6 +56,11 @@ pub(super) enum Asked {
         id: u64,
         why: String,
     },
+    /// A request that is longer than any may be, and is not read. So many bytes of it follow.
+    TooLong {
+        id: u64,
+        more: usize,
+    },
 }
 
 /// The first request of a client in `bytes`, likewise. Commands have at most `command_bytes`.
@@ -60,8 +69,11 @@ pub(super) fn request(
     command_bytes: usize,
 ) -> Result<Option<(Asked, usize)>, Garbage> {
     let limit = command_bytes + REQUEST_OVERHEAD;
-    let Some(found) = frame::parse(bytes, frame::Kind::Request, limit)? else {
-        return Ok(None);
+    let found = match frame::parse(bytes, frame::Kind::Request, limit) {
+        Ok(Some(found)) => found,
+        Ok(None) => return Ok(None),
+        Err(FrameError::TooLong { len, .. }) if len <= LONGEST => return Ok(too_long(bytes, len)),
+        Err(error) => return Err(error.into()),
     };
     let asked = match client::decode_request(&found) {
         Ok(request) => Asked::Request(request),
@@ -71,6 +83,19 @@ pub(super) fn request(
         },
     };
     Ok(Some((asked, found.consumed())))
+}
+
+/// How many bytes of the request are missing at least.
+pub(super) fn missing(bytes: &[u8], command_bytes: usize) -> usize {
+    let limit = command_bytes + REQUEST_OVERHEAD;
+    frame::missing(bytes, frame::Kind::Request, limit).unwrap_or_default()
+}
+
+/// A request with a body of `len` bytes, too many: all that is looked at is its number.
+fn too_long(bytes: &[u8], len: usize) -> Option<(Asked, usize)> {
+    let start = bytes.get(frame::HEADER..)?.first_chunk::<ID_WITHIN>()?;
+    let more = len - start.len();
+    Some((Asked::TooLong { id: client::id_at_start(start), more }, frame::HEADER + start.len()))
 }
 
 /// Appends a message between nodes.
