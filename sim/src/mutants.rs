@@ -53,7 +53,6 @@ pub const ALL: &[(Mutant, &str)] = &[
     (Mutant::ForgetExpired, "M60"),
     (Mutant::CallSentTimedOut, "M61"),
     (Mutant::StampCheckpointLate, "M62"),
-    (Mutant::HaltByTime, "M70"),
     (Mutant::AckPartUnstaged, "M74"),
     (Mutant::AckHistoryAtArrival, "M75"),
 ];
