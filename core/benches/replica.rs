@@ -42,6 +42,7 @@ impl Ensemble {
             let member = Member {
                 voter: true,
                 incarnation: None,
+                life: None,
                 election_addr: addr.clone(),
                 message_addr: addr,
             };

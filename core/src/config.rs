@@ -27,6 +27,8 @@ pub struct Timeouts {
     pub redial: Micros,
     /// A leader whose own disk takes longer than this for a write steps down.
     pub disk: Micros,
+    /// How long after the last entries of a burst it is noted on disk that they are committed.
+    pub settle: Micros,
 }
 
 impl Timeouts {
@@ -48,6 +50,7 @@ impl Default for Timeouts {
             hold: Micros::millis(2000),
             redial: Micros::millis(20),
             disk: Micros::millis(5000),
+            settle: Micros::millis(50),
         }
     }
 }

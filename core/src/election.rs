@@ -6,6 +6,7 @@
 use crate::error::CloseReason;
 use crate::event::Action;
 use crate::ids::{ConnId, NodeId, Round};
+use crate::lives::Lives;
 use crate::message::{Candidate, FollowerInfo, Stance, Vote};
 use crate::mutants::Mutant;
 use crate::note::Note;
@@ -316,8 +317,15 @@ pub(crate) fn ballot(s: &State, stance: Stance, round: Round, candidate: Candida
         round,
         candidate,
         membership: s.ensemble.committed().version(),
+        lives: Lives {
+            drawn: if s.lives.drawn.len() <= TOLD { s.lives.drawn.clone() } else { Vec::new() },
+            ..s.lives
+        },
     }
 }
+
+/// Lives in a datagram, at most.
+const TOLD: usize = 16;
 
 fn better(s: &State, a: &Candidate, b: &Candidate) -> bool {
     // Others may still vote for what this node held on a disk that it has lost: never its own claim.

@@ -1,7 +1,7 @@
 //! Log entries and the chain that ties each to its whole history.
 
 use crate::digest::{Digest, Digester};
-use crate::ids::Txid;
+use crate::ids::{Life, NodeId, Txid};
 use crate::quorum::Membership;
 use crate::time::WallTime;
 use alloc::sync::Arc;
@@ -130,6 +130,8 @@ pub enum Body {
     Command(Payload),
     /// A new membership; its version is the entry's txid.
     Membership(Arc<Membership>),
+    /// The present lives of some members, at least one, ascending by node. Changes no quorum.
+    Lives(Vec<(NodeId, Life)>),
 }
 
 /// One entry of the log.
@@ -226,6 +228,7 @@ impl Entry {
         match &self.body {
             Body::Command(payload) => FIXED + payload.len(),
             Body::Membership(membership) => FIXED + membership.members().len() * FIXED,
+            Body::Lives(lives) => FIXED + size_of_val(lives.as_slice()),
         }
     }
 
@@ -241,6 +244,13 @@ impl Entry {
         match &self.body {
             Body::Command(payload) => digester.number(1).bytes(payload).finish(),
             Body::Membership(membership) => membership.digest(digester.number(2)).finish(),
+            Body::Lives(lives) => {
+                let start = digester.number(3).number(lives.len() as u64);
+                let all = lives.iter().fold(start, |digester, (node, life)| {
+                    digester.number(u64::from(node.get())).number(life.get())
+                });
+                all.finish()
+            }
         }
     }
 }

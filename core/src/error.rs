@@ -83,6 +83,9 @@ pub enum HaltReason {
         /// The disk that this node has.
         ours: Incarnation,
     },
+    /// The ensemble knows a later life of this node's disk, or its acknowledgement of what is not
+    /// there: the directory is an older copy, a copy that is in use elsewhere, or damaged.
+    OldDisk,
     /// This node is not a member any more.
     NotMember,
 }
@@ -110,6 +113,13 @@ impl fmt::Display for HaltReason {
                 f,
                 "the ensemble knows this node by the disk {known}, but its data directory is \
                  {ours}: it was wiped, replaced or copied; a node without its disk cannot vote"
+            ),
+            Self::OldDisk => write!(
+                f,
+                "the ensemble has met a later life of this data directory: it is an older copy of \
+                 the node's directory, or a copy of one that is in use, or its disk lost what was \
+                 acknowledged; put the node's newest directory in its place, and never run two \
+                 copies; a node without its disk cannot vote"
             ),
             Self::NotMember => write!(f, "this node is not a member of the ensemble"),
         }
@@ -140,8 +150,17 @@ pub enum RestoreError {
         /// The current epoch.
         current: Epoch,
     },
+    /// The log ends before what is known to be committed.
+    CommittedLost {
+        /// What is known to be committed.
+        commit: Txid,
+        /// The end of the log.
+        last: Txid,
+    },
     /// The log holds an entry of an epoch that was never entered or promised.
     Unpromised(Txid),
+    /// No life has begun: nobody could tell this disk from a copy of it.
+    NoLife,
     /// The configuration names another node than the directory.
     Node {
         /// The configured node.
@@ -166,7 +185,11 @@ impl fmt::Display for RestoreError {
             Self::Epochs { accepted, current } => {
                 write!(f, "the current epoch {current} is above the promised {accepted}")
             }
+            Self::CommittedLost { commit, last } => {
+                write!(f, "the log ends at {last}, before the committed {commit}")
+            }
             Self::Unpromised(at) => write!(f, "entry {at} is of an epoch that was never promised"),
+            Self::NoLife => write!(f, "no life was begun before the start"),
             Self::Node { configured, stored } => {
                 write!(f, "the directory belongs to {stored}, the configuration says {configured}")
             }

@@ -172,6 +172,7 @@ impl Following {
             node: cx.s.node(),
             cluster: cx.s.identity.cluster,
             incarnation: cx.s.identity.incarnation,
+            lives: cx.s.lives.clone(),
             accepted: cx.s.accepted(),
             membership: cx.s.ensemble.committed().version(),
             versions: VERSIONS,
@@ -273,6 +274,7 @@ impl Following {
             Rejection::WrongDisk { known } => {
                 Next::Halt(HaltReason::WrongDisk { known, ours: cx.s.identity.incarnation })
             }
+            Rejection::OldDisk => Next::Halt(HaltReason::OldDisk),
             Rejection::NotMember => Next::Halt(HaltReason::NotMember),
             Rejection::WrongCluster { .. } | Rejection::Version { .. } => {
                 Next::Look(LeaveReason::Rejected)

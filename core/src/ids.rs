@@ -67,6 +67,11 @@ id!(
     Incarnation, u64, "i"
 );
 id!(
+    /// Drawn at random at each start of a node and written to its disk: tells a disk from an older
+    /// copy of it. Told to members only.
+    Life, u64, "l"
+);
+id!(
     /// Digest of the initial membership: nodes with different lists of peers are different clusters.
     ClusterId, u64, "k"
 );

@@ -2,7 +2,8 @@
 //! on a simulated one.
 
 use crate::entry::{Gap, Position};
-use crate::ids::{Epoch, Txid};
+use crate::ids::{Epoch, Life, NodeId, Txid};
+use crate::lives::Lives;
 use crate::log::Log;
 use crate::storage::{Base, Identity, Promise, Record, Recovered};
 use core::fmt;
@@ -14,8 +15,12 @@ pub struct Image {
     pub promise: Option<Promise>,
     /// `current_epoch`.
     pub current: Epoch,
-    /// The newest membership entry known to be committed.
-    pub activated: Txid,
+    /// What is known to be committed, at least.
+    pub committed: Txid,
+    /// The lives of the disk.
+    pub lives: Lives,
+    /// True once the present life has entered an epoch: a leader may have recorded it.
+    pub entered: bool,
     /// The log.
     pub log: Log,
     /// The staged snapshot that was installed last, if any.
@@ -33,14 +38,14 @@ pub enum ImageError {
     Enter(Epoch),
     /// Entries that do not continue the log.
     Append(Gap),
-    /// A truncation to a position that is not in the log.
+    /// A truncation to a position that is not in the log, or below what is known to be committed.
     Truncate(Position),
     /// A prune to a position that is not in the log.
     Prune(Position),
     /// A snapshot that does not reach beyond the log.
     Install(Position),
-    /// An activation of something that is not in the log.
-    Activate(Txid),
+    /// A commit beyond the end of the log.
+    Commit(Txid),
 }
 
 impl fmt::Display for ImageError {
@@ -52,7 +57,7 @@ impl fmt::Display for ImageError {
             Self::Truncate(to) => write!(f, "a truncation to {}, which is not there", to.txid),
             Self::Prune(to) => write!(f, "a prune to {}, which is not there", to.txid),
             Self::Install(at) => write!(f, "a snapshot at {}, behind the log's end", at.txid),
-            Self::Activate(txid) => write!(f, "an activation of {txid}, which is not there"),
+            Self::Commit(txid) => write!(f, "a commit of {txid}, beyond the log's end"),
         }
     }
 }
@@ -65,7 +70,9 @@ impl Image {
         Self {
             promise: None,
             current: Epoch::ZERO,
-            activated: Txid::ZERO,
+            committed: Txid::ZERO,
+            lives: Lives::default(),
+            entered: false,
             log: Log::new(base),
             installed: None,
         }
@@ -89,13 +96,14 @@ impl Image {
                 }
                 self.promise = Some(*promise);
             }
-            Record::Append(entries) => {
+            Record::Append { entries, commit } => {
                 for entry in entries {
                     self.log.append(entry.clone()).map_err(ImageError::Append)?;
                 }
+                self.commit(*commit)?;
             }
             Record::Truncate(to) => {
-                if self.log.position_at(to.txid) != Some(*to) {
+                if self.log.position_at(to.txid) != Some(*to) || to.txid < self.committed {
                     return Err(ImageError::Truncate(*to));
                 }
                 self.log.truncate(*to);
@@ -106,6 +114,7 @@ impl Image {
                     return Err(ImageError::Enter(*epoch));
                 }
                 self.current = *epoch;
+                self.entered = true;
             }
             Record::Install { base, stage, .. } => {
                 if base.at.txid <= self.log.last().txid {
@@ -120,14 +129,29 @@ impl Image {
                 }
                 self.log.prune(base.at);
             }
-            Record::Activate(txid) => {
-                if self.log.position_at(*txid).is_none() {
-                    return Err(ImageError::Activate(*txid));
-                }
-                self.activated = *txid;
+            Record::Commit(txid) => self.commit(*txid)?,
+            Record::Begin(lives) => {
+                self.lives = lives.clone();
+                self.entered = false;
             }
         }
         Ok(())
+    }
+
+    fn commit(&mut self, upto: Txid) -> Result<(), ImageError> {
+        if upto > self.log.last().txid {
+            return Err(ImageError::Commit(upto));
+        }
+        self.committed = self.committed.max(upto);
+        Ok(())
+    }
+
+    /// The record with which the node's next life begins, named by a random number. It must be
+    /// durable before the node is restored.
+    pub fn begin(&self, node: NodeId, life: Life) -> Record {
+        let known = self.log.membership_at(self.committed);
+        let recorded = known.members().get(&node).and_then(|member| member.life);
+        Record::Begin(self.lives.begin(recorded, self.entered, life))
     }
 
     /// What a node starts from, given its identity and where the state store stands.
@@ -136,7 +160,8 @@ impl Image {
             identity,
             promise: self.promise,
             current: self.current,
-            activated: self.activated,
+            committed: self.committed,
+            lives: self.lives,
             base: self.log.base().clone(),
             entries: self.log.iter().cloned().collect(),
             applied,

@@ -10,6 +10,7 @@ use crate::time::WallTime;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec;
+use alloc::vec::Vec;
 
 fn base(at: Position) -> Base {
     Base { at, membership: Arc::new(Membership::new(Txid::ZERO, BTreeMap::new())) }
@@ -31,7 +32,7 @@ fn image() -> Image {
     let b = entry(a.position(), 1, 2);
     let c = entry(b.position(), 2, 1);
     let mut image = Image::new(base(Position::ZERO));
-    for record in [promise(3), Record::Append(vec![a, b, c]), Record::Enter(Epoch::new(2))] {
+    for record in [promise(3), Record::append(vec![a, b, c]), Record::Enter(Epoch::new(2))] {
         image.apply(&record).unwrap();
     }
     image
@@ -51,14 +52,27 @@ fn a_record_that_cannot_follow_is_refused() {
         (Record::Truncate(other_chain), ImageError::Truncate(other_chain)),
         (Record::Prune(base(gone)), ImageError::Prune(gone)),
         (install(behind), ImageError::Install(behind)),
-        (Record::Activate(gone.txid), ImageError::Activate(gone.txid)),
+        (Record::Commit(gone.txid), ImageError::Commit(gone.txid)),
     ];
     for (record, error) in cases {
         assert_eq!(image().apply(&record), Err(error), "{record:?}");
     }
     let skips = entry(behind, 2, 3);
     let error = ImageError::Append(Gap::Order(skips.txid));
-    assert_eq!(image().apply(&Record::Append(vec![skips])), Err(error));
+    assert_eq!(image().apply(&Record::append(vec![skips])), Err(error));
+}
+
+#[test]
+fn what_is_known_to_be_committed_is_never_cut() {
+    let mut image = image();
+    let ends: Vec<Position> = image.log.iter().map(Entry::position).collect();
+    let next = entry(ends[2], 2, 2);
+    let record = Record::Append { entries: vec![next], commit: ends[1].txid };
+    image.apply(&record).unwrap();
+    assert_eq!(image.committed, ends[1].txid);
+    let error = Err(ImageError::Truncate(ends[0]));
+    assert_eq!(image.clone().apply(&Record::Truncate(ends[0])), error);
+    image.apply(&Record::Truncate(ends[1])).unwrap();
 }
 
 #[test]

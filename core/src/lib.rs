@@ -49,6 +49,7 @@
 //! let member = Member {
 //!     voter: true,
 //!     incarnation: None,
+//!     life: None,
 //!     election_addr: "host1:5001".into(),
 //!     message_addr: "host1:5002".into(),
 //! };
@@ -115,6 +116,7 @@ pub mod image;
 mod image_tests;
 mod leader;
 mod ledger;
+pub mod lives;
 pub mod log;
 pub mod message;
 pub mod mutants;

@@ -1,7 +1,7 @@
 //! The log in memory: a start, and the consecutive entries after it.
 
 use crate::entry::{Body, Entry, Gap, Position};
-use crate::ids::Txid;
+use crate::ids::{Life, NodeId, Txid};
 use crate::quorum::Membership;
 use crate::storage::Base;
 use alloc::collections::VecDeque;
@@ -95,10 +95,15 @@ impl Log {
         self.rank(upto).saturating_sub(self.rank(from)) as u64
     }
 
-    /// The membership in force at `txid`: the last one at or before it.
+    /// The membership in force at `txid`, with the lives recorded by then: the last one at or
+    /// before it.
     pub fn membership_at(&self, txid: Txid) -> Arc<Membership> {
-        let upto = self.entries.range(..self.rank(txid)).rev();
-        upto.filter_map(membership).next().unwrap_or(&self.base.membership).clone()
+        let rank = self.rank(txid);
+        let last = self.entries.range(..rank).rposition(|entry| membership(entry).is_some());
+        let start = last.and_then(|index| membership(self.entries.get(index)?));
+        let start = start.unwrap_or(&self.base.membership).clone();
+        let since = self.entries.range(last.unwrap_or(0)..rank);
+        start.with_lives(since.filter_map(|entry| Some((entry.txid, lives(entry)?))))
     }
 
     /// Adds an entry, if it continues the history.
@@ -150,8 +155,13 @@ impl Log {
         self.base.at = upto;
         while let Some(entry) = self.entries.pop_front_if(|entry| entry.txid <= upto.txid) {
             self.bytes -= entry.size();
-            if let Body::Membership(membership) = entry.body {
-                self.base.membership = membership;
+            match &entry.body {
+                Body::Membership(membership) => self.base.membership = membership.clone(),
+                Body::Lives(lives) => {
+                    let recorded = [(entry.txid, lives.as_slice())];
+                    self.base.membership = self.base.membership.clone().with_lives(recorded);
+                }
+                Body::Command(_) => {}
             }
         }
     }
@@ -174,7 +184,15 @@ impl Log {
 pub(crate) fn membership(entry: &Entry) -> Option<&Arc<Membership>> {
     match &entry.body {
         Body::Membership(membership) => Some(membership),
-        Body::Command(_) => None,
+        Body::Command(_) | Body::Lives(_) => None,
+    }
+}
+
+/// The lives that an entry records, if it records any.
+pub(crate) fn lives(entry: &Entry) -> Option<&[(NodeId, Life)]> {
+    match &entry.body {
+        Body::Lives(lives) => Some(lives),
+        Body::Command(_) | Body::Membership(_) => None,
     }
 }
 

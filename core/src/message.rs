@@ -7,6 +7,7 @@
 use crate::digest::Digest;
 use crate::entry::{Entry, Origin, Payload, Position};
 use crate::ids::{ClusterId, Epoch, Incarnation, NodeId, Round, Txid};
+use crate::lives::Lives;
 use crate::quorum::Membership;
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -55,6 +56,8 @@ pub struct Vote {
     pub candidate: Candidate,
     /// The version of the newest membership it has committed.
     pub membership: Txid,
+    /// The lives of the sender's disk. None drawn if they are too many for a datagram.
+    pub lives: Lives,
 }
 
 /// FOLLOWER-INFO: the first message on a connection, from the one that dialled.
@@ -67,6 +70,8 @@ pub struct FollowerInfo {
     pub cluster: ClusterId,
     /// The sender's disk.
     pub incarnation: Incarnation,
+    /// The lives of that disk.
+    pub lives: Lives,
     /// The highest epoch the sender has promised.
     pub accepted: Epoch,
     /// The version of the newest membership it has committed.
@@ -154,6 +159,9 @@ pub enum Rejection {
         /// The disk it knows.
         known: Incarnation,
     },
+    /// The sender's disk is not the one that acknowledged: an older or copied directory, or one
+    /// that lost what it had.
+    OldDisk,
     /// The node is not a member.
     NotMember,
     /// No protocol version in common.

@@ -71,6 +71,8 @@ pub enum Mutant {
     AnyPacketRestartsFinalize,
     /// M40: a node with another disk than the ensemble knows is counted.
     WipedNodeCounts,
+    /// M63: a node whose disk is older than one that the ensemble has met is counted.
+    OldDiskCounts,
     /// M41: any packet puts off the sending of the own vote.
     AnyPacketDelaysVote,
     /// M42: a linearizable read is answered without a round.

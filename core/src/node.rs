@@ -49,8 +49,9 @@ impl Node {
         out: &mut Actions,
     ) -> Result<Self, RestoreError> {
         let log = check_recovered(&cfg, &disk)?;
-        let points = (disk.applied.txid, disk.activated);
-        let state = State::new(cfg, disk.identity, disk.promise, disk.current, log, points, seed);
+        let points = (disk.applied.txid, disk.committed);
+        let promises = (disk.promise, disk.current);
+        let state = State::new(cfg, disk.identity, promises, log, disk.lives, points, seed);
         let mut node = Self { state, role: Role::Halted, latest: now.at };
         let mut cx = Cx { s: &mut node.state, out, now };
         // The last life may have ended between a checkpoint and the pruning behind it.
@@ -101,8 +102,8 @@ impl Node {
             Role::Halted => return None,
         };
         let strangers = s.strangers.values().min().map(|at| at.after(s.cfg.timeouts.init));
-        let own = [s.requests.deadline(), s.choked_at()].into_iter().flatten();
-        role.into_iter().chain(own).chain(strangers).min()
+        let waits = [s.requests.deadline(), s.choked_at(), strangers, s.settle_at()];
+        role.into_iter().chain(waits.into_iter().flatten()).min()
     }
 
     /// Decides by role and event.
@@ -229,6 +230,7 @@ impl Node {
         }
         cx.s.requests.expire(now.at, cx.out);
         cx.drop_old_parked();
+        cx.settle();
         let init = cx.s.cfg.timeouts.init;
         let mute = cx.s.strangers.iter().filter(|(_, at)| now.at >= at.after(init));
         for conn in mute.map(|(conn, _)| *conn).collect::<Vec<_>>() {
@@ -250,7 +252,7 @@ impl Node {
         if vote.cluster != cx.s.identity.cluster {
             cx.note(Note::ForeignVote(from));
             if cx.s.ensemble.is_voter(from) && from != cx.s.node() {
-                let members = cx.s.log.base().membership.clone();
+                let members = cx.s.log.base().membership.clone().without_lives();
                 let why = Rejection::WrongCluster { members };
                 cx.out.push(Action::NotifyRejected { to, why });
             }
@@ -268,6 +270,11 @@ impl Node {
         if let Some(known) = known.filter(|_| !cx.s.cfg.mutant(Mutant::WipedNodeCounts)) {
             cx.note(Note::WrongDisk { node: from, presents: vote.incarnation });
             cx.out.push(Action::NotifyRejected { to, why: Rejection::WrongDisk { known } });
+            return Next::Stay;
+        }
+        // An old vote of a healthy disk looks the same, so nobody is told: whoever connects is. Lives
+        // that are too many for a datagram are seen then, too, before anything counts.
+        if !vote.lives.drawn.is_empty() && !cx.is_newest(from, &vote.lives) {
             return Next::Stay;
         }
         let looks = vote.stance == Stance::Looking;
@@ -419,7 +426,7 @@ impl Node {
                 Next::Follow(vote) => (Role::Following(Following::start(cx, &vote)), Next::Stay),
                 Next::Lead => match Leading::start(cx, early) {
                     Ok(leading) => (Role::Leading(leading), Next::Stay),
-                    Err(next) => (Role::Halted, next),
+                    Err(next) => (Role::Halted, *next),
                 },
                 Next::Halt(why) => {
                     cx.s.requests.stop(cx.out);
@@ -495,7 +502,7 @@ fn admit(cx: &mut Cx<'_>, submissions: Vec<Submission>, leading: bool) {
 /// Decides whether a node belongs here at all.
 fn recognise(cx: &mut Cx<'_>, info: &FollowerInfo) -> Result<(), Rejection> {
     if info.cluster != cx.s.identity.cluster {
-        let members = cx.s.log.base().membership.clone();
+        let members = cx.s.log.base().membership.clone().without_lives();
         return Err(Rejection::WrongCluster { members });
     }
     if info.versions.0 > VERSIONS.1 || info.versions.1 < VERSIONS.0 {
@@ -514,6 +521,7 @@ fn recognise(cx: &mut Cx<'_>, info: &FollowerInfo) -> Result<(), Rejection> {
             cx.note(Note::WrongDisk { node: info.node, presents: info.incarnation });
             Err(Rejection::WrongDisk { known })
         }
+        _ if !cx.is_newest(info.node, &info.lives) => Err(Rejection::OldDisk),
         _ => Ok(()),
     }
 }
@@ -551,6 +559,12 @@ fn check_recovered(cfg: &Config, disk: &Recovered) -> Result<Log, RestoreError> 
     let last = log.last().txid;
     if last.epoch() > accepted {
         return Err(RestoreError::Unpromised(last));
+    }
+    if disk.committed > last {
+        return Err(RestoreError::CommittedLost { commit: disk.committed, last });
+    }
+    if disk.lives.present().is_none() {
+        return Err(RestoreError::NoLife);
     }
     match log.position_at(disk.applied.txid) {
         None => {

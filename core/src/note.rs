@@ -83,7 +83,7 @@ pub enum Note {
         /// How.
         kind: SyncKind,
     },
-    /// A follower cut a tail that was never committed.
+    /// A follower cut a tail that its leader does not have, and that it never knew to be committed.
     Truncated {
         /// The end of the log before.
         from: Txid,
@@ -162,6 +162,11 @@ pub enum Note {
         /// The disk it presents.
         presents: Incarnation,
     },
+    /// A vote or connection was refused: the sender's disk is older than the one that the ensemble
+    /// has met last.
+    OldDisk(NodeId),
+    /// The present lives of some members were recorded.
+    LivesProposed(usize),
     /// Two nodes claim the same id, or this one's.
     DuplicateId(NodeId),
     /// A peer refuses to talk to this node.

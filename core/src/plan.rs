@@ -74,6 +74,7 @@ mod tests {
         let member = Member {
             voter: true,
             incarnation: None,
+            life: None,
             election_addr: String::new(),
             message_addr: String::new(),
         };

@@ -11,7 +11,8 @@
 //! the new membership (Shraer et al., ATC 2012).
 
 use crate::digest::Digester;
-use crate::ids::{ClusterId, Incarnation, NodeId, Txid};
+use crate::ids::{ClusterId, Incarnation, Life, NodeId, Txid};
+use crate::lives::Recorded;
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
@@ -26,6 +27,8 @@ pub struct Member {
     pub voter: bool,
     /// The disk by which the ensemble knows it; `None` until the ensemble has formed.
     pub incarnation: Option<Incarnation>,
+    /// The last life of it that is recorded; `None` until the ensemble has formed.
+    pub life: Option<Recorded>,
     /// Where it takes votes, over UDP. Not looked at by the core.
     pub election_addr: String,
     /// Where it takes peer connections, over TCP. Not looked at by the core.
@@ -75,6 +78,39 @@ impl Membership {
         nodes.iter().map(name).collect::<Vec<_>>().join(", ")
     }
 
+    /// This membership with lives that later entries record, oldest entry first.
+    #[must_use]
+    pub fn with_lives<'a>(
+        mut self: Arc<Self>,
+        entries: impl IntoIterator<Item = (Txid, &'a [(NodeId, Life)])>,
+    ) -> Arc<Self> {
+        for (at, lives) in entries {
+            let members = &mut Arc::make_mut(&mut self).members;
+            for (node, life) in lives {
+                if let Some(member) = members.get_mut(node) {
+                    member.life = Some(Recorded { at, life: *life });
+                }
+            }
+        }
+        self
+    }
+
+    /// This membership as it may be told to those who are no members: without lives.
+    #[must_use]
+    pub fn without_lives(mut self: Arc<Self>) -> Arc<Self> {
+        if self.members.values().any(|member| member.life.is_some()) {
+            let members = &mut Arc::make_mut(&mut self).members;
+            members.values_mut().for_each(|member| member.life = None);
+        }
+        self
+    }
+
+    /// The last life that is recorded of each member.
+    fn lives(&self) -> BTreeMap<NodeId, Recorded> {
+        let recorded = |(id, member): (&NodeId, &Member)| Some((*id, member.life?));
+        self.members.iter().filter_map(recorded).collect()
+    }
+
     /// How many voters make a quorum: all of the initial membership, a majority of any other.
     pub fn quorum_size(&self) -> usize {
         let voters = self.voters().count();
@@ -115,6 +151,9 @@ impl Membership {
                 .number(u64::from(id.get()))
                 .number(u64::from(member.voter))
                 .number(member.incarnation.map_or(0, |i| i.get().wrapping_add(1)))
+                .number(member.life.map_or(0, |recorded| recorded.at.epoch().get()))
+                .number(member.life.map_or(0, |recorded| recorded.at.counter()))
+                .number(member.life.map_or(0, |recorded| recorded.life.get()))
                 .bytes(member.election_addr.as_bytes())
                 .bytes(member.message_addr.as_bytes())
         })
@@ -127,6 +166,9 @@ impl Membership {
 pub struct Ensemble {
     committed: Arc<Membership>,
     pending: Option<Pending>,
+    /// The last life of each node that is logged, committed or not: whoever holds a record has
+    /// met that life. Who votes, and what a quorum is, does not depend on it.
+    lives: BTreeMap<NodeId, Recorded>,
     /// The planted bug of taking half of the voters for a quorum.
     #[cfg(feature = "mutants")]
     pub(crate) half: bool,
@@ -143,6 +185,7 @@ impl Ensemble {
     /// An ensemble with nothing pending.
     pub fn new(committed: Arc<Membership>) -> Self {
         Self {
+            lives: committed.lives(),
             committed,
             pending: None,
             #[cfg(feature = "mutants")]
@@ -170,6 +213,7 @@ impl Ensemble {
     pub fn log(&mut self, membership: Arc<Membership>, before: Txid) {
         self.commit(before);
         assert!(membership.version() > self.committed.version(), "memberships only grow newer");
+        self.lives = membership.lives();
         self.pending = Some(Pending { membership, before });
     }
 
@@ -180,9 +224,20 @@ impl Ensemble {
         }
     }
 
-    /// Takes note that the log was cut to `last`.
-    pub fn truncate(&mut self, last: Txid) {
+    /// Takes note of an entry that records lives, as it is logged.
+    pub fn record(&mut self, at: Txid, lives: &[(NodeId, Life)]) {
+        self.lives.extend(lives.iter().map(|(node, life)| (*node, Recorded { at, life: *life })));
+    }
+
+    /// Takes note that the log was cut to `last`; `there` is the membership at that place.
+    pub fn truncate(&mut self, last: Txid, there: &Membership) {
         self.pending.take_if(|pending| pending.membership.version() > last);
+        self.lives = there.lives();
+    }
+
+    /// The last life of a node that the log records.
+    pub fn life_of(&self, node: NodeId) -> Option<Recorded> {
+        self.lives.get(&node).copied()
     }
 
     /// True if the nodes for whom `has` holds are a quorum under every membership that counts.
@@ -258,6 +313,7 @@ mod tests {
             let member = Member {
                 voter,
                 incarnation: None,
+                life: None,
                 election_addr: addr.clone(),
                 message_addr: addr,
             };
@@ -318,11 +374,26 @@ mod tests {
     fn a_truncated_membership_is_forgotten() {
         let mut ensemble = Ensemble::new(membership(txid(1), &[1, 2, 3], &[]));
         ensemble.log(membership(txid(5), &[3, 4, 5], &[]), txid(4));
-        ensemble.truncate(txid(5));
+        ensemble.truncate(txid(5), &membership(txid(5), &[3, 4, 5], &[]));
         assert!(ensemble.pending().is_some());
-        ensemble.truncate(txid(4));
+        ensemble.truncate(txid(4), &membership(txid(1), &[1, 2, 3], &[]));
         assert!(ensemble.pending().is_none());
         assert!(ensemble.is_quorum(among(&[1, 2])));
+    }
+
+    #[test]
+    fn a_life_is_recorded_without_a_change_of_the_quorum_and_forgotten_with_its_entry() {
+        let three = membership(txid(1), &[1, 2, 3], &[]);
+        let mut ensemble = Ensemble::new(three.clone());
+        let (node, life) = (NodeId::new(2), Life::new(7));
+        ensemble.record(txid(2), &[(node, life)]);
+        assert_eq!(ensemble.life_of(node), Some(Recorded { at: txid(2), life }));
+        assert!(ensemble.pending().is_none() && ensemble.is_quorum(among(&[1, 2])));
+        ensemble.truncate(txid(1), &three);
+        assert_eq!(ensemble.life_of(node), None);
+        let there = three.with_lives([(txid(2), [(node, life)].as_slice())]);
+        assert_eq!(there.version(), txid(1));
+        assert_eq!(Ensemble::new(there).life_of(node), Some(Recorded { at: txid(2), life }));
     }
 
     proptest! {

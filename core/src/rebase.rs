@@ -78,6 +78,7 @@ mod tests {
         let member = Member {
             voter: true,
             incarnation: None,
+            life: None,
             election_addr: String::new(),
             message_addr: String::new(),
         };

@@ -9,7 +9,8 @@ use crate::event::{Action, Actions, Upcall};
 use crate::follower::receiving::Incoming;
 use crate::ids::{ConnId, Epoch, NodeId, Round, Txid, WriteId};
 use crate::ledger::{Duty, Ledger};
-use crate::log::{Log, membership};
+use crate::lives::Lives;
+use crate::log::{Log, lives as lives_of, membership};
 use crate::message::{Message, RefuseReason, Vote};
 use crate::mutants::Mutant;
 use crate::note::{LeaveReason, Note};
@@ -27,6 +28,8 @@ use alloc::vec::Vec;
 pub(crate) struct State {
     pub(crate) cfg: Config,
     pub(crate) identity: Identity,
+    /// The lives of the disk.
+    pub(crate) lives: Lives,
     /// The promise as last issued to the disk.
     pub(crate) promise: Option<Promise>,
     /// `current_epoch` as last issued to the disk.
@@ -37,6 +40,10 @@ pub(crate) struct State {
     /// The end of the log on disk. Everything told to others uses this, never the end in memory.
     pub(crate) durable: Txid,
     pub(crate) commit: Txid,
+    /// What the disk knows to be committed, as last issued.
+    noted: Txid,
+    /// When the disk will be told of what is committed beyond that, unless entries come along.
+    settle_at: Option<Instant>,
     pub(crate) applied: Txid,
     /// Bytes of the log in memory that are applied: they are there for others only.
     applied_bytes: usize,
@@ -96,13 +103,13 @@ impl State {
     pub(crate) fn new(
         cfg: Config,
         identity: Identity,
-        promise: Option<Promise>,
-        current: Epoch,
+        (promise, current): (Option<Promise>, Epoch),
         log: Log,
-        (applied, activated): (Txid, Txid),
+        lives: Lives,
+        (applied, committed): (Txid, Txid),
         seed: u64,
     ) -> Self {
-        let commit = applied.max(activated);
+        let commit = applied.max(committed);
         let mut ensemble = Ensemble::new(log.membership_at(commit));
         #[cfg(feature = "mutants")]
         {
@@ -113,6 +120,9 @@ impl State {
         for entry in log.after(commit) {
             if let Some(membership) = membership(entry).filter(|_| remembers) {
                 ensemble.log(membership.clone(), before);
+            }
+            if let Some(lives) = lives_of(entry) {
+                ensemble.record(entry.txid, lives);
             }
             before = entry.txid;
         }
@@ -140,6 +150,9 @@ impl State {
             parked: None,
             compaction: Compaction::new(applied, start, identity.incarnation),
             strangers: BTreeMap::new(),
+            noted: committed,
+            settle_at: None,
+            lives,
             cfg,
             identity,
         }
@@ -158,7 +171,7 @@ impl State {
             rebase.write(id);
         }
         self.compaction.rebase(rebase);
-        let kept = self.readmitted.iter_mut();
+        let kept = self.readmitted.iter_mut().chain(&mut self.settle_at);
         kept.chain(self.strangers.values_mut()).for_each(|at| rebase.instant(at));
     }
 
@@ -176,6 +189,20 @@ impl State {
             self.readmitted = Some(now);
         }
         may
+    }
+
+    /// What is committed, to be written to the disk now.
+    fn noting(&mut self) -> Txid {
+        if self.cfg.mutant(Mutant::ForgetActivation) {
+            return Txid::ZERO;
+        }
+        self.noted = self.commit;
+        self.commit
+    }
+
+    /// When the disk is to be told what is committed.
+    pub(crate) fn settle_at(&self) -> Option<Instant> {
+        self.settle_at
     }
 
     /// True while a snapshot is on its way to the disk as the new start of the log.
@@ -281,6 +308,16 @@ impl Cx<'_> {
         self.s.cfg.client_addr.clone()
     }
 
+    /// True unless the log shows that a node's disk has had a later life than these.
+    pub(crate) fn is_newest(&mut self, node: NodeId, lives: &Lives) -> bool {
+        let known = self.s.ensemble.life_of(node);
+        let newest = known.is_none_or(|known| lives.fit(known));
+        if !newest {
+            self.note(Note::OldDisk(node));
+        }
+        newest || self.s.cfg.mutant(Mutant::OldDiskCounts)
+    }
+
     /// Issues a record to the disk.
     pub(crate) fn persist(&mut self, record: Record) -> WriteId {
         let id = self.s.ledger.issue(self.now.at);
@@ -309,11 +346,20 @@ impl Cx<'_> {
         for entry in &entries {
             let before = self.s.log.last().txid;
             self.s.log.push(entry.clone());
-            if let Body::Membership(membership) = &entry.body {
-                self.s.ensemble.log(membership.clone(), before);
+            match &entry.body {
+                Body::Membership(membership) => {
+                    self.s.ensemble.log(membership.clone(), before);
+                }
+                Body::Lives(lives) => self.s.ensemble.record(entry.txid, lives),
+                Body::Command(_) => {}
             }
         }
-        self.persist(Record::Append(entries));
+        let commit = self.s.noting();
+        self.persist(Record::Append { entries, commit });
+        // What is committed while entries keep coming is noted with the next of them.
+        if let Some(at) = &mut self.s.settle_at {
+            *at = self.now.at.after(self.s.cfg.timeouts.settle);
+        }
         self.s.ledger.then(Duty::Logged(self.s.log.last().txid));
     }
 
@@ -322,7 +368,8 @@ impl Cx<'_> {
         assert!(to.txid >= self.s.commit, "{} would cut committed {}", to.txid, self.s.commit);
         let from = self.s.log.last().txid;
         self.s.log.truncate(to);
-        self.s.ensemble.truncate(to.txid);
+        let there = self.s.log.membership_at(to.txid);
+        self.s.ensemble.truncate(to.txid, &there);
         self.s.durable = self.s.durable.min(to.txid);
         self.s.ledger.drop_duties();
         self.persist(Record::Truncate(to));
@@ -405,12 +452,30 @@ impl Cx<'_> {
         let pending = self.s.ensemble.pending().map(|membership| membership.version());
         self.s.ensemble.commit(self.s.commit);
         if let Some(version) = pending.filter(|version| *version <= self.s.commit) {
-            if !self.s.cfg.mutant(Mutant::ForgetActivation) {
-                self.persist(Record::Activate(version));
-            }
+            self.note_commit();
             self.note(Note::MembershipCommitted(version));
         }
+        if self.s.commit > self.s.noted && self.s.settle_at.is_none() {
+            self.s.settle_at = Some(self.now.at.after(self.s.cfg.timeouts.settle));
+        }
         self.deliver();
+    }
+
+    /// Has the disk know what is committed.
+    fn note_commit(&mut self) {
+        let upto = self.s.noting();
+        if !upto.is_zero() {
+            self.persist(Record::Commit(upto));
+        }
+    }
+
+    /// Notes what is committed once no entries have come along for a while.
+    pub(crate) fn settle(&mut self) {
+        if self.s.settle_at.take_if(|at| *at <= self.now.at).is_some()
+            && self.s.commit > self.s.noted
+        {
+            self.note_commit();
+        }
     }
 
     /// Applies what is committed and durable, in order, while the role serves clients.

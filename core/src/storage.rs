@@ -12,12 +12,16 @@
 //!    retried, and the process ends. After a failed flush the kernel may have dropped the very
 //!    pages that a second flush would then call safe.
 //!
+//! 5. Each start begins a new life: before the node is restored, the record that [`Image::begin`]
+//!    makes of a random number is durable.
+//!
 //! The application's state is a second store, written behind the journal in checkpoints; a
 //! checkpoint is atomic with the position it stands for, and never ahead of the journal.
 
 use crate::digest::Digest;
 use crate::entry::{Entry, Payload, Position};
-use crate::ids::{ClusterId, Epoch, Incarnation, NodeId, Txid};
+use crate::ids::{ClusterId, Epoch, Incarnation, Life, NodeId, Txid};
+use crate::lives::Lives;
 use crate::quorum::Membership;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -63,7 +67,12 @@ pub enum Record {
     /// A promise (`accepted_epoch`, `accepted_leader`).
     Promise(Promise),
     /// Entries after the end of the log.
-    Append(Vec<Entry>),
+    Append {
+        /// The entries.
+        entries: Vec<Entry>,
+        /// What was known to be committed when they were logged.
+        commit: Txid,
+    },
     /// The log now ends here.
     Truncate(Position),
     /// The log up to here is the whole initial history of this epoch (`current_epoch`).
@@ -80,9 +89,20 @@ pub enum Record {
     },
     /// Entries up to here may be deleted.
     Prune(Base),
-    /// The membership made by this entry is known to be committed. Without this record a restart
-    /// of all would again ask for a quorum of the membership before it, perhaps long gone.
-    Activate(Txid),
+    /// Everything up to here is known to be committed: a lower bound, which most often comes along
+    /// with the next entries. On its own it is written when a membership is committed, since a
+    /// restart of all would again ask for a quorum of the one before it, perhaps long gone; and
+    /// behind the last entries of a burst. Nothing below it is ever cut.
+    Commit(Txid),
+    /// A life of the node begins: made by [`Image::begin`], and durable before the node says a word.
+    Begin(Lives),
+}
+
+impl Record {
+    /// Entries that are logged while nothing new is known to be committed.
+    pub fn append(entries: Vec<Entry>) -> Self {
+        Self::Append { entries, commit: Txid::ZERO }
+    }
 }
 
 /// A change of one element of the application's state since the last checkpoint.
@@ -114,8 +134,10 @@ pub struct Recovered {
     pub promise: Option<Promise>,
     /// `current_epoch`.
     pub current: Epoch,
-    /// The newest membership entry known to be committed.
-    pub activated: Txid,
+    /// What is known to be committed, at least.
+    pub committed: Txid,
+    /// The lives of this disk. The present one has begun.
+    pub lives: Lives,
     /// The start of the log.
     pub base: Base,
     /// The log.
@@ -125,13 +147,14 @@ pub struct Recovered {
 }
 
 impl Recovered {
-    /// What an initialised, still empty directory holds.
+    /// What an initialised, still empty directory holds, in its first life.
     pub fn fresh(identity: Identity, membership: Arc<Membership>) -> Self {
         Self {
             identity,
             promise: None,
             current: Epoch::ZERO,
-            activated: Txid::ZERO,
+            committed: Txid::ZERO,
+            lives: Lives::first(Life::new(identity.incarnation.get())),
             base: Base { at: Position::ZERO, membership },
             entries: Vec::new(),
             applied: Position::ZERO,

@@ -8,8 +8,9 @@ use zabkeeper_core::entry::{Body, Entry, Position};
 use zabkeeper_core::error::{CloseReason, HaltReason, PeerFault};
 use zabkeeper_core::event::{Action, Actions, Event, Submission, Upcall};
 use zabkeeper_core::ids::{
-    ClusterId, ConnId, Epoch, Incarnation, NodeId, Round, Ticket, Txid, WriteId,
+    ClusterId, ConnId, Epoch, Incarnation, Life, NodeId, Round, Ticket, Txid, WriteId,
 };
+use zabkeeper_core::lives::{Lives, Recorded};
 use zabkeeper_core::message::{
     Candidate, EpochAck, FollowerInfo, Message, RefuseReason, Rejection, SnapshotHead, Stance, Vote,
 };
@@ -47,17 +48,17 @@ struct Bench {
 impl Bench {
     /// Node `id`, with `extra` entries of epoch 1 behind the membership entry 1.1.
     fn new(id: u32, extra: u64) -> Self {
-        Self::with_activated(Config::new(n(id)), extra, t(1, 1))
+        Self::with_committed(Config::new(n(id)), extra, t(1, 1))
     }
 
     /// The same, with what the node's disk knows to be committed of the membership.
-    fn with_activated(config: Config, extra: u64, activated: Txid) -> Self {
+    fn with_committed(config: Config, extra: u64, committed: Txid) -> Self {
         let (membership, entries) = history(extra);
         let identity = identity(config.node.get());
         let disk = Recovered {
             promise: Some(Promise { epoch: e(1), leader: n(3) }),
             current: e(1),
-            activated,
+            committed,
             entries,
             ..Recovered::fresh(identity, membership)
         };
@@ -132,7 +133,7 @@ impl Bench {
     }
 
     fn elected_with(config: Config) -> Self {
-        let mut bench = Self::with_activated(config, 1, t(1, 1));
+        let mut bench = Self::with_committed(config, 1, t(1, 1));
         let me = Candidate { epoch: e(1), txid: t(1, 2), node: n(3) };
         bench.vote(2, me, 1, Stance::Looking);
         bench.pass(Micros::millis(60));
@@ -177,6 +178,7 @@ fn members(known: bool) -> BTreeMap<NodeId, Member> {
     let member = |id: u32| Member {
         voter: true,
         incarnation: known.then(|| Incarnation::new(u64::from(id))),
+        life: known.then(|| Recorded { at: t(1, 1), life: Life::new(u64::from(id)) }),
         election_addr: format!("host{id}:1"),
         message_addr: format!("host{id}:2"),
     };
@@ -209,7 +211,13 @@ fn vote(from: u32, candidate: Candidate, round: u64, stance: Stance) -> Vote {
         round: Round::new(round),
         candidate,
         membership: t(1, 1),
+        lives: lives(from),
     }
+}
+
+/// The lives of a node that has not been started again since its ensemble formed.
+fn lives(id: u32) -> Lives {
+    Lives::first(Life::new(u64::from(id)))
 }
 
 fn info(id: u32) -> FollowerInfo {
@@ -217,6 +225,7 @@ fn info(id: u32) -> FollowerInfo {
         node: n(id),
         cluster: initial().cluster_id(),
         incarnation: Incarnation::new(u64::from(id)),
+        lives: lives(id),
         accepted: e(1),
         membership: t(1, 1),
         versions: (1, 1),
@@ -343,7 +352,7 @@ fn acknowledgements_of_another_epoch_or_beyond_what_was_sent_are_faults() {
 fn a_newer_connection_of_a_follower_replaces_the_older_one() {
     let mut bench = Bench::established();
     bench.event(Event::Accepted(C2));
-    bench.receive(C2, Message::FollowerInfo(info(2)));
+    bench.receive(C2, Message::FollowerInfo(FollowerInfo { accepted: e(2), ..info(2) }));
     let close = Action::Close { conn: C1, why: CloseReason::Replaced };
     assert!(bench.actions.contains(&close));
     bench.take();
@@ -448,10 +457,65 @@ fn a_node_never_stands_with_a_history_that_it_does_not_hold() {
     assert_eq!(bench.role(), RoleStatus::Looking);
 }
 
+/// What a leader answers to a node 2 that connects anew with these lives.
+fn answer_to(bench: &mut Bench, lives: Lives) -> Option<Message> {
+    bench.take();
+    bench.event(Event::Accepted(C2));
+    bench.receive(C2, Message::FollowerInfo(FollowerInfo { lives, accepted: e(2), ..info(2) }));
+    bench.take().into_iter().find_map(|action| match action {
+        Action::Send { to, msg } if to == [C2] => Some(msg),
+        _ => None,
+    })
+}
+
+#[test]
+fn of_two_copies_of_a_disk_the_one_that_is_recorded_first_stays_and_the_other_is_refused() {
+    let restarted = |life| lives(2).begin(None, true, Life::new(life));
+    let mut bench = Bench::established();
+    // Node 2 comes back in a new life, and is recorded once it has the history.
+    assert!(matches!(answer_to(&mut bench, restarted(20)), Some(Message::LeaderInfo { .. })));
+    let last = bench.node.log().last();
+    bench.receive(C2, Message::EpochAck(EpochAck { current: e(2), ..ack(last) }));
+    assert!(!bench.noted(&Note::LivesProposed(1)), "not before its disk is in the epoch");
+    bench.receive(C2, Message::NewLeaderAck { epoch: e(2), end: last.txid });
+    assert!(bench.noted(&Note::LivesProposed(1)));
+    let refused = Some(Message::Rejected(Rejection::OldDisk));
+    // A copy that was made before, started elsewhere; and the copy itself, never started again.
+    assert_eq!(answer_to(&mut bench, restarted(21)), refused);
+    assert_eq!(answer_to(&mut bench, lives(2)), refused);
+    // The recorded life itself, and one after it, are welcome.
+    assert!(matches!(answer_to(&mut bench, restarted(20)), Some(Message::LeaderInfo { .. })));
+    let next = restarted(20).begin(None, true, Life::new(22));
+    assert!(matches!(answer_to(&mut bench, next), Some(Message::LeaderInfo { .. })));
+}
+
+#[test]
+fn an_old_disk_is_not_heard_in_an_election() {
+    let mut bench = Bench::new(3, 1);
+    let me = Candidate { epoch: e(1), txid: t(1, 2), node: n(3) };
+    let other = Lives::first(Life::new(77));
+    let before = bench.node.clone();
+    let vote = |lives| Vote { lives, ..vote(2, me, 1, Stance::Looking) };
+    bench.event(Event::Notified(vote(other)));
+    assert_eq!(bench.node, before);
+    // Too many lives for a datagram say nothing.
+    bench.event(Event::Notified(vote(Lives::default())));
+    assert_ne!(bench.node, before);
+}
+
+#[test]
+fn a_promise_that_a_disk_has_forgotten_is_found_out_by_the_leader_that_got_it() {
+    let mut bench = Bench::established();
+    bench.event(Event::Accepted(C2));
+    // Accepted is 1, but this leader has the promise of 2.
+    bench.receive(C2, Message::FollowerInfo(info(2)));
+    assert!(bench.sent(|msg| *msg == Message::Rejected(Rejection::OldDisk)));
+}
+
 #[test]
 fn a_leader_learns_from_a_follower_that_its_ensemble_has_formed() {
     // By its own disk this node needs everyone; node 1 is gone for good.
-    let mut bench = Bench::with_activated(Config::new(n(3)), 1, Txid::ZERO);
+    let mut bench = Bench::with_committed(Config::new(n(3)), 1, Txid::ZERO);
     let me = Candidate { epoch: e(1), txid: t(1, 2), node: n(3) };
     bench.vote(2, me, 1, Stance::Looking);
     bench.pass(Micros::millis(60));

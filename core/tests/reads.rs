@@ -30,6 +30,7 @@ impl Alone {
         let member = Member {
             voter: true,
             incarnation: None,
+            life: None,
             election_addr: "host1:5001".into(),
             message_addr: "host1:5002".into(),
         };

@@ -65,6 +65,7 @@ impl Driver {
             let member = Member {
                 voter: true,
                 incarnation: None,
+                life: None,
                 election_addr: format!("e{id}"),
                 message_addr: format!("m{id}"),
             };

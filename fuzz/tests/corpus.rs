@@ -9,7 +9,8 @@ use std::sync::Arc;
 use zabkeeper_core::app::App;
 use zabkeeper_core::digest::Digest;
 use zabkeeper_core::entry::{Body, Entry, Origin, Position};
-use zabkeeper_core::ids::{ConnId, Epoch, Incarnation, NodeId, Round, Txid};
+use zabkeeper_core::ids::{ConnId, Epoch, Incarnation, Life, NodeId, Round, Txid};
+use zabkeeper_core::lives::Lives;
 use zabkeeper_core::message::{
     Candidate, EpochAck, Forwarded, Message, Rejection, SnapshotHead, Stance, Vote,
 };
@@ -101,6 +102,7 @@ fn membership() -> Arc<Membership> {
         let member = Member {
             voter: id < 4,
             incarnation: (id == 2).then_some(Incarnation::new(77)),
+            life: None,
             election_addr: format!("host{id}:4211"),
             message_addr: format!("host{id}:4212"),
         };
@@ -156,6 +158,7 @@ fn datagrams() -> Made {
         round: Round::new(3),
         candidate: Candidate { epoch: Epoch::new(4), txid: txid(4, 9), node: NodeId::new(2) },
         membership: txid(1, 1),
+        lives: Lives::first(Life::new(7)),
     };
     let reject = |why| Datagram::Rejected {
         from: NodeId::new(1),
@@ -266,12 +269,13 @@ fn records() -> Vec<Record> {
     let base = Base { at: entries[0].position(), membership: membership() };
     vec![
         Record::Promise(Promise { epoch: Epoch::new(1), leader: NodeId::new(2) }),
-        Record::Append(entries.clone()),
+        Record::Append { entries: entries.clone(), commit: txid(1, 1) },
         Record::Enter(Epoch::new(1)),
         Record::Truncate(entries[2].position()),
         Record::Prune(base.clone()),
         Record::Install { base, stage: 3, digest: Digest::new(9) },
-        Record::Activate(txid(1, 1)),
+        Record::Commit(txid(1, 1)),
+        Record::Begin(Lives::first(Life::new(7))),
     ]
 }
 
@@ -294,7 +298,9 @@ fn journal_records() -> Made {
         initial: membership(),
         promise: None,
         current: Epoch::ZERO,
-        activated: Txid::ZERO,
+        committed: Txid::ZERO,
+        lives: Lives::first(Life::new(7)),
+        entered: false,
         base: Base { at: Position::ZERO, membership: membership() },
         last: Position::ZERO,
     };
@@ -314,6 +320,8 @@ fn journal_files() -> Made {
         node: NodeId::new(1),
         membership: membership(),
         incarnation: Incarnation::new(5),
+        secret: 6,
+        life: Life::new(7),
     };
     let mut files = Vec::new();
     let newest = || {

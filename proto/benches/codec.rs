@@ -76,7 +76,7 @@ fn decode_64(bencher: Bencher<'_, '_>, name: &str) {
 
 #[divan::bench]
 fn encode_a_journal_record_of_64(bencher: Bencher<'_, '_>) {
-    let record = Record::Append(entries(COUNT));
+    let record = Record::append(entries(COUNT));
     let mut out = Vec::new();
     bencher.counter(divan::counter::ItemsCount::new(COUNT)).bench_local(|| {
         out.clear();
@@ -87,7 +87,7 @@ fn encode_a_journal_record_of_64(bencher: Bencher<'_, '_>) {
 #[divan::bench]
 fn decode_a_journal_record_of_64(bencher: Bencher<'_, '_>) {
     let mut bytes = Vec::new();
-    record::encode(&Record::Append(entries(COUNT)), &mut bytes);
+    record::encode(&Record::append(entries(COUNT)), &mut bytes);
     bencher
         .counter(divan::counter::ItemsCount::new(COUNT))
         .bench_local(|| record::decode(black_box(&bytes)).expect("a good record"));

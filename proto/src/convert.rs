@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use zabkeeper_core::digest::Digest;
 use zabkeeper_core::entry::{Body, Entry, Origin, Payload, Position};
-use zabkeeper_core::ids::{Epoch, Incarnation, NodeId, Txid};
+use zabkeeper_core::ids::{Epoch, Incarnation, Life, NodeId, Txid};
+use zabkeeper_core::lives::{Lives, Recorded};
 use zabkeeper_core::message::RefuseReason;
 use zabkeeper_core::quorum::{Member, Membership};
 use zabkeeper_core::time::WallTime;
@@ -131,6 +132,7 @@ impl From<&Membership> for wire::Membership {
                     incarnation: member.incarnation.map(Incarnation::get),
                     election_addr: member.election_addr.clone(),
                     message_addr: member.message_addr.clone(),
+                    life: member.life.map(wire::Recorded::from),
                 })
                 .collect(),
         }
@@ -155,6 +157,7 @@ impl TryFrom<wire::Membership> for Membership {
                 incarnation: member.incarnation.map(Incarnation::new),
                 election_addr: member.election_addr,
                 message_addr: member.message_addr,
+                life: member.life.map(Recorded::try_from).transpose()?,
             };
             members.insert(id, member);
         }
@@ -168,6 +171,61 @@ impl TryFrom<wire::Membership> for Arc<Membership> {
     fn try_from(wire: wire::Membership) -> Result<Self, DecodeError> {
         Membership::try_from(wire).map(Self::new)
     }
+}
+
+impl From<Recorded> for wire::Recorded {
+    fn from(recorded: Recorded) -> Self {
+        Self { at: Some(recorded.at.into()), life: recorded.life.get() }
+    }
+}
+
+impl TryFrom<wire::Recorded> for Recorded {
+    type Error = DecodeError;
+
+    fn try_from(wire: wire::Recorded) -> Result<Self, DecodeError> {
+        Ok(Self { at: entry_id(wire.at, "recorded.at")?, life: Life::new(wire.life) })
+    }
+}
+
+impl From<&Lives> for wire::Lives {
+    fn from(lives: &Lives) -> Self {
+        Self {
+            recorded: lives.recorded.map(wire::Recorded::from),
+            drawn: lives.drawn.iter().map(|life| life.get()).collect(),
+        }
+    }
+}
+
+impl TryFrom<wire::Lives> for Lives {
+    type Error = DecodeError;
+
+    fn try_from(wire: wire::Lives) -> Result<Self, DecodeError> {
+        if wire.drawn.len() > Self::KEPT {
+            return Err(DecodeError::Invalid("lives.drawn: too many"));
+        }
+        Ok(Self {
+            recorded: wire.recorded.map(Recorded::try_from).transpose()?,
+            drawn: wire.drawn.into_iter().map(Life::new).collect(),
+        })
+    }
+}
+
+/// Present lives, as an entry records them.
+pub(crate) fn node_lives(lives: &[(NodeId, Life)]) -> wire::NodeLives {
+    let one = |(node, life): &(NodeId, Life)| wire::NodeLife { node: node.get(), life: life.get() };
+    wire::NodeLives { lives: lives.iter().map(one).collect() }
+}
+
+fn to_node_lives(wire: wire::NodeLives) -> Result<Vec<(NodeId, Life)>, DecodeError> {
+    let mut lives: Vec<(NodeId, Life)> = Vec::with_capacity(wire.lives.len());
+    for one in wire.lives {
+        let id = node(one.node, "entry.lives.node")?;
+        if lives.last().is_some_and(|(last, _)| *last >= id) {
+            return Err(DecodeError::Invalid("entry.lives: their order"));
+        }
+        lives.push((id, Life::new(one.life)));
+    }
+    if lives.is_empty() { Err(DecodeError::Missing("entry.lives")) } else { Ok(lives) }
 }
 
 impl From<Origin> for wire::Origin {
@@ -193,6 +251,7 @@ impl TryFrom<payloads::Entry> for Entry {
         let body = match wire.body.ok_or(DecodeError::Missing("entry.body"))? {
             Kind::Command(command) => Body::Command(command),
             Kind::Membership(membership) => Body::Membership(membership.try_into()?),
+            Kind::Lives(lives) => Body::Lives(to_node_lives(lives)?),
         };
         if matches!(&body, Body::Membership(membership) if membership.version() != txid) {
             return Err(DecodeError::Invalid("entry.membership.version"));

@@ -153,6 +153,7 @@ impl From<&Vote> for wire::Vote {
                 Stance::Following(epoch) => Kind::Following(established(epoch)),
                 Stance::Leading(epoch) => Kind::Leading(established(epoch)),
             }),
+            lives: Some((&vote.lives).into()),
         }
     }
 }
@@ -176,6 +177,7 @@ impl TryFrom<wire::Vote> for Vote {
             round: Round::new(wire.round),
             candidate: need(wire.candidate, "vote.candidate")?,
             membership: need(wire.membership, "vote.membership")?,
+            lives: need(wire.lives, "vote.lives")?,
         })
     }
 }
@@ -199,6 +201,7 @@ impl From<&Rejection> for wire::Rejection {
             why: Some(match why {
                 Rejection::WrongCluster { members } => Why::WrongCluster((&**members).into()),
                 Rejection::WrongDisk { known } => Why::WrongDisk(known.get()),
+                Rejection::OldDisk => Why::OldDisk(wire::Empty {}),
                 Rejection::NotMember => Why::NotMember(wire::Empty {}),
                 Rejection::Version { speaks } => Why::Version((*speaks).into()),
             }),
@@ -216,6 +219,7 @@ impl TryFrom<wire::Rejection> for Rejection {
                 Self::WrongCluster { members: Arc::new(Membership::try_from(list)?) }
             }
             Why::WrongDisk(known) => Self::WrongDisk { known: Incarnation::new(known) },
+            Why::OldDisk(wire::Empty {}) => Self::OldDisk,
             Why::NotMember(wire::Empty {}) => Self::NotMember,
             Why::Version(versions) => Self::Version { speaks: versions.try_into()? },
         })

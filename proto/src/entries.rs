@@ -1,12 +1,14 @@
 //! Log entries on their way out: straight from the core's own type into a buffer, since they are most
 //! of what is sent and stored. The bytes are those that prost would write; a test compares.
 
+use crate::convert::node_lives;
 #[cfg(test)]
 use crate::payloads;
 use crate::short::{Short, delimited_len, fixed_len, number_len, txid_len};
 use crate::wire;
 use prost::encoding::{WireType, encode_key, encode_varint, message, uint64};
 use zabkeeper_core::entry::{self, Entry, Origin};
+use zabkeeper_core::ids::Txid;
 
 /// The entries of a message whose field `tag` repeats them.
 #[derive(Clone, Copy)]
@@ -44,6 +46,21 @@ pub(crate) fn put_message(tag: u32, epoch: u64, entries: Entries<'_>, out: &mut 
     entries.put(out);
 }
 
+/// Appends an `Append`, as field `tag` of another message.
+pub(crate) fn put_append(tag: u32, entries: &[Entry], commit: Txid, out: &mut Vec<u8>) {
+    let entries = Entries { tag: 1, entries };
+    let commit_len = if commit.is_zero() { 0 } else { delimited_len(txid_len(commit)) };
+    let length = entries.len() + commit_len;
+    out.reserve(delimited_len(length));
+    put_head(tag, length, out);
+    entries.put(out);
+    if commit_len > 0 {
+        let mut last = Short::new();
+        last.txid(2, commit);
+        out.extend_from_slice(last.as_slice());
+    }
+}
+
 /// Appends the tag and the length of a message of `length` bytes.
 fn put_head(tag: u32, length: usize, out: &mut Vec<u8>) {
     encode_key(tag, WireType::LengthDelimited, out);
@@ -61,6 +78,7 @@ fn entry_len(entry: &Entry) -> usize {
         entry::Body::Membership(membership) => {
             head + message::encoded_len(7, &wire::Membership::from(&**membership))
         }
+        entry::Body::Lives(lives) => head + message::encoded_len(8, &node_lives(lives)),
     }
 }
 
@@ -89,6 +107,10 @@ fn put_entry(entry: &Entry, out: &mut Vec<u8>) {
             out.extend_from_slice(head.as_slice());
             message::encode(7, &wire::Membership::from(&**membership), out);
         }
+        entry::Body::Lives(lives) => {
+            out.extend_from_slice(head.as_slice());
+            message::encode(8, &node_lives(lives), out);
+        }
     }
 }
 
@@ -99,6 +121,7 @@ fn to_wire(entry: &Entry) -> payloads::Entry {
     let body = match &entry.body {
         entry::Body::Command(command) => Body::Command(command.clone()),
         entry::Body::Membership(membership) => Body::Membership((&**membership).into()),
+        entry::Body::Lives(lives) => Body::Lives(node_lives(lives)),
     };
     payloads::Entry {
         txid: Some(entry.txid.into()),
@@ -119,7 +142,7 @@ mod tests {
     use proptest::prelude::*;
     use prost::Message as _;
     use zabkeeper_core::digest::Digest;
-    use zabkeeper_core::ids::{Epoch, Txid};
+    use zabkeeper_core::ids::Epoch;
     use zabkeeper_core::message::Message;
     use zabkeeper_core::storage::Record;
     use zabkeeper_core::time::WallTime;
@@ -150,11 +173,13 @@ mod tests {
         fn what_carries_entries_has_the_bytes_that_prost_would_write(
             entries in strategies::entries(),
             epoch in 1..300u64,
+            commit in strategies::txid(),
         ) {
-            let append = wire::Append { entries: all(&entries) };
+            let known = (!commit.is_zero()).then(|| commit.into());
+            let append = wire::Append { entries: all(&entries), commit: known };
             let append = wire::Record { record: Some(wire::record::Record::Append(append)) };
             let mut bytes = Vec::new();
-            record::encode(&Record::Append(entries.clone()), &mut bytes);
+            record::encode(&Record::Append { entries: entries.clone(), commit }, &mut bytes);
             prop_assert_eq!(bytes, append.encode_to_vec());
 
             let log = wire::LogEntries { entries: all(&entries) };

@@ -2,7 +2,7 @@
 //! would write and read, which a test compares, but the payload goes between the buffer and the
 //! core's own type at once, without a copy or an allocation in between.
 
-use crate::wire::{Membership, Origin, Txid};
+use crate::wire::{Membership, NodeLives, Origin, Txid};
 use bytes::{Buf, BufMut};
 use prost::DecodeError;
 use prost::encoding::{self, DecodeContext, WireType, fixed64, message, skip_field, uint64};
@@ -24,6 +24,7 @@ pub(crate) struct Entry {
 pub(crate) enum Body {
     Command(Payload),
     Membership(Membership),
+    Lives(NodeLives),
 }
 
 /// `Forwarded` of `peer.proto`. No body is an empty one.
@@ -47,6 +48,7 @@ impl prost::Message for Entry {
         match &self.body {
             Some(Body::Command(command)) => put_payload(6, command, buf),
             Some(Body::Membership(membership)) => message::encode(7, membership, buf),
+            Some(Body::Lives(lives)) => message::encode(8, lives, buf),
             None => {}
         }
     }
@@ -78,6 +80,15 @@ impl prost::Message for Entry {
                 self.body = Some(Body::Membership(membership));
                 Ok(())
             }
+            8 => {
+                let mut lives = match self.body.take() {
+                    Some(Body::Lives(lives)) => lives,
+                    _ => NodeLives::default(),
+                };
+                message::merge(wire_type, &mut lives, buf, ctx)?;
+                self.body = Some(Body::Lives(lives));
+                Ok(())
+            }
             _ => skip_field(wire_type, tag, buf, ctx),
         }
     }
@@ -87,6 +98,7 @@ impl prost::Message for Entry {
         let body = match &self.body {
             Some(Body::Command(command)) => payload_len(6, command),
             Some(Body::Membership(membership)) => message::encoded_len(7, membership),
+            Some(Body::Lives(lives)) => message::encoded_len(8, lives),
             None => 0,
         };
         message_len(1, self.txid.as_ref())
@@ -179,6 +191,7 @@ fn take_payload(wire_type: WireType, buf: &mut impl Buf) -> Result<Payload, Deco
 mod tests {
     use super::*;
     use crate::strategies;
+    use crate::wire::NodeLife;
     use bytes::Bytes;
     use proptest::prelude::*;
     use prost::Message;
@@ -196,7 +209,7 @@ mod tests {
         time_ms: u64,
         #[prost(message, optional, tag = "5")]
         origin: Option<Origin>,
-        #[prost(oneof = "DerivedBody", tags = "6, 7")]
+        #[prost(oneof = "DerivedBody", tags = "6, 7, 8")]
         body: Option<DerivedBody>,
     }
 
@@ -206,6 +219,8 @@ mod tests {
         Command(Bytes),
         #[prost(message, tag = "7")]
         Membership(Membership),
+        #[prost(message, tag = "8")]
+        Lives(NodeLives),
     }
 
     #[derive(Clone, PartialEq, Message)]
@@ -221,6 +236,7 @@ mod tests {
         let body = body.map(|body| match body {
             Body::Command(command) => DerivedBody::Command(Bytes::copy_from_slice(&command)),
             Body::Membership(membership) => DerivedBody::Membership(membership),
+            Body::Lives(lives) => DerivedBody::Lives(lives),
         });
         DerivedEntry { txid, prev, chain, time_ms, origin, body }
     }
@@ -247,6 +263,10 @@ mod tests {
         let body = prop_oneof![
             bytes().prop_map(|bytes| Body::Command(bytes.into())),
             membership.prop_map(Body::Membership),
+            prop::collection::vec((0..300u32, any::<u64>()), 0..3).prop_map(|lives| {
+                let lives = lives.into_iter().map(|(node, life)| NodeLife { node, life });
+                Body::Lives(NodeLives { lives: lives.collect() })
+            }),
         ];
         let numbers = (prop_oneof![Just(0), any::<u64>()], prop_oneof![Just(0), any::<u64>()]);
         (txid(), txid(), numbers, origin(), prop::option::of(body)).prop_map(

@@ -190,6 +190,7 @@ impl From<&FollowerInfo> for wire::FollowerInfo {
             membership: Some(info.membership.into()),
             versions: Some(info.versions.into()),
             client_addr: info.client_addr.clone(),
+            lives: Some((&info.lives).into()),
         }
     }
 }
@@ -206,6 +207,7 @@ impl TryFrom<wire::FollowerInfo> for FollowerInfo {
             membership: need(wire.membership, "follower_info.membership")?,
             versions: need(wire.versions, "follower_info.versions")?,
             client_addr: wire.client_addr,
+            lives: need(wire.lives, "follower_info.lives")?,
         })
     }
 }

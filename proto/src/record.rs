@@ -1,7 +1,7 @@
 //! What a node writes to its journal. The storage frames, numbers and checksums these payloads.
 
 use crate::convert::{all, entry_id, epoch, need, node};
-use crate::entries::{Entries, put_message};
+use crate::entries::put_append;
 use crate::error::DecodeError;
 use crate::wire;
 use prost::Message as _;
@@ -9,6 +9,7 @@ use std::sync::Arc;
 use zabkeeper_core::digest::Digest;
 use zabkeeper_core::entry::Position;
 use zabkeeper_core::ids::{ClusterId, Epoch, Incarnation, Txid};
+use zabkeeper_core::lives::Lives;
 use zabkeeper_core::quorum::Membership;
 use zabkeeper_core::storage::{Base, Identity, Promise, Record};
 
@@ -23,18 +24,22 @@ pub struct SegmentHead {
     pub promise: Option<Promise>,
     /// `current_epoch`.
     pub current: Epoch,
-    /// The newest membership entry known to be committed.
-    pub activated: Txid,
+    /// What is known to be committed, at least.
+    pub committed: Txid,
     /// The start of the log.
     pub base: Base,
     /// The end of the log.
     pub last: Position,
+    /// The lives of the disk.
+    pub lives: Lives,
+    /// True once the present life has entered an epoch.
+    pub entered: bool,
 }
 
 /// Appends the record's bytes to `out`.
 pub fn encode(record: &Record, out: &mut Vec<u8>) {
     match record {
-        Record::Append(entries) => put_message(2, 0, Entries { tag: 1, entries }, out),
+        Record::Append { entries, commit } => put_append(2, entries, *commit, out),
         other => wire::put(&wire::Record::from(other), out),
     }
 }
@@ -70,7 +75,7 @@ impl From<&Record> for wire::Record {
         Self {
             record: Some(match record {
                 Record::Promise(promise) => Wire::Promise((*promise).into()),
-                Record::Append(_) => unreachable!("entries are encoded as they are"),
+                Record::Append { .. } => unreachable!("entries are encoded as they are"),
                 Record::Truncate(to) => Wire::Truncate((*to).into()),
                 Record::Enter(epoch) => Wire::Enter(epoch.get()),
                 Record::Install { base, stage, digest } => Wire::Install(wire::Install {
@@ -79,7 +84,8 @@ impl From<&Record> for wire::Record {
                     digest: digest.get(),
                 }),
                 Record::Prune(base) => Wire::Prune(base.into()),
-                Record::Activate(txid) => Wire::Activate((*txid).into()),
+                Record::Commit(txid) => Wire::Commit((*txid).into()),
+                Record::Begin(lives) => Wire::Begin(lives.into()),
             }),
         }
     }
@@ -92,7 +98,10 @@ impl TryFrom<wire::Record> for Record {
         use wire::record::Record as Wire;
         Ok(match wire.record.ok_or(DecodeError::Missing("record"))? {
             Wire::Promise(promise) => Self::Promise(promise.try_into()?),
-            Wire::Append(append) => Self::Append(all(append.entries)?),
+            Wire::Append(append) => Self::Append {
+                entries: all(append.entries)?,
+                commit: append.commit.map_or(Ok(Txid::ZERO), Txid::try_from)?,
+            },
             Wire::Truncate(to) => Self::Truncate(to.try_into()?),
             Wire::Enter(raw) => Self::Enter(epoch(raw, "enter")?),
             Wire::Install(install) => Self::Install {
@@ -101,7 +110,8 @@ impl TryFrom<wire::Record> for Record {
                 digest: Digest::new(install.digest),
             },
             Wire::Prune(base) => Self::Prune(base.try_into()?),
-            Wire::Activate(txid) => Self::Activate(entry_id(Some(txid), "activate")?),
+            Wire::Commit(txid) => Self::Commit(entry_id(Some(txid), "commit")?),
+            Wire::Begin(lives) => Self::Begin(lives.try_into()?),
         })
     }
 }
@@ -169,9 +179,11 @@ impl From<&SegmentHead> for wire::SegmentHead {
             initial: Some((&*head.initial).into()),
             promise: head.promise.map(wire::Promise::from),
             current_epoch: head.current.get(),
-            activated: Some(head.activated.into()),
+            committed: Some(head.committed.into()),
             base: Some((&head.base).into()),
             last: Some(head.last.into()),
+            lives: Some((&head.lives).into()),
+            entered: head.entered,
         }
     }
 }
@@ -185,9 +197,11 @@ impl TryFrom<wire::SegmentHead> for SegmentHead {
             initial: need(wire.initial, "head.initial")?,
             promise: wire.promise.map(Promise::try_from).transpose()?,
             current: Epoch::new(wire.current_epoch),
-            activated: need(wire.activated, "head.activated")?,
+            committed: need(wire.committed, "head.committed")?,
             base: need(wire.base, "head.base")?,
             last: need(wire.last, "head.last")?,
+            lives: need(wire.lives, "head.lives")?,
+            entered: wire.entered,
         })
     }
 }

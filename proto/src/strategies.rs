@@ -11,7 +11,8 @@ use proptest::prelude::*;
 use std::sync::Arc;
 use zabkeeper_core::digest::Digest;
 use zabkeeper_core::entry::{Body, Entry, Origin, Payload, Position};
-use zabkeeper_core::ids::{ClusterId, Epoch, Incarnation, NodeId, Round, Txid};
+use zabkeeper_core::ids::{ClusterId, Epoch, Incarnation, Life, NodeId, Round, Txid};
+use zabkeeper_core::lives::{Lives, Recorded};
 use zabkeeper_core::message::{
     Candidate, EpochAck, FollowerInfo, Forwarded, Message, RefuseReason, Rejection, SnapshotHead,
     Staged, Stance, Vote,
@@ -91,14 +92,27 @@ pub fn address() -> impl Strategy<Value = String> + Clone {
     prop_oneof!["[a-z]{1,12}:[0-9]{1,5}", "\\PC{0,20}"]
 }
 
+/// A recorded life.
+pub fn recorded() -> impl Strategy<Value = Recorded> + Clone {
+    (entry_id(), life()).prop_map(|(at, life)| Recorded { at, life })
+}
+
+fn life() -> impl Strategy<Value = Life> + Clone {
+    number().prop_map(Life::new)
+}
+
+/// The lives of a disk.
+pub fn lives() -> impl Strategy<Value = Lives> + Clone {
+    (option::of(recorded()), vec(life(), 0..4))
+        .prop_map(|(recorded, drawn)| Lives { recorded, drawn })
+}
+
 /// A membership of this version.
 pub fn membership_of(version: Txid) -> BoxedStrategy<Arc<Membership>> {
-    let member = (any::<bool>(), option::of(incarnation()), address(), address());
-    let member = member.prop_map(|(voter, incarnation, election_addr, message_addr)| Member {
-        voter,
-        incarnation,
-        election_addr,
-        message_addr,
+    let disk = (option::of(incarnation()), option::of(recorded()));
+    let member = (any::<bool>(), disk, address(), address());
+    let member = member.prop_map(|(voter, (incarnation, life), election_addr, message_addr)| {
+        Member { voter, incarnation, life, election_addr, message_addr }
     });
     btree_map(node(), member, 1..8)
         .prop_map(move |members| Arc::new(Membership::new(version, members)))
@@ -121,6 +135,8 @@ pub fn entry() -> BoxedStrategy<Entry> {
         prop_oneof![
             4 => payload().prop_map(Body::Command),
             1 => membership_of(txid).prop_map(Body::Membership),
+            1 => btree_map(node(), life(), 1..4)
+                .prop_map(|lives| Body::Lives(lives.into_iter().collect())),
         ]
     };
     let named = entry_id().prop_flat_map(move |txid| (Just(txid), body(txid)));
@@ -146,6 +162,7 @@ pub fn rejection() -> BoxedStrategy<Rejection> {
     prop_oneof![
         membership().prop_map(|members| Rejection::WrongCluster { members }),
         incarnation().prop_map(|known| Rejection::WrongDisk { known }),
+        Just(Rejection::OldDisk),
         Just(Rejection::NotMember),
         versions().prop_map(|speaks| Rejection::Version { speaks }),
     ]
@@ -177,16 +194,20 @@ pub fn vote() -> BoxedStrategy<Vote> {
     ];
     let candidate =
         (epoch(), txid(), node()).prop_map(|(epoch, txid, node)| Candidate { epoch, txid, node });
-    let sender = (node(), number(), incarnation());
+    let sender = (node(), number(), incarnation(), lives());
     (sender, stance, number(), candidate, txid())
-        .prop_map(|((from, cluster, incarnation), stance, round, candidate, membership)| Vote {
-            from,
-            cluster: ClusterId::new(cluster),
-            incarnation,
-            stance,
-            round: Round::new(round),
-            candidate,
-            membership,
+        .prop_map(|(sender, stance, round, candidate, membership)| {
+            let (from, cluster, incarnation, lives) = sender;
+            Vote {
+                from,
+                cluster: ClusterId::new(cluster),
+                incarnation,
+                stance,
+                round: Round::new(round),
+                candidate,
+                membership,
+                lives,
+            }
         })
         .boxed()
 }
@@ -212,13 +233,14 @@ pub fn message() -> BoxedStrategy<Message> {
 }
 
 fn discovery() -> BoxedStrategy<Message> {
-    let sender = (node(), number(), incarnation(), epoch());
+    let sender = (node(), number(), incarnation(), lives(), epoch());
     let info = (sender, txid(), versions(), address()).prop_map(
-        |((node, cluster, incarnation, accepted), membership, versions, client_addr)| {
+        |((node, cluster, incarnation, lives, accepted), membership, versions, client_addr)| {
             FollowerInfo {
                 node,
                 cluster: ClusterId::new(cluster),
                 incarnation,
+                lives,
                 accepted,
                 membership,
                 versions,
@@ -465,7 +487,7 @@ fn base() -> BoxedStrategy<Base> {
 pub fn record() -> BoxedStrategy<Record> {
     prop_oneof![
         promise().prop_map(Record::Promise),
-        entries().prop_map(Record::Append),
+        (entries(), txid()).prop_map(|(entries, commit)| Record::Append { entries, commit }),
         position().prop_map(Record::Truncate),
         reign().prop_map(Record::Enter),
         (base(), number(), digest()).prop_map(|(base, stage, digest)| Record::Install {
@@ -474,7 +496,8 @@ pub fn record() -> BoxedStrategy<Record> {
             digest
         }),
         base().prop_map(Record::Prune),
-        entry_id().prop_map(Record::Activate),
+        entry_id().prop_map(Record::Commit),
+        lives().prop_map(Record::Begin),
     ]
     .boxed()
 }
@@ -492,15 +515,17 @@ pub fn identity() -> impl Strategy<Value = Identity> + Clone {
 pub fn segment_head() -> BoxedStrategy<SegmentHead> {
     let names = (identity(), membership());
     let log = (txid(), base(), position());
-    (names, option::of(promise()), epoch(), log)
-        .prop_map(|(names, promise, current, log)| SegmentHead {
+    (names, option::of(promise()), epoch(), log, (lives(), any::<bool>()))
+        .prop_map(|(names, promise, current, log, (lives, entered))| SegmentHead {
             identity: names.0,
             initial: names.1,
             promise,
             current,
-            activated: log.0,
+            committed: log.0,
             base: log.1,
             last: log.2,
+            lives,
+            entered,
         })
         .boxed()
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use zabkeeper_core::app::App;
 use zabkeeper_core::digest::Digest;
 use zabkeeper_core::entry::{Body, Entry, Position};
-use zabkeeper_core::ids::{Epoch, Incarnation, NodeId, Txid};
+use zabkeeper_core::ids::{Epoch, Incarnation, Life, NodeId, Txid};
 use zabkeeper_core::quorum::{Member, Membership};
 use zabkeeper_core::storage::{Base, Change, Checkpoint, Record};
 use zabkeeper_core::time::WallTime;
@@ -86,7 +86,7 @@ fn large(dir: &path::Path) -> Result<(), Box<dyn Error>> {
             tree.apply(txid, WallTime::default(), command).map_err(|error| error.to_string())?;
         }
         at = entry.position();
-        store.append(&Record::Append(vec![entry]))?;
+        store.append(&Record::append(vec![entry]))?;
         if (n + 1) % ADDED == 0 {
             store.flush()?;
             tree.begin_changes();
@@ -164,7 +164,7 @@ fn journal(
             let body = Body::Command(vec![1; 200].into());
             let entry = Entry::new(*last, txid, WallTime::default(), None, body);
             *last = entry.position();
-            store.append(&Record::Append(vec![entry]))?;
+            store.append(&Record::append(vec![entry]))?;
         }
         store.flush()?;
         if flush % 500 == 0 {
@@ -186,6 +186,7 @@ fn membership() -> Arc<Membership> {
     let member = Member {
         voter: true,
         incarnation: None,
+        life: None,
         election_addr: "localhost:1".into(),
         message_addr: "localhost:2".into(),
     };
@@ -198,6 +199,8 @@ fn open_node(dir: &path::Path) -> Result<Opened, Box<dyn Error>> {
         node: NodeId::new(1),
         membership: membership(),
         incarnation: Incarnation::new(1),
+        secret: 1,
+        life: Life::new(1),
     };
     Ok(open(dir, &Options::default(), &bootstrap)?)
 }

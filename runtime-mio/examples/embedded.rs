@@ -69,6 +69,7 @@ fn start(dir: &DirPath, count: u32) -> Result<Vec<Server>, Box<dyn Error>> {
         let member = Member {
             voter: true,
             incarnation: None,
+            life: None,
             election_addr: bound.election_addr()?.to_string(),
             message_addr: bound.message_addr()?.to_string(),
         };

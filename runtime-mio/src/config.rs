@@ -328,6 +328,7 @@ fn ensemble(file: &str, host: Host, peers: Vec<Json>) -> Result<(NodeId, Members
         let member = Member {
             voter: true,
             incarnation: None,
+            life: None,
             election_addr: host.election,
             message_addr: host.message,
         };

@@ -74,7 +74,10 @@ fn transition(note: &Note) -> Option<(&'static str, Level, String)> {
         Note::Truncated { from, to } => (
             "note.truncated",
             Level::Info,
-            format!("cut the log from {from} to {to}: the rest was never committed"),
+            format!(
+                "cut the log from {from} to {to}: the leader does not have the rest, and this node \
+                 never knew it to be committed"
+            ),
         ),
         Note::SnapshotResumed { at, bytes } => (
             "note.snapshot_resumed",
@@ -168,6 +171,19 @@ fn trouble(note: &Note) -> Option<(&'static str, Level, String)> {
                  ensemble knows; its data directory was wiped, replaced or copied"
             ),
         ),
+        Note::OldDisk(node) => (
+            "note.old_disk",
+            Level::Error,
+            format!(
+                "refused {node}: the ensemble has met a later life of its data directory; what it \
+                 has is an older copy, a copy that runs twice, or lost what was acknowledged"
+            ),
+        ),
+        Note::LivesProposed(count) => (
+            "note.lives_proposed",
+            Level::Debug,
+            format!("records the present lives of {count} nodes"),
+        ),
         Note::DuplicateId(node) => (
             "note.duplicate_id",
             Level::Error,
@@ -189,7 +205,9 @@ fn trouble(note: &Note) -> Option<(&'static str, Level, String)> {
 fn sync_kind(kind: SyncKind) -> &'static str {
     match kind {
         SyncKind::Diff => "it lacks only the end of the log",
-        SyncKind::Trunc => "it must cut what was never committed, then gets the end of the log",
+        SyncKind::Trunc => {
+            "it must cut what the leader does not have, then gets the end of the log"
+        }
         SyncKind::Snap => "it needs the whole state",
     }
 }
@@ -249,6 +267,11 @@ pub(crate) fn rejection(why: &Rejection) -> String {
             "the ensemble knows this node by the disk {known}; its data directory was wiped, \
              replaced or copied"
         ),
+        Rejection::OldDisk => {
+            "the ensemble has met a later life of its data directory, which is an older copy, a \
+             copy that runs twice, or lost what was acknowledged"
+                .to_owned()
+        }
         Rejection::NotMember => "this node is not a member of the ensemble".to_owned(),
         Rejection::Version { speaks: (from, to) } => {
             format!("it speaks only the versions {from} to {to} of the protocol")

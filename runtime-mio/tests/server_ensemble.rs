@@ -5,6 +5,7 @@ mod server_support;
 use server_support::{
     Ensemble, LONG, Wire, addrs, config, count, eventually, get, membership, serves, set, value_of,
 };
+use std::path::Path;
 use std::time::Duration;
 use zabkeeper_core::ids::Epoch;
 use zabkeeper_core::message::RefuseReason;
@@ -142,13 +143,57 @@ fn a_wiped_node_halts_and_the_others_go_on() {
     server.stop();
     assert_eq!(server.wait().exit_code(), 0);
     std::fs::remove_dir_all(ensemble.dir.path().join("3")).unwrap();
-    let mut config = config(&ensemble.dir, 3, &ensemble.membership, &loopback());
-    config.request_addr = ensemble.addrs[2].request.to_string();
-    let wiped = Server::start(config).unwrap();
-    let reason = wiped.wait();
-    assert_eq!(reason.exit_code(), 5, "{reason}");
+    let reason = start_third(&ensemble).wait();
+    assert_eq!(reason.exit_code(), 9, "{reason}");
     assert!(reason.to_string().contains("wiped"), "{reason}");
     assert_eq!(ensemble.get(1, "k"), Some(b"v".to_vec()));
+    ensemble.stop();
+}
+
+/// Starts the third node with whatever is in its directory.
+fn start_third(ensemble: &Ensemble) -> Server {
+    let mut config = config(&ensemble.dir, 3, &ensemble.membership, &loopback());
+    config.request_addr = ensemble.addrs[2].request.to_string();
+    Server::start(config).unwrap()
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        match entry.file_type().unwrap().is_dir() {
+            true => copy(&entry.path(), &target),
+            false => drop(std::fs::copy(entry.path(), target).unwrap()),
+        }
+    }
+}
+
+#[test]
+fn an_old_copy_of_a_data_directory_is_refused_and_nothing_is_lost() {
+    let mut ensemble = Ensemble::start(3, |_| {});
+    ensemble.set(0, "before", b"v");
+    let stop_third = |ensemble: &mut Ensemble| {
+        let server = ensemble.servers.remove(2);
+        server.stop();
+        assert_eq!(server.wait().exit_code(), 0);
+    };
+    let dir = ensemble.dir.path().join("3");
+    let kept = tempfile::tempdir().unwrap();
+    stop_third(&mut ensemble);
+    copy(&dir, kept.path());
+    // It lives on, acknowledges, and is replaced by its copy.
+    let third = start_third(&ensemble);
+    eventually("the third node serves again", || serves(&third));
+    ensemble.servers.push(third);
+    ensemble.set(2, "precious", b"v");
+    stop_third(&mut ensemble);
+    std::fs::remove_dir_all(&dir).unwrap();
+    copy(kept.path(), &dir);
+    let reason = start_third(&ensemble).wait();
+    assert_eq!(reason.exit_code(), 9, "{reason}");
+    assert!(reason.to_string().contains("older copy"), "{reason}");
+    assert_eq!(ensemble.get(1, "precious"), Some(b"v".to_vec()));
     ensemble.stop();
 }
 

@@ -35,7 +35,7 @@ fn records_and_checkpoints_are_there_after_a_restart() {
     let dir = Scratch::new("restart");
     let mut store = open_node(&dir).store;
     let entries = chain(Position::ZERO, 1, 40, 100);
-    store.append(&Record::Append(entries.clone())).unwrap();
+    store.append(&Record::append(entries.clone())).unwrap();
     store.flush().unwrap();
     let long: Vec<u8> = (0..300_000_u32).map(|n| n as u8).collect();
     let changes =
@@ -66,7 +66,7 @@ fn an_installed_snapshot_replaces_the_state_and_an_abandoned_one_does_not() {
     let dir = Scratch::new("install");
     let mut store = open_node(&dir).store;
     let entries = chain(Position::ZERO, 1, 5, 10);
-    store.append(&Record::Append(entries.clone())).unwrap();
+    store.append(&Record::append(entries.clone())).unwrap();
     store.flush().unwrap();
     store.checkpoint(&checkpoint(entries[2].position(), 1, &[("old", Some(vec![1]))])).unwrap();
     store.states().stage_open(50).unwrap();
@@ -178,7 +178,7 @@ fn whatever_is_missing_is_named_and_nothing_is_made_anew() {
     let dir = Scratch::new("missing");
     let mut store = open_node(&dir).store;
     let entries = chain(Position::ZERO, 1, 5, 10);
-    store.append(&Record::Append(entries.clone())).unwrap();
+    store.append(&Record::append(entries.clone())).unwrap();
     store.flush().unwrap();
     store.checkpoint(&checkpoint(entries[4].position(), 1, &[("a", Some(vec![1]))])).unwrap();
     store.close().unwrap();
@@ -209,7 +209,7 @@ fn flipped_bytes_in_the_state_store_never_panic_and_never_change_what_is_loaded(
     let dir = Scratch::new("state-rot");
     let mut store = open_node(&dir).store;
     let entries = chain(Position::ZERO, 1, 5, 10);
-    store.append(&Record::Append(entries.clone())).unwrap();
+    store.append(&Record::append(entries.clone())).unwrap();
     store.flush().unwrap();
     let values: Vec<_> = (0..50).map(|n| (format!("key{n}"), Some(vec![n as u8; 200]))).collect();
     let changes: Vec<_> = values.iter().map(|(k, v)| (k.as_str(), v.clone())).collect();
@@ -269,7 +269,7 @@ fn a_disk_that_fills_up_ends_the_storage_and_keeps_what_was_acknowledged() {
         StorageThread::spawn(open_node(&small.dir).store, move || _ = tell.send(())).unwrap();
     let entries = chain(Position::ZERO, 1, 4000, 16_000);
     for (n, entry) in (1..).zip(&entries) {
-        let record = Record::Append(vec![entry.clone()]);
+        let record = Record::append(vec![entry.clone()]);
         handle.submit(vec![StorageCommand::Persist { id: WriteId::new(n), record }]);
     }
     let mut durable = 0;
@@ -301,7 +301,7 @@ fn the_threads_complete_everything_in_order_and_keep_it() {
     let handle = StorageThread::spawn(open_node(&dir).store, move || _ = tell.send(())).unwrap();
     let entries = chain(Position::ZERO, 1, 500, 200);
     for (n, entry) in (1..).zip(&entries) {
-        let record = Record::Append(vec![entry.clone()]);
+        let record = Record::append(vec![entry.clone()]);
         handle.submit(vec![StorageCommand::Persist { id: WriteId::new(n), record }]);
     }
     let mut persisted = Vec::new();
@@ -334,7 +334,7 @@ fn the_threads_complete_everything_in_order_and_keep_it() {
             id: WriteId::new(501),
             record: Record::Install { base: base(base_at), stage: 8, digest: Digest::new(4) },
         },
-        StorageCommand::Persist { id: WriteId::new(502), record: Record::Append(after.clone()) },
+        StorageCommand::Persist { id: WriteId::new(502), record: Record::append(after.clone()) },
         StorageCommand::Checkpoint(checkpoint(after[0].position(), 5, &[("b", None)])),
     ]);
     let done = handle.stop();
@@ -395,7 +395,7 @@ fn a_merge_for_which_there_is_no_room_does_not_take_what_checkpoints_need() {
     let Some(small) = Mounted::tmpfs("room", "size=64m") else { return };
     let entries = chain(Position::ZERO, 1, 18, 10);
     let mut store = open_node(&small.dir).store;
-    store.append(&Record::Append(entries.clone())).unwrap();
+    store.append(&Record::append(entries.clone())).unwrap();
     store.flush().unwrap();
     for (n, entry) in (1..).zip(&entries) {
         // All of it fits, but not a merge of it besides.
@@ -441,7 +441,7 @@ fn the_next_segment_is_made_before_the_present_one_is_full() {
     let entries = chain(Position::ZERO, 1, 14, 100_000);
     let names = |kind: &str| listing(&dir).iter().filter(|name| name.starts_with(kind)).count();
     for (n, entry) in (1..).zip(&entries) {
-        let record = Record::Append(vec![entry.clone()]);
+        let record = Record::append(vec![entry.clone()]);
         handle.submit(vec![StorageCommand::Persist { id: WriteId::new(n), record }]);
         told.recv().unwrap();
         assert_eq!(handle.completions(), [Completion::Persisted(WriteId::new(n))]);
@@ -495,7 +495,7 @@ fn a_half_made_snapshot_file_of_sleds_does_not_block_the_start() {
 fn pile_up(dir: &Path, count: usize) {
     let entries = chain(Position::ZERO, 1, count, 10);
     let mut store = open_node(dir).store;
-    store.append(&Record::Append(entries.clone())).unwrap();
+    store.append(&Record::append(entries.clone())).unwrap();
     store.flush().unwrap();
     for (n, entry) in (1..).zip(&entries) {
         let change = [(&*format!("k{n}"), Some(vec![n as u8; 100]))];

@@ -171,7 +171,7 @@ impl Writer {
             let entry = Entry::new(self.last, txid, WallTime::default(), None, body);
             self.last = entry.position();
             self.positions.insert(counter, self.last);
-            let id = self.persist(Record::Append(vec![entry]));
+            let id = self.persist(Record::append(vec![entry]));
             self.ids.insert(id, counter);
         }
         while self.ids.len() > 32 {

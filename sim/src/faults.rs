@@ -4,9 +4,11 @@ use crate::check::{Check, Violation};
 use crate::clients::Ending;
 use crate::dice::{Dice, Stream, stream};
 use crate::disk::Disk;
+use crate::host::Host;
 use crate::plan::Fault;
 use crate::world::{Occur, World, place};
 use zabkeeper_core::ids::NodeId;
+use zabkeeper_core::lives::Recorded;
 
 impl World {
     /// A planned fault is due: it strikes, or begins to wait for its transition.
@@ -91,6 +93,13 @@ impl World {
             }
             Fault::DiskFail { node, .. } => self.host_mut(who(node)).disk.failing = true,
             Fault::Wipe { node, down } => self.wipe(who(node), down)?,
+            Fault::OldDisk { node, down, after } => {
+                let node = who(node);
+                self.copy_disk(node, down)?;
+                let fault = Box::new(Fault::PutBack { node: node.get(), down });
+                self.queue.push(now + after, Occur::Ambush { node, fault });
+            }
+            Fault::PutBack { node, down } => self.put_back(who(node), down)?,
             Fault::Echo { node, back, lasts } => {
                 let (to, until) = (who(node), now + lasts);
                 self.queue.push(now, Occur::Echo { to, back, until });
@@ -236,22 +245,66 @@ impl World {
     /// The machine comes back with an empty disk, unless that would take the last quorum of disks
     /// or the ensemble has not formed yet: then nobody could tell the new disk from the old.
     fn wipe(&mut self, node: NodeId, down: u64) -> Check {
-        let lost = self.hosts.iter().filter(|host| host.wiped).count();
-        let spare = (self.hosts.len() - 1) / 2;
         let formed = self.hosts.iter().all(|host| host.id == node || host.formed);
-        if lost >= spare || !formed || self.host(node).wiped {
+        if !formed || !self.may_lose_disk(node) {
             return Ok(());
         }
-        self.kill(node)?;
         self.tell(node.get(), || "its disk is wiped".to_string());
         self.mark("disk wiped");
         let (identity, base) = self.blank_disk(node);
+        self.replace_disk(node, Disk::new(identity, base), down)
+    }
+
+    /// True if this disk may be lost: a quorum of disks must stay.
+    fn may_lose_disk(&self, node: NodeId) -> bool {
+        let lost = self.hosts.iter().filter(|host| host.wiped).count();
+        lost < (self.hosts.len() - 1) / 2 && !self.host(node).wiped
+    }
+
+    /// The machine is stopped, its directory copied, and started again.
+    fn copy_disk(&mut self, node: NodeId, down: u64) -> Check {
+        self.lose_power(node, down)?;
+        let host = self.host_mut(node);
+        if host.process.is_none() && !host.wiped {
+            host.copy = Some(host.disk.clone());
+        }
+        Ok(())
+    }
+
+    /// The copy takes the place of the newest directory, unless that would take the last quorum of
+    /// disks or somebody does not know better: each other voter's disk must show, by a committed
+    /// record, that the node has lived on since. Where only some do, it depends on who is there.
+    fn put_back(&mut self, node: NodeId, down: u64) -> Check {
+        if self.quiet.is_some() || !self.may_lose_disk(node) {
+            return Ok(());
+        }
+        let Some(copy) = self.host_mut(node).copy.take() else { return Ok(()) };
+        let knows = |host: &Host| {
+            let log = &host.disk.image.log;
+            let member = log.membership_at(log.last().txid).members().get(&node)?.life;
+            let shown = |recorded: &Recorded| self.checks.order.committed_at(recorded.at).is_some();
+            member.filter(shown).filter(|recorded| !copy.image.lives.fit(*recorded))
+        };
+        let mut others = self.hosts.iter().filter(|host| host.id != node && !host.wiped);
+        if !others.all(|host| knows(host).is_some()) {
+            self.mark("an old disk that somebody would not know");
+            return Ok(());
+        }
+        self.tell(node.get(), || "an old copy of its disk is put back".to_string());
+        self.mark("old disk put back");
+        self.replace_disk(node, copy, down)
+    }
+
+    /// Another disk takes the place of the one that the ensemble counts.
+    fn replace_disk(&mut self, node: NodeId, disk: Disk, down: u64) -> Check {
+        self.kill(node)?;
         let host = self.host_mut(node);
         host.halted = None;
         host.grave = Some(host.disk.image.clone());
         host.wiped = true;
         host.formed = false;
-        host.disk = Disk::new(identity, base);
+        host.copy = None;
+        host.disk = disk;
         host.issued = host.disk.image.clone();
         let boot = host.boots;
         self.checks.wiped(node);

@@ -27,9 +27,12 @@ pub struct Host {
     pub disk: Disk,
     /// The journal with everything that the running process has issued, durable or not.
     pub issued: Image,
+    /// A copy of the disk, made while the machine was stopped.
+    pub copy: Option<Disk>,
     /// What an earlier disk held when it was lost.
     pub grave: Option<Image>,
-    /// True once its disk was lost: the ensemble must not count it any more.
+    /// True once its disk was lost, or replaced by an older copy: the ensemble must not count it any
+    /// more.
     pub wiped: bool,
     /// True once its disk must know that the ensemble has formed: everything issued up to that
     /// transition was flushed.
@@ -100,6 +103,7 @@ impl Host {
             config: options.config(id),
             issued: disk.image.clone(),
             disk,
+            copy: None,
             grave: None,
             wiped: false,
             formed: false,

@@ -55,6 +55,7 @@ pub const ALL: &[(Mutant, &str)] = &[
     (Mutant::StampCheckpointLate, "M62"),
     (Mutant::AckPartUnstaged, "M74"),
     (Mutant::AckHistoryAtArrival, "M75"),
+    (Mutant::OldDiskCounts, "M63"),
 ];
 
 /// The planted bug of this name.

@@ -159,6 +159,8 @@ pub struct Swarm {
     pub disk_fail_gap: u64,
     /// Between wiped disks, of which at most a minority is.
     pub wipe_gap: u64,
+    /// Between copies of a disk that are put back later; at most a minority is.
+    pub old_disk_gap: u64,
     /// Between steps of the wall clock.
     pub wall_gap: u64,
     /// Between echoes of old votes.
@@ -252,6 +254,7 @@ impl Swarm {
             rivals: false,
             echo_gap: gap(400_000, 300_000, 10_000_000),
             ambush_gap: gap(600_000, 200_000, 10_000_000),
+            old_disk_gap: gap(150_000, 1_000_000, 10_000_000),
             clients: rng.between(1, 6),
             keys: rng.between(1, 8),
             request_gap: rng.magnitude(4_000, 400_000).max(duration / 300),
@@ -490,6 +493,7 @@ impl Options {
             redial: Micros::new(t.redial),
             disk: Micros::new(t.disk),
             hold: Micros::new(t.hold),
+            settle: Timeouts::default().settle,
         };
         let l = &self.limits;
         config.limits = Limits {

@@ -79,6 +79,11 @@ pub enum Fault {
     DiskFail { node: u32 },
     /// The machine comes back with an empty disk.
     Wipe { node: u32, down: u64 },
+    /// The machine is stopped, and its directory copied; after a while the copy is put back in place of
+    /// the newest, unless nobody could tell.
+    OldDisk { node: u32, down: u64, after: u64 },
+    /// The second half of that.
+    PutBack { node: u32, down: u64 },
     /// The votes of an old reign, so many before the newest, reach the node again and again.
     Echo { node: u32, back: u32, lasts: u64 },
     /// The wall clock jumps.
@@ -139,6 +144,8 @@ impl Fault {
             Self::DiskStall { .. } => "disk stall",
             Self::DiskFail { .. } => "disk failure",
             Self::Wipe { .. } => "wiped disk",
+            Self::OldDisk { .. } => "copied disk",
+            Self::PutBack { .. } => "old disk",
             Self::Echo { .. } => "echoes of old votes",
             Self::WallStep { .. } => "wall clock step",
         }
@@ -249,7 +256,7 @@ fn draw_faults(rng: &Rng, swarm: &Swarm) -> Vec<Planned> {
     let mut faults = Vec::new();
     let from = swarm.options.wide.as_ref().map_or(0, |wide| wide.from);
     type Draw = fn(&mut Rng, u64, u64) -> Fault;
-    let classes: [(u64, Draw); 19] = [
+    let classes: [(u64, Draw); 20] = [
         (swarm.crash_gap, draw_crash),
         (swarm.crash_in_step_gap, draw_crash_in_step),
         (swarm.power_cut_gap, |rng, _, _| Fault::PowerCut {
@@ -278,6 +285,11 @@ fn draw_faults(rng: &Rng, swarm: &Swarm) -> Vec<Planned> {
             millis: rng.between(0, 7_200_000) as i64 - 3_600_000,
         }),
         (swarm.echo_gap, draw_echo),
+        (swarm.old_disk_gap, |rng, nodes, _| Fault::OldDisk {
+            node: node(rng, nodes),
+            down: rng.magnitude(1_000, 1_000_000),
+            after: rng.magnitude(300_000, 6_000_000),
+        }),
         (swarm.stream_cut_gap, |rng, nodes, _| Fault::CutStreams {
             links: some_links(rng, nodes),
             lasts: rng.magnitude(10_000, 10_000_000),

@@ -90,7 +90,7 @@ pub fn message(message: &Message) -> String {
 /// A record.
 pub fn record(record: &Record) -> String {
     match record {
-        Record::Append(list) => format!("Append {}", entries(list)),
+        Record::Append { entries: list, .. } => format!("Append {}", entries(list)),
         Record::Install { base, stage, .. } => format!("Install {} (stage {stage})", base.at.txid),
         Record::Prune(base) => format!("Prune {}", base.at.txid),
         Record::Promise(promise) => format!("Promise {} to {}", promise.epoch, promise.leader),
@@ -103,6 +103,7 @@ fn entries(entries: &[Entry]) -> String {
     let each = entries.iter().map(|entry| match &entry.body {
         Body::Command(_) => format!("{}", entry.txid),
         Body::Membership(_) => format!("{} (membership)", entry.txid),
+        Body::Lives(_) => format!("{} (lives)", entry.txid),
     });
     format!("[{}]", each.collect::<Vec<_>>().join(" "))
 }

@@ -68,7 +68,7 @@ pub fn packet(packet: &Packet) -> u64 {
 /// Something that is written to a disk.
 pub fn disk_op(op: &DiskOp) -> u64 {
     let contents = match op {
-        DiskOp::Record(_, Record::Append(list)) => entries(list),
+        DiskOp::Record(_, Record::Append { entries: list, .. }) => entries(list),
         DiskOp::Stage(_, list) => items(list),
         DiskOp::Checkpoint(checkpoint) => changes(&checkpoint.changes),
         DiskOp::Record(..) | DiskOp::StageOpen(_) | DiskOp::StageDrop(_) => 0,

@@ -345,7 +345,7 @@ impl World {
             HaltReason::Storage => true,
             // Whoever gets on, however slowly, is not hung.
             HaltReason::StateStoreStalled => now >= host.store_moved + patience,
-            HaltReason::WrongDisk { .. } => host.wiped,
+            HaltReason::WrongDisk { .. } | HaltReason::OldDisk => host.wiped,
             _ => false,
         };
         if !expected {

@@ -67,6 +67,7 @@ fn event(what: &str) -> Option<String> {
         "is paused" => "paused",
         "goes on" => "goes on",
         "its disk is wiped" => "WIPED",
+        "an old copy of its disk is put back" => "OLD DISK",
         "a flush fails" => "FLUSH FAILS",
         halts if halts.starts_with("halts") => "HALT",
         springs if springs.contains(" springs ") => "ambushed",

@@ -17,7 +17,7 @@ use crate::trace::{Trace, What};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use zabkeeper_core::event::Event;
-use zabkeeper_core::ids::{ConnId, Incarnation, NodeId};
+use zabkeeper_core::ids::{ConnId, Incarnation, Life, NodeId};
 use zabkeeper_core::message::Vote;
 use zabkeeper_core::quorum::{Member, Membership};
 use zabkeeper_core::replica::{Input, Replica};
@@ -136,6 +136,7 @@ impl World {
             let member = Member {
                 voter: true,
                 incarnation: None,
+                life: None,
                 election_addr: format!("e{id}"),
                 message_addr: format!("m{id}"),
             };
@@ -391,6 +392,11 @@ impl World {
         host.wake(now);
         host.halted = None;
         host.crash_after = None;
+        let life = Life::new(seed);
+        let begin = host.disk.image.begin(node, life);
+        host.disk.image.apply(&begin).map_err(|what| {
+            Violation::new("storage rules", format!("{node} cannot begin a life: {what}"))
+        })?;
         host.issued = host.disk.image.clone();
         let (recovered, tree) =
             host.disk.recover().map_err(|what| Violation::new("state store", what))?;

@@ -7,15 +7,16 @@ mod source;
 mod sync;
 
 use crate::error::{CloseReason, HaltReason, PeerFault};
-use crate::ids::{ConnId, Epoch, Incarnation, NodeId, Round};
+use crate::ids::{ConnId, Epoch, Incarnation, Life, NodeId, Round, Txid};
 use crate::ledger::Duty;
-use crate::message::{Candidate, EpochAck, FollowerInfo, Message, Stance, Vote};
+use crate::message::{Candidate, EpochAck, FollowerInfo, Message, Rejection, Stance, Vote};
 use crate::mutants::Mutant;
 use crate::note::{LeaveReason, Note};
 use crate::replica::FollowerStatus;
 use crate::state::{Cx, Next, Pin, State};
 use crate::storage::Promise;
 use crate::time::Instant;
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -37,6 +38,9 @@ pub(crate) struct Leading {
     /// States that were on their way when the connection broke, with when that was: their followers
     /// go on where they were.
     parked: BTreeMap<NodeId, (Source, Instant)>,
+    /// What each node has acknowledged to this leader, on whichever connection: of a node that
+    /// promised the epoch and holds nothing of it yet, none.
+    acked: BTreeMap<NodeId, Option<Txid>>,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -56,6 +60,8 @@ enum Stage {
 struct Peer {
     node: NodeId,
     incarnation: Incarnation,
+    /// The present life of its disk.
+    life: Option<Life>,
     client_addr: String,
     accepted: Epoch,
     ack: Option<EpochAck>,
@@ -66,7 +72,7 @@ struct Peer {
     work: u64,
     worked: Instant,
     /// The last commit it was told.
-    told: crate::ids::Txid,
+    told: Txid,
 }
 
 impl Leading {
@@ -74,7 +80,7 @@ impl Leading {
     pub(crate) fn start(
         cx: &mut Cx<'_>,
         early: BTreeMap<ConnId, FollowerInfo>,
-    ) -> Result<Self, Next> {
+    ) -> Result<Self, Box<Next>> {
         cx.drop_parked();
         let mut leading = Self {
             round: cx.s.round,
@@ -84,6 +90,7 @@ impl Leading {
             stage: Stage::Gathering,
             gone: BTreeSet::new(),
             parked: BTreeMap::new(),
+            acked: BTreeMap::new(),
         };
         let mut next = leading.choose_epoch(cx);
         for (conn, info) in early {
@@ -97,7 +104,7 @@ impl Leading {
             return Ok(leading);
         }
         leading.leave(cx);
-        Err(next)
+        Err(Box::new(next))
     }
 
     #[cfg(feature = "explore")]
@@ -190,6 +197,9 @@ impl Leading {
         conn: ConnId,
         info: FollowerInfo,
     ) -> Next {
+        if self.acked.contains_key(&info.node) && Some(info.accepted) < self.epoch() {
+            return self.refuse_old(cx, conn, info.node);
+        }
         // It knows a membership to be committed that this node holds and was never told about.
         let pending = cx.s.ensemble.pending().map(|membership| membership.version());
         if pending == Some(info.membership) {
@@ -204,6 +214,7 @@ impl Leading {
         let peer = Peer {
             node: info.node,
             incarnation: info.incarnation,
+            life: info.lives.present(),
             client_addr: info.client_addr,
             accepted: info.accepted,
             ack: None,
@@ -211,7 +222,7 @@ impl Leading {
             heard: cx.now.at,
             work: 0,
             worked: cx.now.at,
-            told: crate::ids::Txid::ZERO,
+            told: Txid::ZERO,
         };
         self.peers.insert(conn, peer);
         match self.stage {
@@ -344,8 +355,13 @@ impl Leading {
             let fault = PeerFault::Epoch { got: ack.epoch, expected: epoch };
             return self.fault(cx, conn, fault);
         }
-        peer.ack = Some(ack);
         let node = peer.node;
+        let acked = self.acked.get(&node).copied().flatten();
+        if acked.is_some_and(|upto| ack.current != epoch || ack.last.txid < upto) {
+            return self.refuse_old(cx, conn, node);
+        }
+        peer.ack = Some(ack);
+        self.acked.entry(node).or_default();
         match self.stage {
             Stage::Promised(_) => {
                 let own = (cx.s.current, cx.s.durable);
@@ -366,6 +382,19 @@ impl Leading {
                 self.fault(cx, conn, PeerFault::Unexpected("EPOCH-ACK"))
             }
         }
+    }
+
+    /// What a node has promised or acknowledged to this leader is not on its disk any more: it may
+    /// have lost more, of which nobody knows.
+    fn refuse_old(&mut self, cx: &mut Cx<'_>, conn: ConnId, node: NodeId) -> Next {
+        cx.note(Note::OldDisk(node));
+        cx.send(conn, Message::Rejected(Rejection::OldDisk));
+        if self.holds(conn) {
+            self.drop_peer(cx, conn, Some(CloseReason::Rejected));
+        } else {
+            cx.close(conn, CloseReason::Rejected);
+        }
+        Next::Stay
     }
 
     /// With the promises of a quorum the reign begins: nobody else can lead this epoch.
@@ -446,7 +475,7 @@ impl Leading {
         let last = s.log.last().txid;
         let status = |peer: &Peer| {
             let feed = peer.feed.as_ref();
-            let matched = feed.map_or(crate::ids::Txid::ZERO, |feed| feed.matched);
+            let matched = feed.map_or(Txid::ZERO, |feed| feed.matched);
             FollowerStatus {
                 node: peer.node,
                 client_addr: peer.client_addr.clone(),

@@ -5,7 +5,8 @@ use super::reads::{Asker, Rounds};
 use super::{Leading, Stage};
 use crate::entry::{Body, Entry, Origin};
 use crate::error::{CloseReason, PeerFault};
-use crate::ids::{ConnId, Epoch, NodeId, Txid};
+use crate::ids::{ConnId, Epoch, Life, NodeId, Txid};
+use crate::lives::Recorded;
 use crate::message::{Forwarded, Message, RefuseReason};
 use crate::mutants::Mutant;
 use crate::note::{LeaveReason, Note};
@@ -172,13 +173,44 @@ impl Leading {
         if !self.feed(conn)?.on_history_ack(epoch, end) {
             return Err(PeerFault::History(end));
         }
+        self.remember(node, end);
         cx.note(Note::FollowerReady(node));
         if self.is_established() {
             self.welcome(cx, conn);
             self.pump(cx, conn);
-            return Ok(self.advance(cx));
+            return Ok(match self.record_lives(cx) {
+                Next::Stay => self.advance(cx),
+                next => next,
+            });
         }
         Ok(self.establish(cx))
+    }
+
+    /// Remembers what a node has acknowledged, also beyond its connection.
+    fn remember(&mut self, node: NodeId, upto: Txid) {
+        let acked = self.acked.entry(node).or_default();
+        *acked = (*acked).max(Some(upto));
+    }
+
+    /// Has the log record the present life of each voter whose disk is in this epoch, this node
+    /// among them, if it does not yet. From then on no older copy of its disk is let in. Not before
+    /// the disk is in the epoch: a disk forgets lives that never were.
+    fn record_lives(&mut self, cx: &mut Cx<'_>) -> Next {
+        let acked = |peer: &&super::Peer| peer.feed.as_ref().is_some_and(Feed::is_acked);
+        let peers = self.peers.values().filter(acked);
+        let entered = matches!(&self.stage, Stage::Reigning(reign) if reign.entered);
+        let own = entered.then(|| (cx.s.node(), cx.s.lives.present()));
+        let present = peers.map(|peer| (peer.node, peer.life)).chain(own);
+        let new = present.filter_map(|(node, life)| {
+            let known = cx.s.ensemble.life_of(node).map(|recorded| recorded.life);
+            Some((node, life?)).filter(|_| known != life)
+        });
+        let lives: BTreeMap<NodeId, Life> = new.collect();
+        if lives.is_empty() {
+            return Next::Stay;
+        }
+        cx.note(Note::LivesProposed(lives.len()));
+        self.propose(cx, alloc::vec![(None, Body::Lives(lives.into_iter().collect()))])
     }
 
     /// Lets a follower serve, telling it what is committed now.
@@ -197,6 +229,9 @@ impl Leading {
     pub(super) fn on_entered(&mut self, cx: &mut Cx<'_>) -> Next {
         if let Some(reign) = self.reign() {
             reign.entered = true;
+        }
+        if self.is_established() {
+            return self.record_lives(cx);
         }
         self.establish(cx)
     }
@@ -235,21 +270,27 @@ impl Leading {
         {
             return next;
         }
-        self.serve(cx)
+        match self.record_lives(cx) {
+            Next::Stay => self.serve(cx),
+            next => next,
+        }
     }
 
-    /// The first entry of all: records by which disk each initial member is known from now on.
+    /// The first entry of all: records by which disk, and which life of it, each initial member is
+    /// known from now on.
     fn propose_formation(&mut self, cx: &mut Cx<'_>) -> Next {
         let mut members = cx.s.ensemble.committed().members().clone();
-        let disks = self.peers.values().map(|peer| (peer.node, peer.incarnation));
-        for (node, disk) in disks.chain([(cx.s.node(), cx.s.identity.incarnation)]) {
-            if let Some(member) = members.get_mut(&node) {
-                member.incarnation = Some(disk);
-            }
-        }
         let Some(version) = self.next_txid(cx) else {
             return Next::Look(LeaveReason::CounterFull);
         };
+        let own = (cx.s.node(), cx.s.identity.incarnation, cx.s.lives.present());
+        let disks = self.peers.values().map(|peer| (peer.node, peer.incarnation, peer.life));
+        for (node, disk, life) in disks.chain([own]) {
+            if let Some(member) = members.get_mut(&node) {
+                member.incarnation = Some(disk);
+                member.life = life.map(|life| Recorded { at: version, life });
+            }
+        }
         let membership = Arc::new(Membership::new(version, members));
         self.propose(cx, alloc::vec![(None, Body::Membership(membership))])
     }
@@ -346,10 +387,11 @@ impl Leading {
         epoch: Epoch,
         upto: Txid,
     ) -> Handled {
-        self.hear(cx, conn, epoch)?;
+        let node = self.hear(cx, conn, epoch)?;
         if !self.feed(conn)?.on_ack(epoch, upto) {
             return Err(PeerFault::Beyond(upto));
         }
+        self.remember(node, upto);
         self.pump(cx, conn);
         Ok(self.advance(cx))
     }

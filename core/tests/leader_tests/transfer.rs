@@ -109,7 +109,9 @@ fn history_that_arrives_while_the_disk_is_busy_goes_there_as_one_write() {
     }
     let appends = |bench: &Bench| {
         let record = |action: &Action| match action {
-            Action::Persist { id, record: Record::Append(list) } => Some((*id, list.len())),
+            Action::Persist { id, record: Record::Append { entries, .. } } => {
+                Some((*id, entries.len()))
+            }
             _ => None,
         };
         bench.actions.iter().filter_map(record).collect::<Vec<_>>()
@@ -199,7 +201,8 @@ fn sending() -> (Bench, Position) {
 
 fn join(bench: &mut Bench, conn: ConnId, staged: Option<Staged>) {
     bench.event(Event::Accepted(conn));
-    bench.receive(conn, Message::FollowerInfo(info(1)));
+    let accepted = bench.node.status().accepted;
+    bench.receive(conn, Message::FollowerInfo(FollowerInfo { accepted, ..info(1) }));
     let last = history(0).1.last().unwrap().position();
     bench.receive(conn, Message::EpochAck(EpochAck { staged, ..ack(last) }));
 }

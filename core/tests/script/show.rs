@@ -24,6 +24,10 @@ pub(crate) fn entries(list: &[Entry]) -> String {
             format!("{}={}", entry.txid, String::from_utf8_lossy(payload.as_slice()))
         }
         Body::Membership(_) => format!("{}=membership", entry.txid),
+        Body::Lives(lives) => {
+            let nodes: Vec<_> = lives.iter().map(|(node, _)| node.to_string()).collect();
+            format!("{}=lives({})", entry.txid, nodes.join(" "))
+        }
     };
     format!("[{}]", list.iter().map(one).collect::<Vec<_>>().join(" "))
 }
@@ -76,11 +80,14 @@ pub(crate) fn message(msg: &Message) -> String {
 pub(crate) fn record(record: &Record) -> String {
     match record {
         Record::Promise(promise) => format!("promise {} to {}", promise.epoch, promise.leader),
-        Record::Append(list) => format!("append {}", entries(list)),
+        Record::Append { entries: list, commit } => {
+            format!("append {} commit={commit}", entries(list))
+        }
         Record::Truncate(to) => format!("truncate {}", to.txid),
         Record::Enter(epoch) => format!("enter {epoch}"),
         Record::Install { base, .. } => format!("install {}", base.at.txid),
         Record::Prune(base) => format!("prune {}", base.at.txid),
-        Record::Activate(txid) => format!("activate {txid}"),
+        Record::Commit(txid) => format!("commit {txid}"),
+        Record::Begin(_) => "begin".to_owned(),
     }
 }

@@ -11,7 +11,7 @@ use zabkeeper_core::app::App as _;
 use zabkeeper_core::config::Config;
 use zabkeeper_core::entry::{Body, Entry, Position};
 use zabkeeper_core::event::{Action, Event};
-use zabkeeper_core::ids::{ConnId, Incarnation, NodeId, Ticket, Txid, WriteId};
+use zabkeeper_core::ids::{ConnId, Incarnation, Life, NodeId, Ticket, Txid, WriteId};
 use zabkeeper_core::message::{Item, Message, Vote};
 use zabkeeper_core::quorum::{Member, Membership};
 use zabkeeper_core::replica::{
@@ -23,6 +23,7 @@ use zabkeeper_core::time::{Instant, Micros, Now, WallTime};
 #[derive(Default)]
 pub(crate) struct World {
     nodes: BTreeMap<NodeId, Machine>,
+    copies: BTreeMap<NodeId, (Image, (Position, Vec<Item>))>,
     membership: Option<Arc<Membership>>,
     cfg: Vec<(String, u64)>,
     now: u64,
@@ -82,6 +83,8 @@ impl World {
             "trace" => self.trace = args == ["on"],
             "start" => nodes(&args).for_each(|n| self.start(n)),
             "crash" => nodes(&args).for_each(|n| self.crash(n)),
+            "copy" => nodes(&args).for_each(|n| self.copy(n)),
+            "put_back" => nodes(&args).for_each(|n| self.put_back(n)),
             "wipe" => nodes(&args).for_each(|n| self.wipe(n)),
             "cut" => nodes(&args).for_each(|n| self.cut_off(n)),
             "heal" => nodes(&args).for_each(|n| {
@@ -134,6 +137,7 @@ impl World {
             let member = Member {
                 voter: true,
                 incarnation: None,
+                life: None,
                 election_addr: addr.clone(),
                 message_addr: addr,
             };
@@ -189,6 +193,8 @@ impl World {
         for item in items {
             app.load(&item.key, &item.value).expect("stored items load");
         }
+        let begin = machine.disk.begin(node, Life::new(seed));
+        machine.disk.apply(&begin).expect("a life can always begin");
         let disk = machine.disk.clone().recover(machine.identity, applied);
         let (replica, out) =
             Replica::restore(config, disk, app, seed, now).expect("a clean disk restores");
@@ -212,6 +218,22 @@ impl World {
         self.crash(node);
         let machine = self.blank(node, 1000 + u64::from(node.get()));
         self.nodes.insert(node, machine);
+    }
+
+    /// Copies the directory of a node that is down.
+    fn copy(&mut self, node: NodeId) {
+        let machine = self.machine(node);
+        assert!(machine.replica.is_none(), "a directory is copied while its node is down");
+        let copy = (machine.disk.clone(), machine.state.clone());
+        self.copies.insert(node, copy);
+    }
+
+    /// Puts the copy in the place of the directory of a node that is down.
+    fn put_back(&mut self, node: NodeId) {
+        let (disk, state) = self.copies[&node].clone();
+        let machine = self.machine(node);
+        assert!(machine.replica.is_none(), "a directory is replaced while its node is down");
+        (machine.disk, machine.state) = (disk, state);
     }
 
     /// Damages the disk of a node that is down: its last entry is lost, or replaced by another

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use zabkeeper_core::app::App;
 use zabkeeper_core::digest::Digest;
 use zabkeeper_core::entry::{Body, Entry, Origin, Payload, Position};
-use zabkeeper_core::ids::{ClusterId, ConnId, Epoch, Incarnation, NodeId, Round, Txid};
+use zabkeeper_core::ids::{ClusterId, ConnId, Epoch, Incarnation, Life, NodeId, Round, Txid};
+use zabkeeper_core::lives::{Lives, Recorded};
 use zabkeeper_core::message::{
     Candidate, EpochAck, FollowerInfo, Forwarded, Message, RefuseReason, Rejection, SnapshotHead,
     Staged, Stance, Vote,
@@ -55,6 +56,7 @@ impl Messages {
                 node: if input.flag() { peer(input) } else { NodeId::new(1) },
             },
             membership: if input.flag() { self.txid(input, node) } else { Txid::ZERO },
+            lives: lives(input),
         }
     }
 
@@ -69,6 +71,7 @@ impl Messages {
             round: status.round,
             candidate: Candidate { epoch: status.current, txid: status.last, node: leader },
             membership: Txid::ZERO,
+            lives: Lives::first(Life::new(u64::from(from.get()))),
         }
     }
 
@@ -150,10 +153,9 @@ impl Messages {
                 last: self.position(input, node),
                 base: if input.flag() { Txid::ZERO } else { self.txid(input, node) },
                 commit: self.txid(input, node),
-                staged: input.flag().then(|| Staged {
-                    at: self.position(input, node),
-                    received: input.number(),
-                }),
+                staged: input
+                    .flag()
+                    .then(|| Staged { at: self.position(input, node), received: input.number() }),
             }),
             6 => Message::EpochNack { accepted: epoch },
             7 => Message::Truncate { to: self.position(input, node) },
@@ -263,6 +265,7 @@ impl Messages {
                 Body::Membership(Arc::new(Membership::new(txid, known.collect())))
             }
             2 => Body::Command(input.bytes().into()),
+            3 => Body::Lives(vec![(peer(input), Life::new(1 + input.below(4) as u64))]),
             _ => Body::Command(command(input)),
         };
         let mut entry = Entry::new(after, txid, time, origin, body);
@@ -283,12 +286,18 @@ impl Messages {
             membership: if input.flag() { Txid::ZERO } else { self.txid(input, node) },
             versions: if input.byte() == 3 { (2, 3) } else { (1, 1) },
             client_addr: String::new(),
+            lives: if input.byte() == 9 {
+                lives(input)
+            } else {
+                Lives::first(Life::new(u64::from(node_id.get())))
+            },
         }
     }
 
     fn rejection(&self, input: &mut Input<'_>) -> Rejection {
-        match input.below(3) {
+        match input.below(4) {
             0 => Rejection::NotMember,
+            3 => Rejection::OldDisk,
             1 => Rejection::WrongCluster { members: self.membership.clone() },
             _ => Rejection::WrongDisk { known: incarnation(input) },
         }
@@ -366,6 +375,13 @@ fn incarnation(input: &mut Input<'_>) -> Incarnation {
         240.. => 9,
         small => 2 + u64::from(small % 2),
     })
+}
+
+fn lives(input: &mut Input<'_>) -> Lives {
+    let life = |input: &mut Input<'_>| Life::new(1 + input.below(4) as u64);
+    let recorded =
+        input.flag().then(|| Recorded { at: Txid::first(Epoch::new(1)), life: life(input) });
+    Lives { recorded, drawn: (0..input.below(3)).map(|_| life(input)).collect() }
 }
 
 fn command(input: &mut Input<'_>) -> Payload {

@@ -102,6 +102,7 @@ fn a_list_of_members_that_does_not_fit_a_datagram_is_cut_at_its_end_and_says_so(
     let member = |id: u32| Member {
         voter: true,
         incarnation: Some(Incarnation::new(u64::MAX)),
+        life: None,
         election_addr: format!("node-{id}.election.of.a.long.domain.example:{}", 50_000 + id),
         message_addr: format!("node-{id}.messages.of.a.long.domain.example:{}", 60_000 + id),
     };

@@ -12,7 +12,8 @@ use std::fmt::Debug;
 use std::sync::Arc;
 use zabkeeper_core::digest::Digest;
 use zabkeeper_core::entry::{Body, Entry, Origin, Payload, Position};
-use zabkeeper_core::ids::{ClusterId, Epoch, Incarnation, NodeId, Round, Txid};
+use zabkeeper_core::ids::{ClusterId, Epoch, Incarnation, Life, NodeId, Round, Txid};
+use zabkeeper_core::lives::{Lives, Recorded};
 use zabkeeper_core::message::{
     Candidate, EpochAck, FollowerInfo, Forwarded, Message, RefuseReason, Rejection, SnapshotHead,
     Staged, Stance, Vote,
@@ -45,6 +46,7 @@ fn membership(version: Txid, incarnation: Option<u64>) -> Arc<Membership> {
     let member = |id: u32| Member {
         voter: id < 3,
         incarnation: incarnation.map(Incarnation::new),
+        life: incarnation.map(|raw| Recorded { at: version, life: Life::new(raw + 1) }),
         election_addr: format!("h{id}:1"),
         message_addr: format!("h{id}:2"),
     };
@@ -64,13 +66,21 @@ fn entries() -> Vec<Entry> {
     );
     let command = Body::Command(bytes("set x"));
     let second = Entry::new(first.position(), txid(2), time, Some(origin), command);
-    vec![first, second]
+    let lives = Body::Lives(vec![(NodeId::new(2), Life::new(8))]);
+    let third = Entry::new(second.position(), txid(3), time, None, lives);
+    vec![first, second, third]
 }
 
-fn rejections() -> [Rejection; 4] {
+fn lives() -> Lives {
+    let recorded = Some(Recorded { at: txid(1), life: Life::new(6) });
+    Lives { recorded, drawn: vec![Life::new(7), Life::new(8)] }
+}
+
+fn rejections() -> [Rejection; 5] {
     [
         Rejection::WrongCluster { members: membership(Txid::ZERO, None) },
         Rejection::WrongDisk { known: Incarnation::new(7) },
+        Rejection::OldDisk,
         Rejection::NotMember,
         Rejection::Version { speaks: (2, 3) },
     ]
@@ -86,6 +96,7 @@ fn datagrams() -> Vec<Datagram> {
             round: Round::new(4),
             candidate: Candidate { epoch: EPOCH, txid: txid(17), node: NodeId::new(3) },
             membership: txid(1),
+            lives: lives(),
         })
     };
     let rejected = rejections().map(|why| Datagram::Rejected {
@@ -111,6 +122,7 @@ fn messages() -> Vec<Message> {
             node: NodeId::new(2),
             cluster: ClusterId::new(0xc1),
             incarnation: Incarnation::new(0xd2),
+            lives: lives(),
             accepted: EPOCH,
             membership: txid(1),
             versions: (1, 1),
@@ -288,13 +300,15 @@ fn records() -> Vec<Record> {
     let base = Base { at: position(9), membership: membership(txid(1), Some(5)) };
     vec![
         Record::Promise(Promise { epoch: EPOCH, leader: NodeId::new(3) }),
-        Record::Append(entries()),
+        Record::Append { entries: entries(), commit: txid(1) },
+        Record::append(entries()),
         Record::Truncate(position(9)),
         Record::Truncate(Position::ZERO),
         Record::Enter(EPOCH),
         Record::Install { base: base.clone(), stage: 2, digest: Digest::new(6) },
         Record::Prune(base),
-        Record::Activate(txid(1)),
+        Record::Commit(txid(1)),
+        Record::Begin(lives()),
     ]
 }
 
@@ -312,9 +326,11 @@ fn head() -> SegmentHead {
         initial: membership(Txid::ZERO, None),
         promise: Some(Promise { epoch: EPOCH, leader: NodeId::new(3) }),
         current: Epoch::new(2),
-        activated: txid(1),
+        committed: txid(1),
         base: Base { at: Position::ZERO, membership: membership(Txid::ZERO, None) },
         last: position(9),
+        lives: lives(),
+        entered: true,
     }
 }
 

@@ -107,9 +107,9 @@ fn ids_that_name_nothing_are_refused() {
     let written =
         wire::client_reply::Result::Written(wire::Written { txid: Some(NONE), outcome: None });
     assert_eq!(reply(written), DecodeError::Invalid("written.txid"));
-    let activate = wire::Record { record: Some(wire::record::Record::Activate(NONE)) };
-    let activate = record::decode(&activate.encode_to_vec());
-    assert_eq!(activate, Err(DecodeError::Invalid("activate")));
+    let commit = wire::Record { record: Some(wire::record::Record::Commit(NONE)) };
+    let commit = record::decode(&commit.encode_to_vec());
+    assert_eq!(commit, Err(DecodeError::Invalid("commit")));
 }
 
 #[test]
@@ -153,6 +153,30 @@ fn a_membership_entry_has_its_own_txid_as_version() {
         }));
     });
     assert_eq!(error, DecodeError::Invalid("entry.membership.version"));
+}
+
+#[test]
+fn recorded_lives_are_a_strictly_ascending_list_of_somebody() {
+    let lives = |nodes: &[u32]| {
+        let one = |node: &u32| wire::NodeLife { node: *node, life: 7 };
+        let lives = nodes.iter().map(one).collect();
+        entry(|entry| entry.body = Some(payloads::Body::Lives(wire::NodeLives { lives })))
+    };
+    assert_eq!(lives(&[]), DecodeError::Missing("entry.lives"));
+    assert_eq!(lives(&[0]), DecodeError::Invalid("entry.lives.node"));
+    assert_eq!(lives(&[2, 2]), DecodeError::Invalid("entry.lives: their order"));
+}
+
+#[test]
+fn a_disk_tells_a_thousand_lives_and_no_more() {
+    let kept = zabkeeper_core::lives::Lives::KEPT;
+    let begin = |count| {
+        let lives = wire::Lives { recorded: None, drawn: vec![7; count] };
+        let begin = wire::Record { record: Some(wire::record::Record::Begin(lives)) };
+        record::decode(&begin.encode_to_vec())
+    };
+    assert!(begin(kept).is_ok());
+    assert_eq!(begin(kept + 1), Err(DecodeError::Invalid("lives.drawn: too many")));
 }
 
 #[test]

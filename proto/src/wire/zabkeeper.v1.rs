@@ -41,6 +41,43 @@ pub struct Member {
     /// host:port, TCP.
     #[prost(string, tag = "5")]
     pub message_addr: ::prost::alloc::string::String,
+    /// The last life of it that is recorded; absent until the ensemble has formed.
+    #[prost(message, optional, tag = "6")]
+    pub life: ::core::option::Option<Recorded>,
+}
+/// A life of a member, as the log records it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Recorded {
+    /// The entry that records it; never none.
+    #[prost(message, optional, tag = "1")]
+    pub at: ::core::option::Option<Txid>,
+    #[prost(fixed64, tag = "2")]
+    pub life: u64,
+}
+/// The lives of a disk that still matter.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Lives {
+    /// The last one that the disk knows to be recorded; optional.
+    #[prost(message, optional, tag = "1")]
+    pub recorded: ::core::option::Option<Recorded>,
+    /// Those begun since that may have been recorded, oldest first; at most 1024.
+    #[prost(fixed64, repeated, tag = "2")]
+    pub drawn: ::prost::alloc::vec::Vec<u64>,
+}
+/// The present life of a member.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct NodeLife {
+    /// Never 0.
+    #[prost(uint32, tag = "1")]
+    pub node: u32,
+    #[prost(fixed64, tag = "2")]
+    pub life: u64,
+}
+/// Present lives, at least one, strictly ascending by `node`.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct NodeLives {
+    #[prost(message, repeated, tag = "1")]
+    pub lives: ::prost::alloc::vec::Vec<NodeLife>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Membership {
@@ -65,7 +102,7 @@ pub struct Empty {}
 /// Why a node will not talk to another at all.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Rejection {
-    #[prost(oneof = "rejection::Why", tags = "1, 2, 3, 4")]
+    #[prost(oneof = "rejection::Why", tags = "1, 2, 3, 4, 5")]
     pub why: ::core::option::Option<rejection::Why>,
 }
 /// Nested message and enum types in `Rejection`.
@@ -83,6 +120,9 @@ pub mod rejection {
         /// No common version; these are spoken.
         #[prost(message, tag = "4")]
         Version(super::Versions),
+        /// The other's disk is not the one that acknowledged.
+        #[prost(message, tag = "5")]
+        OldDisk(super::Empty),
     }
 }
 /// Why a request was certainly not done.
@@ -148,7 +188,7 @@ pub mod datagram {
         Rejected(super::Rejected),
     }
 }
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Vote {
     /// The sender; never 0.
     #[prost(uint32, tag = "1")]
@@ -165,6 +205,9 @@ pub struct Vote {
     /// The version of the newest membership that the sender knows to be committed.
     #[prost(message, optional, tag = "6")]
     pub membership: ::core::option::Option<Txid>,
+    /// The lives of the sender's disk; none drawn if they are too many.
+    #[prost(message, optional, tag = "10")]
+    pub lives: ::core::option::Option<Lives>,
     /// What the sender is doing.
     #[prost(oneof = "vote::Stance", tags = "7, 8, 9")]
     pub stance: ::core::option::Option<vote::Stance>,
@@ -304,6 +347,9 @@ pub struct FollowerInfo {
     /// Where the sender answers clients.
     #[prost(string, tag = "7")]
     pub client_addr: ::prost::alloc::string::String,
+    /// The lives of the sender's disk.
+    #[prost(message, optional, tag = "8")]
+    pub lives: ::core::option::Option<Lives>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct LeaderInfo {
@@ -872,7 +918,7 @@ impl CommandError {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Record {
-    #[prost(oneof = "record::Record", tags = "1, 2, 3, 4, 5, 6, 7")]
+    #[prost(oneof = "record::Record", tags = "1, 2, 3, 4, 5, 6, 7, 8")]
     pub record: ::core::option::Option<record::Record>,
 }
 /// Nested message and enum types in `Record`.
@@ -894,9 +940,12 @@ pub mod record {
         /// Entries up to here may be deleted.
         #[prost(message, tag = "6")]
         Prune(super::Base),
-        /// The membership made by this entry is known to be committed; never none.
+        /// Everything up to here is known to be committed; never none.
         #[prost(message, tag = "7")]
-        Activate(super::Txid),
+        Commit(super::Txid),
+        /// A life begins.
+        #[prost(message, tag = "8")]
+        Begin(super::Lives),
     }
 }
 /// The highest epoch promised, and to whom; neither is 0.
@@ -911,6 +960,9 @@ pub struct Promise {
 pub struct Append {
     #[prost(message, repeated, tag = "1")]
     pub entries: ::prost::alloc::vec::Vec<crate::payloads::Entry>,
+    /// What is known to be committed; absent for nothing.
+    #[prost(message, optional, tag = "2")]
+    pub commit: ::core::option::Option<Txid>,
 }
 /// The start of the log.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -956,12 +1008,17 @@ pub struct SegmentHead {
     /// The epoch of the last history acknowledged as a whole; 0 for none.
     #[prost(uint64, tag = "4")]
     pub current_epoch: u64,
-    /// The newest membership entry known to be committed; may be none.
+    /// What is known to be committed, at least; may be none.
     #[prost(message, optional, tag = "5")]
-    pub activated: ::core::option::Option<Txid>,
+    pub committed: ::core::option::Option<Txid>,
     #[prost(message, optional, tag = "6")]
     pub base: ::core::option::Option<Base>,
     /// The end of the log.
     #[prost(message, optional, tag = "7")]
     pub last: ::core::option::Option<Position>,
+    #[prost(message, optional, tag = "8")]
+    pub lives: ::core::option::Option<Lives>,
+    /// The present life has entered an epoch.
+    #[prost(bool, tag = "9")]
+    pub entered: bool,
 }

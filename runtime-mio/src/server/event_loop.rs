@@ -211,10 +211,13 @@ impl EventLoop {
         }
     }
 
-    /// What the node does just now.
+    /// What the node does just now, as anybody may know it: not by which lives the members prove
+    /// their disks.
     fn status(&self) -> Status {
         let longest = u64::try_from(self.turns.longest().as_micros()).unwrap_or(u64::MAX);
-        Status { longest_turn: Micros::new(longest), ..self.replica.status() }
+        let status = self.replica.status();
+        let membership = status.membership.without_lives();
+        Status { longest_turn: Micros::new(longest), membership, ..status }
     }
 
     /// Waits until there is something to do.

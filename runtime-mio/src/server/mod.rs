@@ -238,7 +238,9 @@ impl ExitReason {
             | Self::Halted(HaltReason::Storage | HaltReason::StateStoreStalled) => {
                 exit_code::DISK_FAILED
             }
-            Self::Halted(HaltReason::WrongDisk { .. }) => exit_code::WRONG_DISK,
+            Self::Halted(HaltReason::WrongDisk { .. } | HaltReason::OldDisk) => {
+                exit_code::WRONG_DISK
+            }
             Self::Halted(HaltReason::NotMember) => exit_code::REMOVED,
             Self::Halted(_) => exit_code::HALTED,
         }

@@ -25,7 +25,7 @@ use std::time::Instant as StdInstant;
 use zabkeeper_core::app::{App, LoadError};
 use zabkeeper_core::digest::Digest;
 use zabkeeper_core::error::RestoreError;
-use zabkeeper_core::ids::{Incarnation, NodeId, Txid};
+use zabkeeper_core::ids::{Incarnation, Life, NodeId, Txid};
 use zabkeeper_core::replica::Replica;
 use zabkeeper_core::tree::Tree;
 
@@ -174,6 +174,8 @@ pub(super) fn prepare(
         node: config.node,
         membership: Arc::clone(&config.membership),
         incarnation: Incarnation::new(rand::random()),
+        secret: rand::random(),
+        life: Life::new(rand::random()),
     };
     let opened = storage::open(&config.data_dir, &Options::default(), &bootstrap)?;
     let Opened { store, recovered, digest, items, created } = opened;

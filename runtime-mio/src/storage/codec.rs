@@ -26,9 +26,11 @@ pub(crate) fn encode_head(head: &Head) -> Vec<u8> {
         initial: head.initial.clone(),
         promise: head.promise,
         current: head.current,
-        activated: head.activated,
+        committed: head.committed,
         base: head.start.clone(),
         last: head.start.at,
+        lives: head.lives.clone(),
+        entered: head.entered,
     };
     record::encode_head(&part, &mut bytes);
     bytes
@@ -53,7 +55,9 @@ pub(crate) fn decode_head(bytes: &[u8]) -> Result<Head, DecodeError> {
         initial: part.initial,
         promise: part.promise,
         current: part.current,
-        activated: part.activated,
+        committed: part.committed,
+        lives: part.lives,
+        entered: part.entered,
         generation,
         base,
         start: part.base,

@@ -2,7 +2,7 @@
 
 use super::catalogue::Meta;
 use super::error::{Damage, OpenError};
-use super::fs::{DirFs, Fs, sync_dir};
+use super::fs::{DirFs, Fs, forget_pages, sync_dir};
 use super::items::Items;
 use super::journal::{Journal, JournalOptions, is_spare, segment_number};
 use super::lock::Lock;
@@ -17,7 +17,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use zabkeeper_core::digest::Digest;
 use zabkeeper_core::entry::Position;
-use zabkeeper_core::ids::{Epoch, Incarnation, NodeId, Txid};
+use zabkeeper_core::ids::{Epoch, Incarnation, Life, NodeId, Txid};
+use zabkeeper_core::lives::Lives;
 use zabkeeper_core::quorum::Membership;
 use zabkeeper_core::storage::{Base, Checkpoint, Identity, Record, Recovered};
 
@@ -38,6 +39,11 @@ pub struct Bootstrap {
     pub membership: Arc<Membership>,
     /// The number of the disk if the directory must be initialised: drawn at random by the caller.
     pub incarnation: Incarnation,
+    /// What the checksums of its journal start from, in that case: a secret of the directory, drawn
+    /// at random by the caller and told to nobody.
+    pub secret: u64,
+    /// The life that begins with this opening: drawn at random by the caller.
+    pub life: Life,
 }
 
 /// An open data directory.
@@ -101,6 +107,7 @@ pub fn open_on<F: Fs>(
 ) -> Result<(DiskStorage<F>, Contents), OpenError> {
     private_dir(dir).map_err(OpenError::io("create", dir))?;
     let lock = Lock::take(dir)?;
+    forget_pages(dir).map_err(OpenError::io("read", dir))?;
     let names = fs.names().map_err(OpenError::io("list", dir))?;
     let mut created = !recover::exists(&names);
     if created {
@@ -136,7 +143,7 @@ pub fn open_on<F: Fs>(
         return Err(Damage::new(what, generation_name(generation)).into());
     }
     // The journal's records are durable from here on; only then may what they replace go.
-    let (journal, image) = found.resume(fs, dir, options.journal)?;
+    let (journal, image) = found.resume(fs, dir, options.journal, bootstrap.life)?;
     remove_other_generations(dir, generation)?;
     let contents = Contents {
         recovered: image.recover(identity, applied),
@@ -270,12 +277,14 @@ fn initialise<F: Fs>(
         initial: bootstrap.membership.clone(),
         promise: None,
         current: Epoch::ZERO,
-        activated: Txid::ZERO,
+        committed: Txid::ZERO,
+        lives: Lives::default(),
+        entered: false,
         generation: 0,
         base: Txid::ZERO,
         start: Base { at: Position::ZERO, membership: bootstrap.membership.clone() },
     };
-    Journal::initialise(fs, dir, options.journal, &head)
+    Journal::initialise(fs, dir, options.journal, &head, bootstrap.secret)
 }
 
 fn check_identity(dir: &Path, bootstrap: &Bootstrap, head: &Head) -> Result<(), OpenError> {

@@ -60,6 +60,9 @@ pub struct Journal<F: Fs> {
     pub(crate) durable: u64,
     /// What follows it.
     pub(crate) buffer: Vec<u8>,
+    /// True if something in `buffer`, or in what was flushed last, may be acknowledged.
+    pub(crate) claims: bool,
+    pub(crate) unwitnessed: bool,
     /// Room for the payload of a record, kept from one to the next.
     pub(crate) payload: Vec<u8>,
     /// The start of the log, according to the records appended, and to those flushed.
@@ -74,13 +77,14 @@ impl<F: Fs> Journal<F> {
         dir: &Path,
         options: JournalOptions,
         head: &Head,
+        secret: u64,
     ) -> Result<(), OpenError> {
         // Members that could not be read back would make the directory useless for ever.
         if codec::decode_head(&codec::encode_head(head)).as_ref() != Ok(head) {
             let error = io::Error::new(io::ErrorKind::InvalidInput, "no proper list of members");
             return Err(OpenError::io("initialise", dir)(error));
         }
-        make_segment(fs, options, head, 1, 0, None, 0)
+        make_segment(fs, options, (head, secret), 1, 0, None, 0)
             .map(drop)
             .map_err(OpenError::io("initialise", dir))
     }
@@ -100,6 +104,8 @@ impl<F: Fs> Journal<F> {
         if let Record::Prune(base) | Record::Install { base, .. } = record {
             self.base = base.at.txid;
         }
+        // What is known to be committed may be lost: nobody was told that it is on this disk.
+        self.claims |= !matches!(record, Record::Commit(_));
         self.push(Kind::Record, &payload);
         payload.shrink_to(BUFFER_KEPT);
         self.payload = payload;
@@ -115,6 +121,7 @@ impl<F: Fs> Journal<F> {
         self.file.sync()?;
         self.durable = self.end();
         self.durable_base = self.base;
+        self.unwitnessed = mem::take(&mut self.claims);
         self.buffer.clear();
         self.buffer.shrink_to(BUFFER_KEPT);
         Ok(())
@@ -163,9 +170,16 @@ impl<F: Fs> Journal<F> {
         self.buffer.len()
     }
 
+    /// True if what was flushed last might be acknowledged, and nothing on disk says yet that it was
+    /// flushed: rot there would pass for a write that was cut off.
+    pub(crate) fn lacks_witness(&self) -> bool {
+        self.unwitnessed
+    }
+
     /// Notes on disk how far the journal is known to be flushed, if there is room for it.
     pub(crate) fn mark(&mut self) -> io::Result<()> {
         self.flush()?;
+        self.unwitnessed = false;
         if self.room() >= segment::framed(0) as u64 {
             self.push(Kind::Mark, &[]);
         }
@@ -196,7 +210,7 @@ impl<F: Fs> Journal<F> {
         self.flush()?;
         let number = self.header.number + 1;
         let spare = self.spares.pop();
-        let head = self.summary.head();
+        let head = (self.summary.head(), self.header.secret);
         let made = make_segment(&self.fs, self.options, head, number, self.durable, spare, size)?;
         self.segments.push(Segment {
             number,
@@ -237,7 +251,7 @@ struct Made<T> {
 fn make_segment<F: Fs>(
     fs: &F,
     options: JournalOptions,
-    head: &Head,
+    (head, secret): (&Head, u64),
     number: u64,
     start: u64,
     spare: Option<String>,
@@ -263,7 +277,7 @@ fn make_segment<F: Fs>(
             (name, file, bytes)
         }
     };
-    let header = Header { number, start, incarnation, size: bytes };
+    let header = Header { number, start, incarnation, secret, size: bytes };
     let mut begin = header.encode().to_vec();
     let lsn = start + HEADER as u64;
     segment::frame(header.seed(), Kind::Head, lsn, start, &payload, &mut begin);

@@ -16,7 +16,7 @@ use super::segment::{self, ALIGN, HEADER, Header, HeaderError, Kind};
 use super::summary::{Head, Summary};
 use std::io;
 use std::path::Path;
-use zabkeeper_core::ids::Txid;
+use zabkeeper_core::ids::{Life, Txid};
 use zabkeeper_core::image::{Image, ImageError};
 use zabkeeper_core::storage::Record;
 
@@ -29,9 +29,10 @@ pub(crate) struct Found {
     /// Older segments that nothing needs.
     left_behind: Vec<u64>,
     header: Header,
-    /// The last segment, and where its records end.
+    /// The last segment, where its records end, and up to where they are known to be durable.
     bytes: Vec<u8>,
     end: usize,
+    flushed: usize,
 }
 
 /// Reads the journal in a directory and changes nothing there: what recovery would find.
@@ -101,6 +102,7 @@ fn read_from<F: Fs>(fs: &F, dir: &Path, numbers: &[u64]) -> Result<Option<Found>
         header,
         bytes,
         end,
+        flushed: replay.flushed,
     }))
 }
 
@@ -112,13 +114,15 @@ impl Found {
 
     /// Goes on writing where the journal ends. First everything read is made durable: a process
     /// that died before its flush leaves records that are readable now and would be gone after a
-    /// power cut.
+    /// power cut. Then the node's next life begins.
     pub(crate) fn resume<F: Fs>(
         self,
         fs: F,
         dir: &Path,
         options: JournalOptions,
+        life: Life,
     ) -> Result<(Journal<F>, Image), OpenError> {
+        let node = self.head().identity.node;
         let resume = || -> io::Result<(Journal<F>, Image)> {
             let file = self.clean_tail(&fs)?;
             // Whether a spare was made whole is not known: they are not worth finding out.
@@ -141,24 +145,36 @@ impl Found {
                 durable: self.header.start + self.end as u64,
                 header: self.header,
                 buffer: Vec::new(),
+                claims: false,
+                unwitnessed: false,
                 payload: Vec::new(),
                 base,
                 durable_base: base,
             };
+            // The present life is on disk before the node says a word; it is also a witness that
+            // everything before it was flushed.
+            let begin = self.image.begin(node, life);
+            journal.append(&begin)?;
             journal.mark()?;
             journal.trim()?;
-            Ok((journal, self.image))
+            let mut image = self.image;
+            image.apply(&begin).map_err(io::Error::other)?;
+            Ok((journal, image))
         };
         resume().map_err(OpenError::io("write the journal in", dir))
     }
 
-    /// Clears everything behind the end, so that no remnant can come back to life behind new
-    /// records of the same length.
+    /// Writes what is not known to be durable once more, since a flush alone need not write what an
+    /// earlier life failed to, and clears everything behind the end, so that no remnant can come
+    /// back to life behind new records of the same length.
     fn clean_tail<F: Fs>(&self, fs: &F) -> io::Result<F::File> {
         let mut file = fs.open(&segment_name(self.header.number))?;
+        let mut again = self.bytes.get(self.flushed..self.end).unwrap_or_default().to_vec();
         let tail = self.bytes.get(self.end..).unwrap_or_default();
-        if let Some(last) = tail.iter().rposition(|byte| *byte != 0) {
-            file.write_at(&vec![0; last + 1], self.end as u64)?;
+        let remnant = tail.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+        again.resize(again.len() + remnant, 0);
+        if !again.is_empty() {
+            file.write_at(&again, self.flushed as u64)?;
         }
         file.sync()?;
         Ok(file)
@@ -209,6 +225,8 @@ struct Replay {
     /// entries that records about it speak of.
     origin: Txid,
     segments: Vec<Segment>,
+    /// Up to where the last segment says of itself that it was flushed.
+    flushed: usize,
     /// A truncation to before `origin` was met: recovery cannot begin where it did.
     uprooted: bool,
 }
@@ -225,6 +243,8 @@ impl Replay {
         let name = segment_name(header.number);
         let mut offset = HEADER;
         self.head(header, bytes, &mut offset, &name)?;
+        // A segment is made whole, its head included, before it gets its name.
+        self.flushed = offset;
         loop {
             let lsn = header.start + offset as u64;
             if next == Some(lsn) {
@@ -244,6 +264,8 @@ impl Replay {
                     return Err(Damage::new("a second head", name).at(offset as u64).into());
                 }
             }
+            let flushed = found.flushed.saturating_sub(header.start);
+            self.flushed = self.flushed.max(usize::try_from(flushed).unwrap_or(0));
             offset += found.size;
         }
         let bad = Damage::new("a record that was flushed cannot be read", name).at(offset as u64);
@@ -316,10 +338,6 @@ impl Replay {
 fn fold(image: &mut Image, record: &Record, origin: Txid) -> Result<(), ImageError> {
     match record {
         Record::Prune(base) if base.at.txid < origin => Ok(()),
-        Record::Activate(txid) if *txid < origin => {
-            image.activated = *txid;
-            Ok(())
-        }
         _ => image.apply(record),
     }
 }

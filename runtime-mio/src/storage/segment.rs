@@ -3,11 +3,12 @@
 //!
 //! Every record stands at one position of an endless stream (its LSN, in bytes) and says so. A
 //! recycled file therefore needs no clearing: what it held before is at the wrong position. The
-//! checksums start from the disk's incarnation, so nothing of another disk, and nothing that a
-//! client could put into a value, is ever taken for a record.
+//! checksums start from a random number that is in the headers and nowhere else, and that nobody is
+//! told: so nothing of another disk, and nothing that a client could put into a value, is ever taken
+//! for a record.
 //!
 //! ```text
-//! header  magic 8 | version u32 | 0 u32 | number u64 | start LSN u64 | incarnation u64 | size u64 | 0.. | crc
+//! header  magic 8 | version u32 | 0 u32 | number u64 | start LSN u64 | incarnation u64 | size u64 | secret u64 | 0.. | crc
 //! record  magic u32 | length u32 | LSN u64 | flushed LSN u64 | kind u32 | crc u32 | payload | 0..7 zeros
 //! ```
 //! All numbers are little-endian. Records begin at multiples of eight bytes.
@@ -47,6 +48,8 @@ pub(crate) struct Header {
     pub start: u64,
     /// The disk that the segment belongs to.
     pub incarnation: u64,
+    /// What the checksums of its records start from.
+    pub secret: u64,
     /// Bytes of the file: it was made this long before its name was given, and stays so.
     pub size: u64,
 }
@@ -80,6 +83,7 @@ impl Header {
         bytes[24..32].copy_from_slice(&self.start.to_le_bytes());
         bytes[32..40].copy_from_slice(&self.incarnation.to_le_bytes());
         bytes[40..48].copy_from_slice(&self.size.to_le_bytes());
+        bytes[48..56].copy_from_slice(&self.secret.to_le_bytes());
         let crc = crc32c::crc32c(&bytes[..HEADER - 4]);
         bytes[HEADER - 4..].copy_from_slice(&crc.to_le_bytes());
         bytes
@@ -100,6 +104,7 @@ impl Header {
                 start: u64_at(body, 24),
                 incarnation: u64_at(body, 32),
                 size: u64_at(body, 40),
+                secret: u64_at(body, 48),
             }),
             other => Err(HeaderError::Version(other)),
         }
@@ -107,13 +112,8 @@ impl Header {
 
     /// Where the checksums of this segment's records start from.
     pub(crate) fn seed(&self) -> u32 {
-        seed(self.incarnation)
+        crc32c::crc32c(&self.secret.to_le_bytes())
     }
-}
-
-/// Where the checksums of a disk's records start from.
-pub(crate) fn seed(incarnation: u64) -> u32 {
-    crc32c::crc32c(&incarnation.to_le_bytes())
 }
 
 /// Bytes that a record of `payload` bytes takes.
@@ -205,7 +205,8 @@ fn array<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
 mod tests {
     use super::*;
 
-    const HEADER_OF_TEST: Header = Header { number: 3, start: 4096, incarnation: 77, size: 8192 };
+    const HEADER_OF_TEST: Header =
+        Header { number: 3, start: 4096, incarnation: 77, secret: 77, size: 8192 };
 
     fn segment() -> Vec<u8> {
         let mut bytes = HEADER_OF_TEST.encode().to_vec();
@@ -243,7 +244,7 @@ mod tests {
         let bytes = segment();
         let moved = Header { start: HEADER_OF_TEST.start + 8, ..HEADER_OF_TEST };
         assert_eq!(record_at(&bytes, HEADER, &moved), None);
-        let other_disk = Header { incarnation: 78, ..HEADER_OF_TEST };
+        let other_disk = Header { secret: 78, ..HEADER_OF_TEST };
         assert_eq!(record_at(&bytes, HEADER, &other_disk), None);
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use zabkeeper_core::entry::{Body, Gap, Position};
 use zabkeeper_core::ids::{Epoch, Txid};
 use zabkeeper_core::image::{Image, ImageError};
+use zabkeeper_core::lives::Lives;
 use zabkeeper_core::quorum::Membership;
 use zabkeeper_core::storage::{Base, Identity, Promise, Record};
 
@@ -19,8 +20,12 @@ pub(crate) struct Head {
     pub promise: Option<Promise>,
     /// `current_epoch`.
     pub current: Epoch,
-    /// The newest membership entry known to be committed.
-    pub activated: Txid,
+    /// What is known to be committed, at least.
+    pub committed: Txid,
+    /// The lives of the disk.
+    pub lives: Lives,
+    /// True once the present life has entered an epoch.
+    pub entered: bool,
     /// Which generation of the state store is current.
     pub generation: u64,
     /// The start of the log. Only for a check: nothing that is gone may be needed.
@@ -33,7 +38,7 @@ pub(crate) struct Head {
 #[derive(Clone, Debug)]
 pub(crate) struct Summary {
     head: Head,
-    /// Memberships by the position that made them, oldest first: those that a truncation could
+    /// Memberships, with the lives recorded, by the position that made them, oldest first: those that a truncation could
     /// bring back. The first one is at or before every such position.
     memberships: Vec<(Txid, Arc<Membership>)>,
 }
@@ -60,7 +65,9 @@ impl Summary {
         let mut image = Image::new(self.head.start.clone());
         image.promise = self.head.promise;
         image.current = self.head.current;
-        image.activated = self.head.activated;
+        image.committed = self.head.committed;
+        image.lives = self.head.lives.clone();
+        image.entered = self.head.entered;
         image.installed = (self.head.generation > 0).then_some(self.head.generation);
         image
     }
@@ -70,17 +77,35 @@ impl Summary {
     pub(crate) fn apply(&mut self, record: &Record) -> Result<(), ImageError> {
         match record {
             Record::Promise(promise) => self.head.promise = Some(*promise),
-            Record::Enter(epoch) => self.head.current = *epoch,
-            Record::Activate(txid) => self.head.activated = *txid,
-            Record::Append(entries) => {
+            Record::Enter(epoch) => {
+                self.head.current = *epoch;
+                self.head.entered = true;
+            }
+            Record::Commit(txid) => self.head.committed = self.head.committed.max(*txid),
+            Record::Begin(lives) => {
+                self.head.lives = lives.clone();
+                self.head.entered = false;
+            }
+            Record::Append { entries, commit } => {
+                self.head.committed = self.head.committed.max(*commit);
                 for entry in entries {
                     let ends = self.last().txid;
                     if entry.prev != ends {
                         let claims = entry.prev;
                         return Err(ImageError::Append(Gap::NotNext { claims, ends }));
                     }
-                    if let Body::Membership(membership) = &entry.body {
-                        self.memberships.push((entry.txid, membership.clone()));
+                    match &entry.body {
+                        Body::Membership(membership) => {
+                            self.memberships.push((entry.txid, membership.clone()));
+                        }
+                        Body::Lives(lives) => {
+                            if let Some((_, there)) = self.memberships.last() {
+                                let lives = [(entry.txid, lives.as_slice())];
+                                let there = there.clone().with_lives(lives);
+                                self.memberships.push((entry.txid, there));
+                            }
+                        }
+                        Body::Command(_) => {}
                     }
                     self.head.start.at = entry.position();
                 }

@@ -100,6 +100,7 @@ pub(crate) fn membership(addrs: &[Addrs]) -> Arc<Membership> {
             let member = Member {
                 voter: true,
                 incarnation: None,
+                life: None,
                 election_addr: addrs.election.to_string(),
                 message_addr: addrs.message.to_string(),
             };

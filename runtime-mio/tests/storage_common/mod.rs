@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use zabkeeper_core::digest::Digest;
 use zabkeeper_core::entry::{Body, Entry, Position};
-use zabkeeper_core::ids::{Epoch, Incarnation, NodeId, Txid};
+use zabkeeper_core::ids::{Epoch, Incarnation, Life, NodeId, Txid};
 use zabkeeper_core::message::Item;
 use zabkeeper_core::quorum::{Member, Membership};
 use zabkeeper_core::storage::{Change, Checkpoint};
@@ -99,11 +99,15 @@ pub(crate) fn text(path: &Path) -> String {
     path.to_str().unwrap().to_owned()
 }
 
+/// As in production, no two openings begin the same life.
+static NEXT_LIFE: AtomicU64 = AtomicU64::new(1);
+
 pub(crate) fn bootstrap(node: u32, members: u32, incarnation: u64) -> Bootstrap {
     let member = |id: u32| {
         let member = Member {
             voter: true,
             incarnation: None,
+            life: None,
             election_addr: format!("host{id}:1"),
             message_addr: format!("host{id}:2"),
         };
@@ -113,6 +117,8 @@ pub(crate) fn bootstrap(node: u32, members: u32, incarnation: u64) -> Bootstrap 
         node: NodeId::new(node),
         membership: Arc::new(Membership::new(Txid::ZERO, (1..=members).map(member).collect())),
         incarnation: Incarnation::new(incarnation),
+        secret: incarnation,
+        life: Life::new(NEXT_LIFE.fetch_add(1, Ordering::Relaxed)),
     }
 }
 

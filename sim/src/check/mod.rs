@@ -15,7 +15,7 @@ use std::fmt;
 use zabkeeper_core::ids::NodeId;
 use zabkeeper_core::message::{Message, Vote};
 use zabkeeper_core::note::Note;
-use zabkeeper_core::replica::Status;
+use zabkeeper_core::replica::{RoleStatus, Status};
 use zabkeeper_core::storage::Record;
 
 /// Something that must never happen did.
@@ -74,7 +74,7 @@ impl Checks {
         if let (Record::Enter(epoch), true) = (record, leads) {
             self.epochs.begins(host, *epoch)?;
         }
-        if let Record::Append(entries) = record {
+        if let Record::Append { entries, .. } = record {
             for entry in entries {
                 self.epochs.entry_has_reign(host.id, entry)?;
                 self.order.proposed(host.id, entry)?;
@@ -99,6 +99,17 @@ impl Checks {
 
     /// A process ended a step; `host.issued` contains what it issued in it.
     pub fn stepped(&mut self, hosts: &[Host], host: &Host, status: &Status) -> Check {
+        let serves = match status.role {
+            RoleStatus::Following { serving, .. } => serving,
+            RoleStatus::Leading { established } => established,
+            RoleStatus::Looking | RoleStatus::Halted => false,
+        };
+        ensure!(
+            !(host.wiped && serves),
+            "LostDiskCounts (32)",
+            "{} serves with a disk that is not the one that acknowledged",
+            host.id
+        );
         let before = self.order.committed().txid;
         self.order.extend(host, status)?;
         if self.order.committed().txid > before {

@@ -230,6 +230,7 @@ impl Order {
         }
         match &entry.body {
             Body::Command(command) => self.apply(&entry, command),
+            Body::Lives(_) => {}
             Body::Membership(membership) => {
                 ensure!(
                     membership.version() == entry.txid,

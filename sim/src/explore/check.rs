@@ -64,7 +64,7 @@ impl World {
                 lost.map_or(Txid::ZERO, |entry| entry.txid)
             );
         }
-        let Record::Append(entries) = record else { return Ok(()) };
+        let Record::Append { entries, .. } = record else { return Ok(()) };
         entries.iter().try_for_each(|entry| self.check_entry(id, entry))
     }
 
@@ -354,7 +354,7 @@ impl World {
 fn committed(entry: &Entry) -> Committed {
     let write = match &entry.body {
         Body::Command(bytes) => bytes.first().copied(),
-        Body::Membership(_) => None,
+        Body::Membership(_) | Body::Lives(_) => None,
     };
     Committed { at: entry.position(), write }
 }

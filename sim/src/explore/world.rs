@@ -6,8 +6,9 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use zabkeeper_core::config::Config;
 use zabkeeper_core::entry::Position;
-use zabkeeper_core::ids::{ConnId, Epoch, Incarnation, NodeId, Txid};
+use zabkeeper_core::ids::{ConnId, Epoch, Incarnation, Life, NodeId, Txid};
 use zabkeeper_core::image::Image;
+use zabkeeper_core::lives::Lives;
 use zabkeeper_core::message::{Message, Vote};
 use zabkeeper_core::mutants::Mutant;
 use zabkeeper_core::node::Node;
@@ -144,7 +145,7 @@ impl World {
         let member = |id: u8| {
             let name = format!("n{id}");
             let (election_addr, message_addr) = (name.clone(), name);
-            Member { voter: true, incarnation: None, election_addr, message_addr }
+            Member { voter: true, incarnation: None, life: None, election_addr, message_addr }
         };
         let members = (1..=nodes).map(|id| (NodeId::new(id.into()), member(id)));
         let membership = Arc::new(Membership::new(Txid::ZERO, members.collect()));
@@ -192,7 +193,9 @@ impl Hash for Machine {
 impl Machine {
     /// A machine with an empty disk, without power.
     fn blank(id: NodeId, membership: Arc<Membership>) -> Self {
-        let disk = Image::new(Base { at: Position::ZERO, membership });
+        let mut disk = Image::new(Base { at: Position::ZERO, membership });
+        // One life for all starts: the search knows no copies of disks.
+        disk.lives = Lives::first(Life::new(id.get().into()));
         Self {
             id,
             node: None,
@@ -263,6 +266,7 @@ pub(super) fn config(node: NodeId, mutant: Option<Mutant>) -> Config {
     config.timeouts.finalize = Micros::new(0);
     config.timeouts.redial = Micros::new(0);
     config.timeouts.hold = Micros::new(u64::MAX);
+    config.timeouts.settle = Micros::new(u64::MAX);
     config.mutant = mutant;
     config
 }

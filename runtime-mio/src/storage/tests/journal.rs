@@ -7,6 +7,7 @@ use crate::storage::error::OpenError;
 use crate::storage::journal::{Journal, JournalOptions, is_spare, segment_name};
 use crate::storage::recover;
 use std::path::Path;
+use zabkeeper_core::ids::Life;
 use zabkeeper_core::image::Image;
 use zabkeeper_core::rng::Rng;
 use zabkeeper_core::storage::Record;
@@ -27,7 +28,7 @@ const HUGE: Shape = Shape { large: 300_000, ..WIDE };
 
 fn fresh(shape: Shape) -> Forgetful {
     let fs = Forgetful::default();
-    Journal::initialise(&fs, Path::new("d"), shape.options, &random::fresh_head()).unwrap();
+    Journal::initialise(&fs, Path::new("d"), shape.options, &random::fresh_head(), 99).unwrap();
     fs.moments();
     fs
 }
@@ -38,7 +39,7 @@ fn image(disk: Disk) -> Result<Image, OpenError> {
 
 fn resume(fs: &Forgetful, shape: Shape) -> (Journal<Forgetful>, Image) {
     let found = recover::read(fs, Path::new("d")).expect("an undamaged journal");
-    found.resume(fs.clone(), Path::new("d"), shape.options).unwrap()
+    found.resume(fs.clone(), Path::new("d"), shape.options, Life::new(5)).unwrap()
 }
 
 /// A journal being written, with all it should amount to.
@@ -274,7 +275,7 @@ fn the_loss_of_the_first_file_is_damage_while_its_entries_are_needed() {
     let mut writer = Writer::new(fresh(SMALL), SMALL);
     while writer.journal.segments.len() < 3 {
         let record = random::record(writer.images.last().unwrap(), SMALL.large, &mut rng);
-        if matches!(record, Record::Append(_)) {
+        if matches!(record, Record::Append { .. }) {
             writer.append(&record);
         }
     }
@@ -295,7 +296,7 @@ fn a_record_larger_than_a_segment_gets_a_segment_of_its_own() {
         let txid = last.txid.next().unwrap_or(Txid::first(Epoch::new(1)));
         let body = Body::Command(vec![7; size].into());
         let entry = Entry::new(last, txid, Default::default(), None, body);
-        writer.append(&Record::Append(vec![entry]));
+        writer.append(&Record::append(vec![entry]));
         writer.flush();
     }
     assert_eq!(image(writer.fs.now()).unwrap(), writer.images[0]);

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use zabkeeper_core::digest::Digest;
 use zabkeeper_core::entry::{Body, Entry, Position};
-use zabkeeper_core::ids::{Epoch, Incarnation, NodeId, Txid};
+use zabkeeper_core::ids::{Epoch, Incarnation, Life, NodeId, Txid};
 use zabkeeper_core::image::Image;
+use zabkeeper_core::lives::Lives;
 use zabkeeper_core::quorum::{Member, Membership};
 use zabkeeper_core::rng::Rng;
 use zabkeeper_core::storage::{Base, Identity, Promise, Record};
@@ -17,6 +18,7 @@ pub(crate) fn membership(version: Txid) -> Arc<Membership> {
         let member = Member {
             voter: true,
             incarnation: (!version.is_zero()).then_some(Incarnation::new(version.counter())),
+            life: None,
             election_addr: format!("host{id}:1"),
             message_addr: format!("host{id}:2"),
         };
@@ -37,7 +39,9 @@ pub(crate) fn fresh_head() -> Head {
         initial: initial.clone(),
         promise: None,
         current: Epoch::ZERO,
-        activated: Txid::ZERO,
+        committed: Txid::ZERO,
+        lives: Lives::default(),
+        entered: false,
         generation: 0,
         base: Txid::ZERO,
         start: Base { at: Position::ZERO, membership: initial },
@@ -60,7 +64,11 @@ pub(crate) fn record(image: &Image, large: usize, rng: &mut Rng) -> Record {
             leader: NodeId::new(1 + rng.below(3) as u32),
         }),
         1 if promised > Epoch::ZERO => Record::Enter(promised),
-        2 => Record::Truncate(anywhere(rng)),
+        2 => {
+            let to = anywhere(rng);
+            let last = image.log.last();
+            Record::Truncate(if to.txid < image.committed { last } else { to })
+        }
         3..5 => {
             let at = anywhere(rng);
             let membership = image.log.membership_at(at.txid);
@@ -68,7 +76,7 @@ pub(crate) fn record(image: &Image, large: usize, rng: &mut Rng) -> Record {
         }
         5 if !image.log.is_empty() => {
             let at = anywhere(rng);
-            Record::Activate(if at.txid.is_zero() { image.log.last().txid } else { at.txid })
+            Record::Commit(if at.txid.is_zero() { image.log.last().txid } else { at.txid })
         }
         6 if rng.below(4) == 0 => {
             let epoch = image.log.last().txid.epoch().next().unwrap();
@@ -83,7 +91,12 @@ pub(crate) fn record(image: &Image, large: usize, rng: &mut Rng) -> Record {
                 digest: Digest::new(5),
             }
         }
-        _ => Record::Append(entries(image.log.last(), large, rng)),
+        7 => image.begin(NodeId::new(1), Life::new(rng.next_u64())),
+        _ => {
+            // Seldom, so that most truncations still go far back.
+            let known = if rng.below(20) == 0 { image.log.last().txid } else { Txid::ZERO };
+            Record::Append { entries: entries(image.log.last(), large, rng), commit: known }
+        }
     }
 }
 
@@ -97,6 +110,10 @@ fn entries(mut last: Position, large: usize, rng: &mut Rng) -> Vec<Entry> {
         };
         let body = match rng.below(10) {
             0 => Body::Membership(membership(txid)),
+            1 => {
+                let node = NodeId::new(1 + rng.below(3) as u32);
+                Body::Lives(vec![(node, Life::new(rng.next_u64()))])
+            }
             // Few sizes, so that a later record often ends where a lost one did.
             size => {
                 let size = if rng.below(25) == 0 { large } else { 40 * (size as usize % 4) };
