@@ -23,7 +23,8 @@ pub struct Timeouts {
     /// How long a client's request waits at a node for a leader. Then it is refused, so that the
     /// client tries another node: this one may be cut off.
     pub hold: Micros,
-    /// Between two attempts to connect to an elected leader.
+    /// Between two attempts to connect to an elected leader, and the first pause before a leader is
+    /// joined again after an attempt that was of no use; the pause grows to fifty times that.
     pub redial: Micros,
     /// A leader whose own disk takes longer than this for a write steps down.
     pub disk: Micros,
@@ -135,6 +136,10 @@ pub struct Config {
     /// The planted bug, if any: only with the `mutants` feature.
     #[cfg(feature = "mutants")]
     pub mutant: Option<Mutant>,
+    /// Every datagram is taken for the present word of its sender: for exhaustive search, in whose
+    /// world none is late or forged.
+    #[cfg(feature = "explore")]
+    pub unstamped: bool,
 }
 
 impl Config {
@@ -147,6 +152,8 @@ impl Config {
             limits: Limits::default(),
             #[cfg(feature = "mutants")]
             mutant: None,
+            #[cfg(feature = "explore")]
+            unstamped: false,
         }
     }
 }

@@ -30,6 +30,10 @@ pub enum PeerFault {
     SnapshotDigest,
     /// The history ends elsewhere than the leader says.
     History(Txid),
+    /// An epoch so far above this node's own that no elections ever led there.
+    EpochTooFar(Epoch),
+    /// A claim about a history that no history has.
+    Claim(Txid),
 }
 
 /// Why a connection is closed.
@@ -78,8 +82,6 @@ pub enum HaltReason {
     EpochsExhausted,
     /// The ensemble knows this node by another disk: its own was wiped or swapped.
     WrongDisk {
-        /// The disk that the ensemble knows.
-        known: Incarnation,
         /// The disk that this node has.
         ours: Incarnation,
     },
@@ -109,10 +111,10 @@ impl fmt::Display for HaltReason {
                  committed; the leader's disk lost data"
             ),
             Self::EpochsExhausted => write!(f, "the epoch numbers are exhausted"),
-            Self::WrongDisk { known, ours } => write!(
+            Self::WrongDisk { ours } => write!(
                 f,
-                "the ensemble knows this node by the disk {known}, but its data directory is \
-                 {ours}: it was wiped, replaced or copied; a node without its disk cannot vote"
+                "the ensemble knows this node by another disk than its data directory, {ours}: it \
+                 was wiped, replaced or copied; a node without its disk cannot vote"
             ),
             Self::OldDisk => write!(
                 f,

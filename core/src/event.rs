@@ -40,6 +40,10 @@ pub enum Event {
     },
     /// The connection that [`Action::Connect`] asked for could not be opened.
     ConnectFailed(NodeId),
+    /// The same, and the other machine itself said so: nobody listens there.
+    ConnectRefused(NodeId),
+    /// A datagram of this member says that this node does not belong to it. Anybody could send it.
+    Denied(NodeId),
     /// A message arrived, in order, on a connection.
     Received {
         /// The connection.

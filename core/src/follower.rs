@@ -21,6 +21,14 @@ use receiving::Incoming;
 /// The protocol versions that this code speaks, oldest and newest.
 pub(crate) const VERSIONS: (u32, u32) = (1, 1);
 
+/// So many times an elected leader may refuse a connection before it is believed: its process is
+/// gone, or does not take this node in.
+const REFUSALS: u32 = 3;
+/// A leader's epoch that is further above the own promise was never reached by elections.
+const LEADER_EPOCHS: u64 = 1 << 32;
+/// No leader bears a longer silence, whatever it says.
+const SILENCE_MAX: Micros = Micros::millis(60_000);
+
 /// The role of a node that follows, or tries to.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct Following {
@@ -39,6 +47,10 @@ pub(crate) struct Following {
     /// When to tell the leader that this node lives, if it says nothing else.
     alive_at: Option<Instant>,
     redial_at: Option<Instant>,
+    /// How often the leader's machine refused a connection, or closed it, before LEADER-INFO.
+    refused: u32,
+    /// The longest silence of an established leader, by its own word.
+    silence: Option<Micros>,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -74,6 +86,8 @@ impl Following {
             work: 0,
             alive_at: None,
             redial_at: None,
+            refused: 0,
+            silence: None,
         }
     }
 
@@ -93,7 +107,8 @@ impl Following {
 
     /// When the leader has been silent for too long.
     fn silent_at(&self, timeouts: &Timeouts) -> Instant {
-        self.heard.after(if self.is_serving() { timeouts.sync } else { timeouts.init })
+        let by_leader = self.silence.unwrap_or(timeouts.sync);
+        self.heard.after(if self.is_serving() { by_leader } else { timeouts.init })
     }
 
     pub(crate) fn is_serving(&self) -> bool {
@@ -106,12 +121,12 @@ impl Following {
     }
 
     /// What this node answers to those who look for a leader.
-    pub(crate) fn ballot(&self, cx: &Cx<'_>) -> Vote {
+    pub(crate) fn ballot(&self, cx: &mut Cx<'_>, to: NodeId, asked: u64) -> Vote {
         let epoch = match self.phase {
             Phase::Entered { epoch, serving: true } => Some(epoch),
             _ => None,
         };
-        crate::election::ballot(cx.s, Stance::Following(epoch), self.round, self.candidate)
+        cx.ballot(to, Some(asked), Stance::Following(epoch), self.round, self.candidate)
     }
 
     pub(crate) fn on_tick(&mut self, cx: &mut Cx<'_>) -> Next {
@@ -127,6 +142,9 @@ impl Following {
         if self.silent_at(&cx.s.cfg.timeouts) <= cx.now.at {
             let serving = self.is_serving();
             let why = if serving { LeaveReason::Silence } else { LeaveReason::InitTimeout };
+            if matches!(self.phase, Phase::Discovery { promising: None }) {
+                cx.shun(self.leader);
+            }
             return Next::Look(why);
         }
         self.tell_alive(cx);
@@ -168,16 +186,7 @@ impl Following {
             return;
         }
         self.conn = Some(conn);
-        let info = FollowerInfo {
-            node: cx.s.node(),
-            cluster: cx.s.identity.cluster,
-            incarnation: cx.s.identity.incarnation,
-            lives: cx.s.lives.clone(),
-            accepted: cx.s.accepted(),
-            membership: cx.s.ensemble.committed().version(),
-            versions: VERSIONS,
-            client_addr: cx.client_addr(),
-        };
+        let info = cx.follower_info();
         cx.send(conn, Message::FollowerInfo(info));
     }
 
@@ -188,6 +197,21 @@ impl Following {
         }
     }
 
+    /// The leader's machine says that nobody takes connections there. Once may be a restart; again
+    /// and again it is a word: others are better.
+    pub(crate) fn on_refused(&mut self, cx: &mut Cx<'_>, to: NodeId) -> Next {
+        if to != self.leader || self.conn.is_some() {
+            return Next::Stay;
+        }
+        self.refused += 1;
+        if self.refused >= REFUSALS {
+            cx.shun(self.leader);
+            return Next::Look(LeaveReason::Refused);
+        }
+        self.on_connect_failed(cx, to);
+        Next::Stay
+    }
+
     pub(crate) fn on_closed(&mut self, cx: &mut Cx<'_>, conn: ConnId) -> Next {
         if self.conn != Some(conn) {
             cx.note(Note::StaleConn(conn));
@@ -195,10 +219,7 @@ impl Following {
         }
         self.conn = None;
         match self.phase {
-            Phase::Discovery { promising: None } => {
-                self.on_connect_failed(cx, self.leader);
-                Next::Stay
-            }
+            Phase::Discovery { promising: None } => self.on_refused(cx, self.leader),
             _ => Next::Look(LeaveReason::Disconnected),
         }
     }
@@ -211,8 +232,10 @@ impl Following {
         self.heard = cx.now.at;
         self.work += u64::from(!matches!(msg, Message::Ping { .. }));
         let result = match msg {
-            Message::LeaderInfo { epoch, client_addr } => {
+            Message::LeaderInfo { epoch, client_addr, ping, sync } => {
                 self.leader_addr = client_addr;
+                let silence = sync.max(ping.doubled(SILENCE_MAX)).max(cx.s.cfg.timeouts.ping);
+                self.silence = Some(silence.min(SILENCE_MAX));
                 return self.on_leader_info(cx, conn, epoch);
             }
             Message::Rejected(why) => return self.on_rejected(cx, why),
@@ -269,16 +292,15 @@ impl Following {
     }
 
     fn on_rejected(&mut self, cx: &mut Cx<'_>, why: Rejection) -> Next {
-        cx.note(Note::RejectedBy { peer: Some(self.leader), why: why.clone() });
-        match why {
-            Rejection::WrongDisk { known } => {
-                Next::Halt(HaltReason::WrongDisk { known, ours: cx.s.identity.incarnation })
-            }
-            Rejection::OldDisk => Next::Halt(HaltReason::OldDisk),
-            Rejection::NotMember => Next::Halt(HaltReason::NotMember),
-            Rejection::WrongCluster { .. } | Rejection::Version { .. } => {
-                Next::Look(LeaveReason::Rejected)
-            }
+        if let Rejection::NotBefore { epoch, wait } = why {
+            cx.s.standing.wait(self.leader, epoch, cx.now.at, wait);
+        }
+        // What it has recorded of this node's disk, or heard in its reign, is the leader's to know.
+        let old = why == Rejection::OldDisk;
+        match cx.denied(self.leader, why) {
+            _ if old => Next::Halt(HaltReason::OldDisk),
+            Next::Stay => Next::Look(LeaveReason::Rejected),
+            next => next,
         }
     }
 
@@ -293,6 +315,11 @@ impl Following {
             return self.fault(cx, conn, PeerFault::Unexpected("an epoch of nobody"));
         }
         let accepted = cx.s.accepted();
+        if epoch.get() - accepted.get().min(epoch.get()) > LEADER_EPOCHS {
+            return self.fault(cx, conn, PeerFault::EpochTooFar(epoch));
+        }
+        // It takes this node in.
+        cx.s.denied.clear();
         if epoch < accepted {
             cx.send(conn, Message::EpochNack { accepted });
             return Next::Look(LeaveReason::HigherEpoch(accepted));
@@ -410,7 +437,8 @@ impl Following {
             return Err(PeerFault::Beyond(commit));
         }
         *serving = true;
-        cx.s.serving = true;
+        cx.serves();
+        cx.s.standing.forgive(self.leader);
         cx.note(Note::Serving { epoch, leader: self.leader });
         cx.commit(commit);
         cx.rejoin();
@@ -558,6 +586,22 @@ impl Following {
         }
         if let Some(conn) = self.conn {
             cx.close(conn, CloseReason::RoleChange);
+        }
+    }
+}
+
+impl Cx<'_> {
+    /// FOLLOWER-INFO of this node.
+    pub(crate) fn follower_info(&self) -> FollowerInfo {
+        FollowerInfo {
+            node: self.s.node(),
+            cluster: self.s.identity.cluster,
+            incarnation: self.s.identity.incarnation,
+            lives: self.s.lives.clone(),
+            accepted: self.s.accepted(),
+            membership: self.s.ensemble.committed().version(),
+            versions: VERSIONS,
+            client_addr: self.client_addr(),
         }
     }
 }

@@ -110,6 +110,7 @@ pub mod entry;
 pub mod error;
 pub mod event;
 mod follower;
+mod fresh;
 pub mod ids;
 pub mod image;
 #[cfg(test)]
@@ -130,6 +131,7 @@ mod rebase;
 pub mod replica;
 mod requests;
 pub mod rng;
+mod standing;
 mod state;
 pub mod storage;
 pub mod time;

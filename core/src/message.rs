@@ -9,6 +9,7 @@ use crate::entry::{Entry, Origin, Payload, Position};
 use crate::ids::{ClusterId, Epoch, Incarnation, NodeId, Round, Txid};
 use crate::lives::Lives;
 use crate::quorum::Membership;
+use crate::time::Micros;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -38,6 +39,21 @@ pub enum Stance {
     Leading(Option<Epoch>),
 }
 
+/// By what a datagram is known to be the present word of its sender. All zero only where nobody
+/// looks.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct Stamp {
+    /// The sender's process: drawn at its start.
+    pub boot: u64,
+    /// Counts what this process sends.
+    pub seq: u64,
+    /// A question to the receiver: who answers it is there now.
+    pub asks: u64,
+    /// The answer to the receiver's question, as last heard.
+    pub answers: u64,
+}
+
 /// An election datagram. May be lost, doubled, reordered, and arrive years late.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
@@ -52,12 +68,20 @@ pub struct Vote {
     pub stance: Stance,
     /// The election round.
     pub round: Round,
-    /// Whom it votes for.
+    /// Whom it votes for, and what it was told by that node itself.
     pub candidate: Candidate,
+    /// What the sender itself stands for: what anybody else says of it does not count.
+    pub own: Candidate,
+    /// True if the sender asks not to be elected for a while: it was, and nobody came.
+    pub abstains: bool,
+    /// True if the sender hears a majority of the voters, itself included, in this round.
+    pub hears: bool,
     /// The version of the newest membership it has committed.
     pub membership: Txid,
     /// The lives of the sender's disk. None drawn if they are too many for a datagram.
     pub lives: Lives,
+    /// What tells the present word of the sender from an old or forged one.
+    pub stamp: Stamp,
 }
 
 /// FOLLOWER-INFO: the first message on a connection, from the one that dialled.
@@ -151,19 +175,27 @@ pub struct Forwarded {
 pub enum Rejection {
     /// The sender's list of peers is another one.
     WrongCluster {
-        /// The rejecting node's list, for the error message.
+        /// The rejecting node's list, for the error message; nobody, to whom it is not told.
         members: Arc<Membership>,
     },
-    /// The ensemble knows this node by another disk.
-    WrongDisk {
-        /// The disk it knows.
-        known: Incarnation,
-    },
+    /// The ensemble knows this node by another disk. Which one is nobody else's business.
+    WrongDisk,
     /// The sender's disk is not the one that acknowledged: an older or copied directory, or one
     /// that lost what it had.
     OldDisk,
     /// The node is not a member.
-    NotMember,
+    NotMember {
+        /// The membership that says so.
+        version: Txid,
+    },
+    /// This leader cannot take the node in now: the node has promised a higher epoch, and the
+    /// leader gives up for that once in a while only.
+    NotBefore {
+        /// The leader's epoch.
+        epoch: Epoch,
+        /// So long from now.
+        wait: Micros,
+    },
     /// No protocol version in common.
     Version {
         /// The versions that the rejecting node speaks.
@@ -185,6 +217,10 @@ pub enum Message {
         epoch: Epoch,
         /// Where the leader answers clients; a hint for status tables.
         client_addr: String,
+        /// Between two of the leader's heartbeats.
+        ping: Micros,
+        /// The longest silence that the leader bears; the follower bears as much.
+        sync: Micros,
     },
     /// Follower: it promised the epoch, and this is its history.
     EpochAck(EpochAck),

@@ -6,18 +6,21 @@ use crate::entry::Entry;
 use crate::error::{CloseReason, HaltReason, PeerFault, RestoreError};
 use crate::event::{Action, Actions, Event, Submission, Upcall};
 use crate::follower::{Following, VERSIONS};
+use crate::fresh::Worth;
 use crate::ids::{ConnId, Epoch, NodeId, Ticket, Txid, WriteId};
 use crate::leader::Leading;
 use crate::log::Log;
 use crate::message::{FollowerInfo, Message, RefuseReason, Rejection, Stance, Vote};
 use crate::mutants::Mutant;
 use crate::note::{LeaveReason, Note};
-use crate::quorum::Ensemble;
+use crate::quorum::{Ensemble, Membership};
 use crate::replica::{Obstacle, RoleStatus, Status};
 use crate::state::{Cx, Next, State};
 use crate::storage::Recovered;
 use crate::time::{Instant, Micros, Now};
+use alloc::collections::BTreeMap;
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 /// A node of the ensemble, without its application: it orders opaque commands.
@@ -96,7 +99,7 @@ impl Node {
     pub fn deadline(&self) -> Option<Instant> {
         let s = &self.state;
         let role = match &self.role {
-            Role::Looking(looking) => looking.deadline(),
+            Role::Looking(looking) => looking.deadline(s),
             Role::Following(following) => following.deadline(s),
             Role::Leading(leading) => leading.deadline(s),
             Role::Halted => return None,
@@ -119,6 +122,7 @@ impl Node {
             Event::Connected { conn, to } => {
                 match &mut self.role {
                     Role::Following(following) => following.on_connected(cx, conn, to),
+                    Role::Looking(looking) => looking.on_connected(cx, conn, to),
                     _ => cx.close(conn, CloseReason::RoleChange),
                 }
                 Next::Stay
@@ -126,6 +130,16 @@ impl Node {
             Event::ConnectFailed(to) => {
                 if let Role::Following(following) = &mut self.role {
                     following.on_connect_failed(cx, to);
+                }
+                Next::Stay
+            }
+            Event::ConnectRefused(to) => match &mut self.role {
+                Role::Following(following) => following.on_refused(cx, to),
+                _ => Next::Stay,
+            },
+            Event::Denied(by) => {
+                if let Role::Looking(looking) = &mut self.role {
+                    looking.on_denied(cx, by);
                 }
                 Next::Stay
             }
@@ -267,9 +281,9 @@ impl Node {
             return Next::Stay;
         }
         let known = cx.s.ensemble.disk_of(from).filter(|known| *known != vote.incarnation);
-        if let Some(known) = known.filter(|_| !cx.s.cfg.mutant(Mutant::WipedNodeCounts)) {
+        if known.is_some() && !cx.s.cfg.mutant(Mutant::WipedNodeCounts) {
             cx.note(Note::WrongDisk { node: from, presents: vote.incarnation });
-            cx.out.push(Action::NotifyRejected { to, why: Rejection::WrongDisk { known } });
+            cx.out.push(Action::NotifyRejected { to, why: Rejection::WrongDisk });
             return Next::Stay;
         }
         // An old vote of a healthy disk looks the same, so nobody is told: whoever connects is. Lives
@@ -277,20 +291,30 @@ impl Node {
         if !vote.lives.drawn.is_empty() && !cx.is_newest(from, &vote.lives) {
             return Next::Stay;
         }
-        let looks = vote.stance == Stance::Looking;
-        let (next, answer) = match &mut self.role {
-            Role::Looking(looking) => return looking.on_vote(cx, vote),
-            Role::Following(following) if looks => (Next::Stay, following.ballot(cx)),
-            Role::Leading(leading) if looks => {
-                let next = leading.on_looking(cx, &vote);
-                (next, leading.ballot(cx.s))
-            }
-            Role::Following(_) | Role::Leading(_) | Role::Halted => return Next::Stay,
-        };
-        if next == Next::Stay {
-            cx.out.push(Action::Notify { to, vote: answer });
+        let rest = cx.s.cfg.timeouts.resend_max;
+        let worth = cx.s.fresh.hear(from, vote.stamp, now.at, rest);
+        if let Role::Looking(looking) = &mut self.role {
+            return looking.on_vote(cx, vote, worth);
         }
-        next
+        if vote.stance != Stance::Looking {
+            return Next::Stay;
+        }
+        if let Role::Leading(leading) = &mut self.role
+            && worth != Worth::Nothing
+            && let next @ Next::Look(_) = leading.on_looking(cx, &vote)
+        {
+            return next;
+        }
+        if cx.may_answer(to) {
+            let asked = vote.stamp.asks;
+            let vote = match &self.role {
+                Role::Following(following) => following.ballot(cx, to, asked),
+                Role::Leading(leading) => leading.ballot(cx, to, asked),
+                Role::Looking(_) | Role::Halted => return Next::Stay,
+            };
+            cx.out.push(Action::Notify { to, vote });
+        }
+        Next::Stay
     }
 
     fn on_received(&mut self, now: Now, conn: ConnId, msg: Message, out: &mut Actions) -> Next {
@@ -309,6 +333,7 @@ impl Node {
                 following.on_message(cx, conn, msg)
             }
             Role::Leading(leading) if leading.holds(conn) => leading.on_message(cx, conn, msg),
+            Role::Looking(looking) if looking.asks(conn) => looking.on_answer(cx, conn, msg),
             Role::Looking(looking) if looking.early.contains_key(&conn) => {
                 looking.early.remove(&conn);
                 let fault = PeerFault::Unexpected("a message before LEADER-INFO");
@@ -331,6 +356,12 @@ impl Node {
         out: &mut Actions,
     ) -> Next {
         let cx = &mut Cx { s: &mut self.state, out, now };
+        if is_too_far(cx, info.accepted) {
+            let fault = PeerFault::EpochTooFar(info.accepted);
+            cx.note(Note::PeerFault { conn, fault: fault.clone() });
+            cx.close(conn, CloseReason::Fault(fault));
+            return Next::Stay;
+        }
         if let Err(why) = recognise(cx, &info) {
             cx.send(conn, Message::Rejected(why));
             cx.close(conn, CloseReason::Rejected);
@@ -356,7 +387,7 @@ impl Node {
         }
         match &mut self.role {
             Role::Looking(looking) => {
-                looking.early.remove(&conn);
+                looking.on_closed(conn);
                 Next::Stay
             }
             Role::Following(following) => following.on_closed(cx, conn),
@@ -403,7 +434,12 @@ impl Node {
         while next != Next::Stay {
             let cx = &mut Cx { s: &mut self.state, out, now };
             let old = core::mem::replace(&mut self.role, Role::Halted);
+            let attempt = matches!(old, Role::Following(_) | Role::Leading(_));
             let early = leave(cx, old, &next);
+            if attempt {
+                cx.s.standing.end(cx.now.at, cx.s.cfg.timeouts.redial);
+            }
+            cx.s.standing.begin();
             cx.s.serving = false;
             if !cx.s.cfg.mutant(Mutant::KeepDuties) {
                 cx.s.ledger.drop_duties();
@@ -449,12 +485,8 @@ impl Node {
 }
 
 /// Leaves a role. The connections of early followers go along to a new leader.
-fn leave(
-    cx: &mut Cx<'_>,
-    role: Role,
-    next: &Next,
-) -> alloc::collections::BTreeMap<ConnId, FollowerInfo> {
-    let mut early = alloc::collections::BTreeMap::new();
+fn leave(cx: &mut Cx<'_>, role: Role, next: &Next) -> BTreeMap<ConnId, (FollowerInfo, Instant)> {
+    let mut early = BTreeMap::new();
     let why = match next {
         Next::Look(why) => *why,
         Next::Stay | Next::Lead | Next::Follow(_) | Next::Halt(_) => LeaveReason::Halting,
@@ -502,7 +534,8 @@ fn admit(cx: &mut Cx<'_>, submissions: Vec<Submission>, leading: bool) {
 /// Decides whether a node belongs here at all.
 fn recognise(cx: &mut Cx<'_>, info: &FollowerInfo) -> Result<(), Rejection> {
     if info.cluster != cx.s.identity.cluster {
-        let members = cx.s.log.base().membership.clone().without_lives();
+        // The lists are told by datagram, to addresses that are in one of them.
+        let members = Arc::new(Membership::new(Txid::ZERO, BTreeMap::new()));
         return Err(Rejection::WrongCluster { members });
     }
     if info.versions.0 > VERSIONS.1 || info.versions.1 < VERSIONS.0 {
@@ -510,20 +543,27 @@ fn recognise(cx: &mut Cx<'_>, info: &FollowerInfo) -> Result<(), Rejection> {
     }
     if info.node == cx.s.node() {
         cx.note(Note::DuplicateId(info.node));
-        return Err(Rejection::WrongDisk { known: cx.s.identity.incarnation });
+        return Err(Rejection::WrongDisk);
     }
     if !cx.s.ensemble.is_voter(info.node) {
-        return Err(Rejection::NotMember);
+        return Err(Rejection::NotMember { version: cx.s.ensemble.committed().version() });
     }
     let known = cx.s.ensemble.disk_of(info.node);
     match known.filter(|known| *known != info.incarnation) {
-        Some(known) if !cx.s.cfg.mutant(Mutant::WipedNodeCounts) => {
+        Some(_) if !cx.s.cfg.mutant(Mutant::WipedNodeCounts) => {
             cx.note(Note::WrongDisk { node: info.node, presents: info.incarnation });
-            Err(Rejection::WrongDisk { known })
+            Err(Rejection::WrongDisk)
         }
         _ if !cx.is_newest(info.node, &info.lives) => Err(Rejection::OldDisk),
         _ => Ok(()),
     }
+}
+
+/// True if a promise of a peer is so far above this node's that no elections ever led there.
+pub(crate) fn is_too_far(cx: &Cx<'_>, accepted: Epoch) -> bool {
+    const EPOCHS: u64 = 1 << 20;
+    let own = cx.s.accepted().max(cx.s.epoch_floor);
+    accepted.get().saturating_sub(own.get()) > EPOCHS
 }
 
 /// A halted node says nothing to the others, and refuses its clients.

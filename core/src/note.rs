@@ -5,6 +5,7 @@ use crate::error::PeerFault;
 use crate::ids::{ConnId, Epoch, Incarnation, NodeId, Round, Txid};
 use crate::message::{Candidate, Rejection};
 use crate::plan::SyncKind;
+use crate::time::Micros;
 use alloc::vec::Vec;
 
 /// Why a leader gave up, or a follower left its leader.
@@ -20,6 +21,8 @@ pub enum LeaveReason {
     Behind(NodeId),
     /// Somebody promised a higher epoch.
     HigherEpoch(Epoch),
+    /// The elected leader's process is gone, or does not take this node in.
+    Refused,
     /// The own disk takes too long.
     SlowDisk,
     /// The epoch's counter is used up.
@@ -30,6 +33,15 @@ pub enum LeaveReason {
     Rejected,
     /// This node stops.
     Halting,
+}
+
+/// Why a node without a leader does not vote.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Unready {
+    /// Its disk has not completed a write for so long.
+    Disk(Micros),
+    /// It is not a voter of the membership of this version, the newest that it knows.
+    NotVoter(Txid),
 }
 
 /// A transition.
@@ -65,6 +77,10 @@ pub enum Note {
         /// How many voters there are.
         of: usize,
     },
+    /// A majority was heard and did not agree: the node leaves this round.
+    RoundLeft(Round),
+    /// The node cannot even vote.
+    Unready(Unready),
     /// A leader proposes its epoch.
     EpochProposed(Epoch),
     /// A follower promised an epoch.

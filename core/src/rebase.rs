@@ -88,7 +88,9 @@ mod tests {
         let identity = Identity { cluster, node, incarnation: Incarnation::new(7) };
         let disk = Recovered::fresh(identity, Arc::new(membership));
         let mut out = Actions::new();
-        let node = Node::restore(Config::new(node), disk, 1, at(start), &mut out);
+        // Stamps count what was sent: nodes of the search have none.
+        let config = Config { unstamped: true, ..Config::new(node) };
+        let node = Node::restore(config, disk, 1, at(start), &mut out);
         let mut node = node.expect("an empty disk is good");
         node.handle(at(start + 1), Event::Tick, &mut out);
         node

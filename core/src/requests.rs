@@ -48,6 +48,8 @@ pub(crate) struct Requests {
     bytes: usize,
     writes: BTreeMap<u64, Write>,
     reads: BTreeMap<Ticket, (Read, Instant)>,
+    /// The reads for which no leader was asked yet: a batch costs what is in it, however many wait.
+    held: BTreeSet<Ticket>,
     /// The questions asked of a leader, with the reads that wait for each.
     questions: BTreeMap<u64, Vec<Ticket>>,
     /// Reads that wait for the node to apply something.
@@ -72,6 +74,7 @@ impl Requests {
             bytes: 0,
             writes: BTreeMap::new(),
             reads: BTreeMap::new(),
+            held: BTreeSet::new(),
             questions: BTreeMap::new(),
             indexed: BTreeSet::new(),
             awaits: 0,
@@ -218,6 +221,7 @@ impl Requests {
     pub(crate) fn hold_read(&mut self, ticket: Ticket, deadline: Instant) {
         self.deadlines.insert((deadline, Waiting::Read(ticket)));
         self.reads.insert(ticket, (Read::Held, deadline));
+        self.held.insert(ticket);
     }
 
     /// Takes in a local read that waits for the node to apply `index`.
@@ -231,15 +235,14 @@ impl Requests {
     /// Puts all held reads behind one question to the leader, if there are any.
     pub(crate) fn ask(&mut self) -> Option<u64> {
         let question = self.next_question;
-        let held = self.reads.iter_mut().filter(|(_, (read, _))| *read == Read::Held);
-        let tickets: Vec<Ticket> = held
-            .map(|(ticket, (read, _))| {
-                *read = Read::Asked(question);
-                *ticket
-            })
-            .collect();
-        if tickets.is_empty() {
+        if self.held.is_empty() {
             return None;
+        }
+        let tickets: Vec<Ticket> = core::mem::take(&mut self.held).into_iter().collect();
+        for ticket in &tickets {
+            if let Some((read, _)) = self.reads.get_mut(ticket) {
+                *read = Read::Asked(question);
+            }
         }
         self.next_question += 1;
         self.questions.insert(question, tickets);
@@ -284,6 +287,7 @@ impl Requests {
         for ticket in core::mem::take(&mut self.questions).into_values().flatten() {
             if let Some((read, _)) = self.reads.get_mut(&ticket) {
                 *read = Read::Held;
+                self.held.insert(ticket);
             }
         }
     }
@@ -360,8 +364,14 @@ impl Requests {
     fn remove_read(&mut self, ticket: Ticket) {
         let Some((read, deadline)) = self.reads.remove(&ticket) else { return };
         self.deadlines.remove(&(deadline, Waiting::Read(ticket)));
-        if let Read::Indexed(index) | Read::Awaits(index) = read {
-            self.indexed.remove(&(index, ticket));
+        match read {
+            Read::Held => {
+                self.held.remove(&ticket);
+            }
+            Read::Asked(_) => {}
+            Read::Indexed(index) | Read::Awaits(index) => {
+                self.indexed.remove(&(index, ticket));
+            }
         }
         self.awaits -= usize::from(matches!(read, Read::Awaits(_)));
     }

@@ -7,18 +7,21 @@ use crate::entry::{Body, Entry, Origin, Position};
 use crate::error::{CloseReason, HaltReason};
 use crate::event::{Action, Actions, Upcall};
 use crate::follower::receiving::Incoming;
+use crate::fresh::Fresh;
 use crate::ids::{ConnId, Epoch, NodeId, Round, Txid, WriteId};
 use crate::ledger::{Duty, Ledger};
 use crate::lives::Lives;
 use crate::log::{Log, lives as lives_of, membership};
-use crate::message::{Message, RefuseReason, Vote};
+use crate::message::{Candidate, Message, RefuseReason, Rejection, Vote};
 use crate::mutants::Mutant;
 use crate::note::{LeaveReason, Note};
 use crate::quorum::Ensemble;
 use crate::requests::Requests;
 use crate::rng::Rng;
+use crate::standing::Standing;
 use crate::storage::{Base, Identity, Promise, Record};
 use crate::time::{Instant, Micros, Now};
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -52,6 +55,14 @@ pub(crate) struct State {
     pub(crate) requests: Requests,
     pub(crate) rng: Rng,
     pub(crate) round: Round,
+    /// What this node stands for: what was on its disk when it last began to look for a leader.
+    pub(crate) claim: Candidate,
+    /// Whose datagrams are their present word.
+    pub(crate) fresh: Fresh,
+    /// What failed attempts taught.
+    pub(crate) standing: Standing,
+    /// Who said by TCP that this node does not belong to them, and what they said.
+    pub(crate) denied: BTreeMap<NodeId, Rejection>,
     /// A leader chooses its next epoch above this: a locked-out voter has promised so much.
     pub(crate) epoch_floor: Epoch,
     /// When an established leader last gave up to readmit a voter that promised more.
@@ -94,7 +105,7 @@ pub(crate) enum Next {
     /// Leading, as the election of this node's round ended.
     Lead,
     /// Following this vote's leader.
-    Follow(Vote),
+    Follow(Box<Vote>),
     /// Nothing any more.
     Halt(HaltReason),
 }
@@ -129,10 +140,11 @@ impl State {
         let rng = Rng::new(seed);
         let start = log.base().at.txid;
         let applied_bytes = log.iter().take_while(|it| it.txid <= applied).map(Entry::size).sum();
+        let last = log.last().txid;
         Self {
             promise,
             current,
-            durable: log.last().txid,
+            durable: last,
             log,
             ensemble,
             ledger: Ledger::default(),
@@ -144,6 +156,10 @@ impl State {
             stages: rng.split(2).next_u64(),
             rng: rng.split(3),
             round: Round::default(),
+            claim: Candidate { epoch: current, txid: last, node: identity.node },
+            fresh: Fresh::new(&cfg, rng.split(4)),
+            standing: Standing::default(),
+            denied: BTreeMap::new(),
             epoch_floor: Epoch::ZERO,
             readmitted: None,
             installing: None,
@@ -165,6 +181,8 @@ impl State {
     #[cfg(feature = "explore")]
     pub(crate) fn rebase(&mut self, rebase: crate::rebase::Rebase) {
         self.rng = Rng::new(0);
+        self.fresh.rebase();
+        self.standing.rebase(rebase);
         self.ledger.rebase(rebase);
         self.requests.rebase(rebase);
         if let Some((id, _)) = &mut self.installing {
@@ -182,9 +200,7 @@ impl State {
 
     /// An established leader may give up to readmit a voter, but not again and again.
     pub(crate) fn may_readmit(&mut self, now: Instant) -> bool {
-        const REST: u64 = 10;
-        let rest = Micros::new(self.cfg.timeouts.init.get().saturating_mul(REST));
-        let may = self.readmitted.is_none_or(|at| now >= at.after(rest));
+        let may = self.rest_of_readmission(now) == Micros::default();
         if may {
             self.readmitted = Some(now);
         }
@@ -203,6 +219,13 @@ impl State {
     /// When the disk is to be told what is committed.
     pub(crate) fn settle_at(&self) -> Option<Instant> {
         self.settle_at
+    }
+
+    /// How long a locked-out voter has to wait until an established leader gives up for it.
+    pub(crate) fn rest_of_readmission(&self, now: Instant) -> Micros {
+        const REST: u64 = 10;
+        let rest = Micros::new(self.cfg.timeouts.init.get().saturating_mul(REST));
+        self.readmitted.map_or(Micros::default(), |at| at.after(rest).since(now))
     }
 
     /// True while a snapshot is on its way to the disk as the new start of the log.
@@ -354,6 +377,7 @@ impl Cx<'_> {
                 Body::Command(_) => {}
             }
         }
+        self.s.standing.stored();
         let commit = self.s.noting();
         self.persist(Record::Append { entries, commit });
         // What is committed while entries keep coming is noted with the next of them.
@@ -413,6 +437,7 @@ impl Cx<'_> {
         self.s.applied_bytes = 0;
         self.s.ensemble = Ensemble::new(base.membership.clone());
         self.s.ledger.drop_duties();
+        self.s.standing.stored();
         let at = base.at;
         let id = self.persist(Record::Install { base, stage, digest });
         self.s.installing = Some((id, at));

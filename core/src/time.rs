@@ -8,6 +8,7 @@ pub struct Instant(u64);
 
 /// A span of time in microseconds.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Micros(u64);
 
 /// Wall-clock time in milliseconds since 1970. Stamped into entries by the leader for people to

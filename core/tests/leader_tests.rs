@@ -12,7 +12,8 @@ use zabkeeper_core::ids::{
 };
 use zabkeeper_core::lives::{Lives, Recorded};
 use zabkeeper_core::message::{
-    Candidate, EpochAck, FollowerInfo, Message, RefuseReason, Rejection, SnapshotHead, Stance, Vote,
+    Candidate, EpochAck, FollowerInfo, Message, RefuseReason, Rejection, SnapshotHead, Stamp,
+    Stance, Vote,
 };
 use zabkeeper_core::node::Node;
 use zabkeeper_core::note::{LeaveReason, Note};
@@ -43,6 +44,9 @@ struct Bench {
     actions: Vec<Action>,
     upcalls: Vec<Upcall>,
     hold_disk: bool,
+    /// What the node asked each other voter last.
+    asked: BTreeMap<NodeId, u64>,
+    votes: u64,
 }
 
 impl Bench {
@@ -64,8 +68,15 @@ impl Bench {
         };
         let mut out = Actions::new();
         let node = Node::restore(config, disk, 7, now(0), &mut out).unwrap();
-        let mut bench =
-            Self { node, now: 0, actions: Vec::new(), upcalls: Vec::new(), hold_disk: false };
+        let mut bench = Self {
+            node,
+            now: 0,
+            actions: Vec::new(),
+            upcalls: Vec::new(),
+            hold_disk: false,
+            asked: BTreeMap::new(),
+            votes: 0,
+        };
         bench.collect(out);
         bench
     }
@@ -84,6 +95,10 @@ impl Bench {
             _ => None,
         });
         let upto: Option<WriteId> = written.max();
+        self.asked.extend(out.actions.iter().filter_map(|action| match action {
+            Action::Notify { to, vote } => Some((*to, vote.stamp.asks)),
+            _ => None,
+        }));
         self.actions.extend(out.actions);
         self.upcalls.extend(out.upcalls);
         if let Some(upto) = upto.filter(|_| !self.hold_disk) {
@@ -105,7 +120,11 @@ impl Bench {
     }
 
     fn vote(&mut self, from: u32, candidate: Candidate, round: u64, stance: Stance) {
-        self.event(Event::Notified(vote(from, candidate, round, stance)));
+        self.votes += 1;
+        let answers = self.asked.get(&n(from)).copied().unwrap_or_default();
+        let stamp = Stamp { boot: u64::from(from), seq: self.votes, asks: 1, answers };
+        let vote = Vote { stamp, ..vote(from, candidate, round, stance) };
+        self.event(Event::Notified(vote));
     }
 
     fn role(&self) -> RoleStatus {
@@ -210,8 +229,25 @@ fn vote(from: u32, candidate: Candidate, round: u64, stance: Stance) -> Vote {
         stance,
         round: Round::new(round),
         candidate,
+        own: if candidate.node == n(from) {
+            candidate
+        } else {
+            Candidate { epoch: e(1), txid: t(1, 1), node: n(from) }
+        },
+        abstains: false,
+        hears: true,
         membership: t(1, 1),
         lives: lives(from),
+        stamp: Stamp::default(),
+    }
+}
+
+fn leader_info(epoch: u64) -> Message {
+    Message::LeaderInfo {
+        epoch: e(epoch),
+        client_addr: String::new(),
+        ping: Micros::millis(100),
+        sync: Micros::millis(800),
     }
 }
 
@@ -314,7 +350,7 @@ fn votes_of_strangers_and_other_clusters_change_nothing() {
     });
     assert!(matches!(
         rejections.collect::<Vec<_>>()[..],
-        [Rejection::WrongCluster { .. }, Rejection::WrongDisk { .. }]
+        [Rejection::WrongCluster { .. }, Rejection::WrongDisk]
     ));
     assert!(bench.noted(&Note::DuplicateId(n(3))));
     assert!(bench.noted(&Note::StrangerVote(n(8))));
@@ -390,7 +426,7 @@ fn a_snapshot_behind_the_own_log_is_refused() {
     bench.vote(2, leader, 4, Stance::Following(Some(e(2))));
     assert!(bench.actions.contains(&Action::Connect(n(3))));
     bench.event(Event::Connected { conn: C1, to: n(3) });
-    bench.receive(C1, Message::LeaderInfo { epoch: e(2), client_addr: String::new() });
+    bench.receive(C1, leader_info(2));
     assert!(bench.sent(|msg| matches!(msg, Message::EpochAck(_))));
     let at = history(1).1.last().unwrap().position();
     let head = SnapshotHead { at, membership: Arc::new(initial()), digest: Digest::ZERO };
@@ -448,11 +484,14 @@ fn a_node_never_stands_with_a_history_that_it_does_not_hold() {
     for round in [1, 4] {
         bench.vote(2, lost, round, Stance::Looking);
         let claims = bench.take().into_iter().filter_map(|action| match action {
-            Action::Notify { vote, .. } => Some(vote.candidate),
+            Action::Notify { vote, .. } => Some([vote.candidate, vote.own]),
             _ => None,
         });
         let own = Candidate { epoch: e(1), txid: t(1, 1), node: n(1) };
-        assert!(claims.into_iter().all(|candidate| candidate == own));
+        let of_itself = |candidate: &Candidate| candidate.node == n(1);
+        let mut claims = claims.flatten().filter(of_itself).peekable();
+        assert!(claims.peek().is_some());
+        assert!(claims.all(|candidate| candidate == own));
     }
     assert_eq!(bench.role(), RoleStatus::Looking);
 }
@@ -560,7 +599,7 @@ fn synchronising() -> Bench {
     bench.vote(3, leader, 4, Stance::Leading(Some(e(2))));
     bench.vote(2, leader, 4, Stance::Following(Some(e(2))));
     bench.event(Event::Connected { conn: C1, to: n(3) });
-    bench.receive(C1, Message::LeaderInfo { epoch: e(2), client_addr: String::new() });
+    bench.receive(C1, leader_info(2));
     assert!(bench.sent(|msg| matches!(msg, Message::EpochAck(_))));
     bench
 }
@@ -599,7 +638,7 @@ fn whatever_a_leader_sends_out_of_place_costs_the_connection_and_nothing_else() 
         vec![Message::NewLeader { epoch: e(3), end: last }],
         vec![Message::Propose { epoch: e(2), entries: vec![] }],
         vec![Message::Commit { epoch: e(2), upto: t(1, 1) }],
-        vec![Message::LeaderInfo { epoch: e(2), client_addr: String::new() }],
+        vec![leader_info(2)],
         vec![Message::FollowerInfo(info(3))],
     ];
     for case in cases {
@@ -623,7 +662,7 @@ fn an_epoch_of_nobody_is_refused() {
     bench.vote(3, leader, 4, Stance::Leading(Some(e(2))));
     bench.vote(2, leader, 4, Stance::Following(Some(e(2))));
     bench.event(Event::Connected { conn: C1, to: n(3) });
-    bench.receive(C1, Message::LeaderInfo { epoch: Epoch::ZERO, client_addr: String::new() });
+    bench.receive(C1, leader_info(0));
     assert_eq!(bench.role(), RoleStatus::Looking);
 }
 
@@ -661,7 +700,7 @@ fn a_node_that_entered_the_epoch_is_never_cut_within_it() {
     bench.vote(3, leader, 4, Stance::Leading(Some(e(1))));
     bench.vote(2, leader, 4, Stance::Following(Some(e(1))));
     bench.event(Event::Connected { conn: C1, to: n(3) });
-    bench.receive(C1, Message::LeaderInfo { epoch: e(1), client_addr: String::new() });
+    bench.receive(C1, leader_info(1));
     let to = history(1).1.last().unwrap().position();
     bench.receive(C1, Message::Truncate { to });
     assert!(bench.actions.contains(&Action::Halt(HaltReason::Diverged { at: to.txid })));
@@ -710,6 +749,7 @@ fn a_paced_follower_is_told_no_commit_beyond_what_it_was_sent() {
 #[test]
 fn an_established_leader_gives_up_for_a_locked_out_voter_once_in_a_while_only() {
     let mut bench = Bench::established();
+    bench.pass(Micros::millis(400));
     let locked_out = |accepted| FollowerInfo { accepted: e(accepted), ..info(1) };
     bench.event(Event::Accepted(C2));
     bench.receive(C2, Message::FollowerInfo(locked_out(7)));
@@ -729,6 +769,15 @@ fn an_established_leader_gives_up_for_a_locked_out_voter_once_in_a_while_only() 
     bench.event(Event::Accepted(c4));
     bench.receive(c4, Message::FollowerInfo(locked_out(20)));
     assert_eq!(bench.role(), RoleStatus::Leading { established: true });
+    // It is told when to come back: nearly ten times as long as a leader may take to gather.
+    let told = bench.actions.iter().find_map(|action| match action {
+        Action::Send { msg: Message::Rejected(Rejection::NotBefore { epoch, wait }), .. } => {
+            Some((*epoch, wait.get() / 1_000_000))
+        }
+        _ => None,
+    });
+    assert_eq!(told, Some((e(8), 29)));
+    assert!(bench.actions.contains(&Action::Close { conn: c4, why: CloseReason::Rejected }));
 }
 
 #[test]

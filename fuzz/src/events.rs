@@ -133,6 +133,7 @@ impl Driver {
                 let vote = self.messages.vote(input, self.replica.node());
                 self.event(Event::Notified(vote));
             }
+            9 if input.byte() == 0 => self.event(Event::Denied(NodeId::new(1 + input.below(4) as u32))),
             9 => self.elect(input),
             10 => self.ask(input),
             11 if input.byte() == 77 => {
@@ -200,7 +201,11 @@ impl Driver {
     fn answer_dial(&mut self, input: &mut Input<'_>) {
         let Some(to) = self.wanted.pop_front() else { return };
         if input.below(8) == 7 {
-            return self.event(Event::ConnectFailed(to));
+            let refused = input.flag();
+            return self.event(match refused {
+                true => Event::ConnectRefused(to),
+                false => Event::ConnectFailed(to),
+            });
         }
         let conn = self.new_conn();
         self.event(Event::Connected { conn, to });
@@ -285,6 +290,7 @@ impl Driver {
                     self.halted = true;
                     self.reached.insert("Halt".to_owned());
                 }
+                Action::Notify { to, vote } => self.messages.heard(to, vote.stamp),
                 Action::Send { to, .. } => assert!(!to.is_empty(), "a message to nobody"),
                 _ => {}
             }

@@ -12,13 +12,13 @@ use zabkeeper_core::entry::{Body, Entry, Origin, Position};
 use zabkeeper_core::ids::{ConnId, Epoch, Incarnation, Life, NodeId, Round, Txid};
 use zabkeeper_core::lives::Lives;
 use zabkeeper_core::message::{
-    Candidate, EpochAck, Forwarded, Message, Rejection, SnapshotHead, Stance, Vote,
+    Candidate, EpochAck, Forwarded, Message, Rejection, SnapshotHead, Stamp, Stance, Vote,
 };
 use zabkeeper_core::quorum::{Member, Membership};
 use zabkeeper_core::replica::ReadLevel;
 use zabkeeper_core::rng::Rng;
 use zabkeeper_core::storage::{Base, Identity, Promise, Record};
-use zabkeeper_core::time::WallTime;
+use zabkeeper_core::time::{Micros, WallTime};
 use zabkeeper_core::tree::{Command, Path, Query, Tree};
 use zabkeeper_fuzz::change::mutated;
 use zabkeeper_fuzz::corpus::{folder, inputs};
@@ -157,8 +157,12 @@ fn datagrams() -> Made {
         stance,
         round: Round::new(3),
         candidate: Candidate { epoch: Epoch::new(4), txid: txid(4, 9), node: NodeId::new(2) },
+        own: Candidate { epoch: Epoch::new(4), txid: txid(4, 9), node: NodeId::new(2) },
+        abstains: false,
+        hears: true,
         membership: txid(1, 1),
         lives: Lives::first(Life::new(7)),
+        stamp: Stamp { boot: 7, seq: 1, asks: 8, answers: 9 },
     };
     let reject = |why| Datagram::Rejected {
         from: NodeId::new(1),
@@ -171,7 +175,7 @@ fn datagrams() -> Made {
         Datagram::Vote(vote(Stance::Following(Some(Epoch::new(4))))),
         Datagram::Vote(vote(Stance::Leading(None))),
         reject(Rejection::WrongCluster { members: membership() }),
-        reject(Rejection::NotMember),
+        reject(Rejection::NotMember { version: txid(1, 1) }),
     ];
     let raw = all.iter().map(|datagram| [&[0][..], &encode_datagram(datagram)].concat());
     let bodies = all.iter().map(|datagram| [&[1][..], &encode_datagram(datagram)[9..]].concat());
@@ -189,7 +193,12 @@ fn peer_frames() -> Made {
     let head = SnapshotHead { at, membership: membership(), digest: tree.digest() };
     let body = commands()[0].encode();
     let all = [
-        Message::LeaderInfo { epoch, client_addr: "host1:4213".into() },
+        Message::LeaderInfo {
+            epoch,
+            client_addr: "host1:4213".into(),
+            ping: Micros::millis(100),
+            sync: Micros::millis(800),
+        },
         Message::EpochAck(EpochAck {
             epoch,
             counted: true,

@@ -15,8 +15,9 @@ use crate::wire;
 use prost::Message as _;
 use std::sync::Arc;
 use zabkeeper_core::ids::{ClusterId, Epoch, Incarnation, NodeId, Round};
-use zabkeeper_core::message::{Candidate, Rejection, Stance, Vote};
+use zabkeeper_core::message::{Candidate, Rejection, Stamp, Stance, Vote};
 use zabkeeper_core::quorum::Membership;
+use zabkeeper_core::time::Micros;
 
 /// The version of the datagrams.
 pub const DATAGRAM_VERSION: u8 = 1;
@@ -142,12 +143,17 @@ impl From<&Vote> for wire::Vote {
             cluster: vote.cluster.get(),
             incarnation: vote.incarnation.get(),
             round: vote.round.get(),
-            candidate: Some(wire::Candidate {
-                epoch: vote.candidate.epoch.get(),
-                txid: Some(vote.candidate.txid.into()),
-                node: vote.candidate.node.get(),
-            }),
+            candidate: Some((&vote.candidate).into()),
             membership: Some(vote.membership.into()),
+            own: Some((&vote.own).into()),
+            abstains: vote.abstains,
+            hears: vote.hears,
+            stamp: Some(wire::Stamp {
+                boot: vote.stamp.boot,
+                seq: vote.stamp.seq,
+                asks: vote.stamp.asks,
+                answers: vote.stamp.answers,
+            }),
             stance: Some(match vote.stance {
                 Stance::Looking => Kind::Looking(wire::Empty {}),
                 Stance::Following(epoch) => Kind::Following(established(epoch)),
@@ -178,7 +184,34 @@ impl TryFrom<wire::Vote> for Vote {
             candidate: need(wire.candidate, "vote.candidate")?,
             membership: need(wire.membership, "vote.membership")?,
             lives: need(wire.lives, "vote.lives")?,
+            own: need(wire.own, "vote.own")?,
+            abstains: wire.abstains,
+            hears: wire.hears,
+            stamp: need(wire.stamp, "vote.stamp")?,
         })
+    }
+}
+
+impl TryFrom<wire::Stamp> for Stamp {
+    type Error = DecodeError;
+
+    fn try_from(wire: wire::Stamp) -> Result<Self, DecodeError> {
+        let wire::Stamp { boot, seq, asks, answers } = wire;
+        if boot == 0 {
+            Err(DecodeError::Invalid("stamp.boot"))
+        } else {
+            Ok(Self { boot, seq, asks, answers })
+        }
+    }
+}
+
+impl From<&Candidate> for wire::Candidate {
+    fn from(candidate: &Candidate) -> Self {
+        Self {
+            epoch: candidate.epoch.get(),
+            txid: Some(candidate.txid.into()),
+            node: candidate.node.get(),
+        }
     }
 }
 
@@ -200,9 +233,12 @@ impl From<&Rejection> for wire::Rejection {
         Self {
             why: Some(match why {
                 Rejection::WrongCluster { members } => Why::WrongCluster((&**members).into()),
-                Rejection::WrongDisk { known } => Why::WrongDisk(known.get()),
+                Rejection::WrongDisk => Why::WrongDisk(wire::Empty {}),
+                Rejection::NotMember { version } => Why::NotMember((*version).into()),
+                Rejection::NotBefore { epoch, wait } => {
+                    Why::NotBefore(wire::NotBefore { epoch: epoch.get(), wait: wait.get() })
+                }
                 Rejection::OldDisk => Why::OldDisk(wire::Empty {}),
-                Rejection::NotMember => Why::NotMember(wire::Empty {}),
                 Rejection::Version { speaks } => Why::Version((*speaks).into()),
             }),
         }
@@ -218,9 +254,13 @@ impl TryFrom<wire::Rejection> for Rejection {
             Why::WrongCluster(list) => {
                 Self::WrongCluster { members: Arc::new(Membership::try_from(list)?) }
             }
-            Why::WrongDisk(known) => Self::WrongDisk { known: Incarnation::new(known) },
+            Why::WrongDisk(wire::Empty {}) => Self::WrongDisk,
+            Why::NotMember(version) => Self::NotMember { version: version.try_into()? },
+            Why::NotBefore(it) => Self::NotBefore {
+                epoch: epoch(it.epoch, "rejection.not_before.epoch")?,
+                wait: Micros::new(it.wait),
+            },
             Why::OldDisk(wire::Empty {}) => Self::OldDisk,
-            Why::NotMember(wire::Empty {}) => Self::NotMember,
             Why::Version(versions) => Self::Version { speaks: versions.try_into()? },
         })
     }

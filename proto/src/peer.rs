@@ -12,6 +12,7 @@ use zabkeeper_core::digest::Digest;
 use zabkeeper_core::entry::{Origin, Payload};
 use zabkeeper_core::ids::{ClusterId, Epoch, Incarnation, Txid};
 use zabkeeper_core::message::{EpochAck, FollowerInfo, Forwarded, Message, SnapshotHead, Staged};
+use zabkeeper_core::time::Micros;
 
 /// Appends the message to `out` as a whole frame.
 pub fn encode(message: &Message, out: &mut Vec<u8>) {
@@ -41,10 +42,14 @@ impl From<&Message> for Wire {
         match message {
             Message::FollowerInfo(info) => Self::FollowerInfo(info.into()),
             Message::Rejected(why) => Self::Rejected(why.into()),
-            Message::LeaderInfo { epoch, client_addr } => Self::LeaderInfo(wire::LeaderInfo {
-                epoch: epoch.get(),
-                client_addr: client_addr.clone(),
-            }),
+            Message::LeaderInfo { epoch, client_addr, ping, sync } => {
+                Self::LeaderInfo(wire::LeaderInfo {
+                    epoch: epoch.get(),
+                    client_addr: client_addr.clone(),
+                    ping: ping.get(),
+                    sync: sync.get(),
+                })
+            }
             Message::EpochAck(ack) => Self::EpochAck((*ack).into()),
             Message::EpochNack { accepted } => {
                 Self::EpochNack(wire::EpochNack { accepted: accepted.get() })
@@ -111,6 +116,8 @@ impl TryFrom<Wire> for Message {
             Wire::LeaderInfo(info) => Self::LeaderInfo {
                 epoch: epoch(info.epoch, "leader_info.epoch")?,
                 client_addr: info.client_addr,
+                ping: Micros::new(info.ping),
+                sync: Micros::new(info.sync),
             },
             Wire::EpochAck(ack) => Self::EpochAck(ack.try_into()?),
             Wire::EpochNack(nack) => {

@@ -15,7 +15,7 @@ use zabkeeper_core::ids::{ClusterId, Epoch, Incarnation, Life, NodeId, Round, Tx
 use zabkeeper_core::lives::{Lives, Recorded};
 use zabkeeper_core::message::{
     Candidate, EpochAck, FollowerInfo, Forwarded, Message, RefuseReason, Rejection, SnapshotHead,
-    Staged, Stance, Vote,
+    Staged, Stamp, Stance, Vote,
 };
 use zabkeeper_core::quorum::{Member, Membership};
 use zabkeeper_core::replica::{FollowerStatus, Obstacle, ReadLevel, RoleStatus, Status};
@@ -161,9 +161,10 @@ pub fn entries() -> impl Strategy<Value = Vec<Entry>> + Clone {
 pub fn rejection() -> BoxedStrategy<Rejection> {
     prop_oneof![
         membership().prop_map(|members| Rejection::WrongCluster { members }),
-        incarnation().prop_map(|known| Rejection::WrongDisk { known }),
+        Just(Rejection::WrongDisk),
+        txid().prop_map(|version| Rejection::NotMember { version }),
+        (reign(), micros()).prop_map(|(epoch, wait)| Rejection::NotBefore { epoch, wait }),
         Just(Rejection::OldDisk),
-        Just(Rejection::NotMember),
         versions().prop_map(|speaks| Rejection::Version { speaks }),
     ]
     .boxed()
@@ -192,12 +193,11 @@ pub fn vote() -> BoxedStrategy<Vote> {
         option::of(reign()).prop_map(Stance::Following),
         option::of(reign()).prop_map(Stance::Leading),
     ];
-    let candidate =
-        (epoch(), txid(), node()).prop_map(|(epoch, txid, node)| Candidate { epoch, txid, node });
-    let sender = (node(), number(), incarnation(), lives());
-    (sender, stance, number(), candidate, txid())
-        .prop_map(|(sender, stance, round, candidate, membership)| {
-            let (from, cluster, incarnation, lives) = sender;
+    let candidates = (candidate(), candidate());
+    let sender = (node(), number(), incarnation(), any::<bool>(), any::<bool>(), lives());
+    (sender, stance, number(), candidates, txid(), stamp())
+        .prop_map(|(sender, stance, round, (candidate, own), membership, stamp)| {
+            let (from, cluster, incarnation, abstains, hears, lives) = sender;
             Vote {
                 from,
                 cluster: ClusterId::new(cluster),
@@ -205,11 +205,32 @@ pub fn vote() -> BoxedStrategy<Vote> {
                 stance,
                 round: Round::new(round),
                 candidate,
+                own,
+                abstains,
+                hears,
                 membership,
                 lives,
+                stamp,
             }
         })
         .boxed()
+}
+
+fn candidate() -> impl Strategy<Value = Candidate> {
+    (epoch(), txid(), node()).prop_map(|(epoch, txid, node)| Candidate { epoch, txid, node })
+}
+
+fn stamp() -> impl Strategy<Value = Stamp> {
+    (1..u64::MAX, number(), number(), number()).prop_map(|(boot, seq, asks, answers)| Stamp {
+        boot,
+        seq,
+        asks,
+        answers,
+    })
+}
+
+fn micros() -> impl Strategy<Value = Micros> + Clone {
+    number().prop_map(Micros::new)
 }
 
 /// A datagram as a sender makes it.
@@ -265,8 +286,9 @@ fn discovery() -> BoxedStrategy<Message> {
     prop_oneof![
         info.prop_map(Message::FollowerInfo),
         rejection().prop_map(Message::Rejected),
-        (reign(), address())
-            .prop_map(|(epoch, client_addr)| Message::LeaderInfo { epoch, client_addr }),
+        (reign(), address(), micros(), micros()).prop_map(|(epoch, client_addr, ping, sync)| {
+            Message::LeaderInfo { epoch, client_addr, ping, sync }
+        }),
         ack.prop_map(Message::EpochAck),
         reign().prop_map(|accepted| Message::EpochNack { accepted }),
     ]

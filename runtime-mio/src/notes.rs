@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use zabkeeper_core::error::{CloseReason, PeerFault};
 use zabkeeper_core::message::Rejection;
-use zabkeeper_core::note::{LeaveReason, Note};
+use zabkeeper_core::note::{LeaveReason, Note, Unready};
 use zabkeeper_core::plan::SyncKind;
 use zabkeeper_core::quorum::Membership;
 use zabkeeper_core::time::{Instant, Micros};
@@ -55,6 +55,24 @@ fn transition(note: &Note) -> Option<(&'static str, Level, String)> {
         Note::Joins { leader, epoch } => {
             ("note.joins", Level::Info, format!("joining {leader}, who leads {epoch} already"))
         }
+        Note::RoundLeft(round) => (
+            "note.round_left",
+            Level::Info,
+            format!("a majority is here and does not agree in {round}; trying the next round"),
+        ),
+        Note::Unready(Unready::Disk(span)) => (
+            "note.unready",
+            Level::Warn,
+            format!("not voting: the disk has not completed a write for {span}"),
+        ),
+        Note::Unready(Unready::NotVoter(version)) => (
+            "note.unready",
+            Level::Warn,
+            format!(
+                "not voting: this node is not a voter of the membership of {version}, the newest \
+                 that it knows"
+            ),
+        ),
         Note::EpochProposed(epoch) => {
             ("note.epoch_proposed", Level::Debug, format!("proposing to lead {epoch}"))
         }
@@ -219,6 +237,7 @@ fn leave_reason(why: LeaveReason) -> String {
         LeaveReason::Disconnected => "the connection broke".to_owned(),
         LeaveReason::Behind(node) => format!("the history of {node} is longer"),
         LeaveReason::HigherEpoch(epoch) => format!("somebody promised {epoch}"),
+        LeaveReason::Refused => "it takes no connections".to_owned(),
         LeaveReason::SlowDisk => "the own disk takes too long".to_owned(),
         LeaveReason::CounterFull => "the numbers of the epoch are used up".to_owned(),
         LeaveReason::Fault => "the protocol was broken".to_owned(),
@@ -259,20 +278,28 @@ pub(crate) fn close_reason(why: &CloseReason) -> String {
 /// Why a node is refused, in words.
 pub(crate) fn rejection(why: &Rejection) -> String {
     match why {
+        Rejection::WrongCluster { members } if members.members().is_empty() => {
+            "its list of nodes is another one; make the configuration files agree".to_owned()
+        }
         Rejection::WrongCluster { members } => format!(
             "its list of nodes is another one: {}; make the configuration files agree",
             member_list(members)
         ),
-        Rejection::WrongDisk { known } => format!(
-            "the ensemble knows this node by the disk {known}; its data directory was wiped, \
-             replaced or copied"
+        Rejection::WrongDisk => "the ensemble knows this node by another disk; its data directory \
+                                 was wiped, replaced or copied"
+            .to_owned(),
+        Rejection::NotMember { version } => {
+            format!("this node is not a member of the ensemble, by its membership of {version}")
+        }
+        Rejection::NotBefore { epoch, wait } => format!(
+            "this node has promised an epoch above {epoch}, in which it cannot be taken in; the \
+             leader gives up for that in {wait}"
         ),
         Rejection::OldDisk => {
             "the ensemble has met a later life of its data directory, which is an older copy, a \
              copy that runs twice, or lost what was acknowledged"
                 .to_owned()
         }
-        Rejection::NotMember => "this node is not a member of the ensemble".to_owned(),
         Rejection::Version { speaks: (from, to) } => {
             format!("it speaks only the versions {from} to {to} of the protocol")
         }

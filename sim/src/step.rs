@@ -17,6 +17,9 @@ use zabkeeper_core::note::Note;
 use zabkeeper_core::replica::{Input, Outputs, Status};
 use zabkeeper_core::tree::{Query, Tree};
 
+/// How long a datagram takes that says to a node that it does not belong there.
+const DENIAL: u64 = 1000;
+
 impl World {
     pub(crate) fn deliver(&mut self, node: NodeId, event: Event) -> Check {
         self.input(node, Input::Event(event))
@@ -54,8 +57,8 @@ impl World {
         self.trace.feed(&(now, node.get()));
         if let Input::Event(event) = &input {
             self.trace.feed(event);
-            if let Event::Received { msg: Message::EpochAck(ack), .. } = event {
-                self.checks.epochs.reported(node, ack);
+            if let Event::Received { conn, msg: Message::EpochAck(ack) } = event {
+                self.checks.epochs.reported(node, *conn, ack);
             }
         }
         self.trace.keep(now, node.get(), || What::Input(crate::show::input(&input)));
@@ -230,7 +233,11 @@ impl World {
                     self.trace.see(|view| view.sent(sent, now, (node, to), "Vote", text, going));
                 }
             }
-            Action::NotifyRejected { .. } => {}
+            Action::NotifyRejected { to, .. } => {
+                if !self.net.is_cut(node, to) {
+                    self.queue.push(now + DENIAL, Occur::Denied { to, by: node });
+                }
+            }
             Action::Connect(to) => {
                 self.does(node, Deed::Dial)?;
                 let host = &self.hosts[place(node)];

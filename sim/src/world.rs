@@ -41,6 +41,10 @@ pub enum Occur {
     Dial { from: NodeId, boot: u64, to: NodeId, refused: bool, patience: u64 },
     /// A connection attempt has failed.
     DialFailed { from: NodeId, boot: u64, to: NodeId },
+    /// Nobody listens there: the other machine says so.
+    DialRefused { from: NodeId, boot: u64, to: NodeId },
+    /// A datagram of `by` says that `to` does not belong to it.
+    Denied { to: NodeId, by: NodeId },
     /// The next packet of a connection arrives.
     Arrive { pipe: u64, end: usize },
     /// A part of the next packet of a connection arrives.
@@ -330,6 +334,13 @@ impl World {
                 }
                 Ok(())
             }
+            Occur::DialRefused { from, boot, to } => {
+                if self.is_life(from, boot) {
+                    return self.deliver(from, Event::ConnectRefused(to));
+                }
+                Ok(())
+            }
+            Occur::Denied { to, by } => self.deliver(to, Event::Denied(by)),
             Occur::Arrive { pipe, end } => self.arrive(pipe, end),
             Occur::Part { pipe, end } => self.part(pipe, end),
             Occur::Strike(index) => self.strike(index),
@@ -443,7 +454,11 @@ impl World {
         }
         let silent = self.net.is_stream_cut(from, to) || self.net.is_stream_cut(to, from);
         let calm = self.quiet.is_some();
-        if silent || refused && !calm || self.host(to).process.is_none() {
+        if !silent && self.host(to).process.is_none() {
+            self.queue.push(self.now + 100, Occur::DialRefused { from, boot, to });
+            return Ok(());
+        }
+        if silent || refused && !calm {
             let wait = if silent { patience } else { 100 };
             self.queue.push(self.now + wait, Occur::DialFailed { from, boot, to });
             return Ok(());

@@ -195,6 +195,7 @@ impl Following {
         if !items.is_empty() {
             let end = incoming.received.saturating_sub(incoming.parser.pending() as u64);
             incoming.given.push_back(end);
+            cx.s.standing.stored();
             cx.out.push(Action::Stage { stage: incoming.stage, items: items.clone() });
             cx.out.call(Upcall::InstallItems(items));
         }

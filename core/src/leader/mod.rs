@@ -6,6 +6,7 @@ mod reign;
 mod source;
 mod sync;
 
+use crate::config::Timeouts;
 use crate::error::{CloseReason, HaltReason, PeerFault};
 use crate::ids::{ConnId, Epoch, Incarnation, Life, NodeId, Round, Txid};
 use crate::ledger::Duty;
@@ -79,7 +80,7 @@ impl Leading {
     /// Takes office after an election, with the followers that came early.
     pub(crate) fn start(
         cx: &mut Cx<'_>,
-        early: BTreeMap<ConnId, FollowerInfo>,
+        early: BTreeMap<ConnId, (FollowerInfo, Instant)>,
     ) -> Result<Self, Box<Next>> {
         cx.drop_parked();
         let mut leading = Self {
@@ -93,7 +94,7 @@ impl Leading {
             acked: BTreeMap::new(),
         };
         let mut next = leading.choose_epoch(cx);
-        for (conn, info) in early {
+        for (conn, (info, _)) in early {
             if next == Next::Stay {
                 next = leading.on_follower_info(cx, conn, info);
             } else {
@@ -149,9 +150,10 @@ impl Leading {
     }
 
     /// What this node answers to those who look for a leader.
-    pub(crate) fn ballot(&self, s: &State) -> Vote {
+    pub(crate) fn ballot(&self, cx: &mut Cx<'_>, to: NodeId, asked: u64) -> Vote {
         let epoch = self.epoch().filter(|_| self.is_established());
-        crate::election::ballot(s, Stance::Leading(epoch), self.round, self.candidate)
+        let vote = cx.ballot(to, Some(asked), Stance::Leading(epoch), self.round, self.candidate);
+        Vote { hears: true, ..vote }
     }
 
     /// Entries after this should not be forgotten: a follower is being fed from there.
@@ -168,6 +170,7 @@ impl Leading {
             return self.on_reign_tick(cx);
         }
         if cx.now.at >= self.progress.after(cx.s.cfg.timeouts.init) {
+            cx.abstain();
             return Next::Look(LeaveReason::InitTimeout);
         }
         Next::Stay
@@ -175,7 +178,7 @@ impl Leading {
 
     /// A voter looks for a leader. Before this leader is established, those who have moved on to a
     /// later round will not come: it gives up as soon as the rest cannot be a quorum.
-    pub(crate) fn on_looking(&mut self, cx: &Cx<'_>, vote: &Vote) -> Next {
+    pub(crate) fn on_looking(&mut self, cx: &mut Cx<'_>, vote: &Vote) -> Next {
         if vote.round <= self.round || self.is_established() {
             return Next::Stay;
         }
@@ -183,10 +186,11 @@ impl Leading {
         self.give_up_if_deserted(cx)
     }
 
-    fn give_up_if_deserted(&self, cx: &Cx<'_>) -> Next {
+    fn give_up_if_deserted(&self, cx: &mut Cx<'_>) -> Next {
         if cx.s.ensemble.is_quorum(|id| !self.gone.contains(&id)) {
             return Next::Stay;
         }
+        cx.abstain();
         Next::Look(LeaveReason::Silence)
     }
 
@@ -271,14 +275,22 @@ impl Leading {
     }
 
     fn greet(&mut self, cx: &mut Cx<'_>, conns: &[ConnId], epoch: Epoch) -> Next {
-        let accepted = conns.iter().filter_map(|conn| self.peers.get(conn)).map(|p| p.accepted);
-        if let Some(higher) = accepted.max().filter(|accepted| *accepted > epoch)
-            && let next @ Next::Look(_) = self.on_higher_promise(cx, higher)
+        let accepted = |conn: &ConnId| self.peers.get(conn).map_or(Epoch::ZERO, |p| p.accepted);
+        let (higher, welcome): (Vec<ConnId>, Vec<ConnId>) =
+            conns.iter().partition(|conn| accepted(conn) > epoch);
+        if let Some(highest) = higher.iter().map(accepted).max()
+            && let next @ Next::Look(_) = self.on_higher_promise(cx, highest)
         {
             return next;
         }
+        for conn in higher {
+            let wait = cx.s.rest_of_readmission(cx.now.at);
+            cx.send(conn, Message::Rejected(Rejection::NotBefore { epoch, wait }));
+            self.drop_peer(cx, conn, Some(CloseReason::Rejected));
+        }
         let client_addr = cx.client_addr();
-        cx.send_all(conns.to_vec(), Message::LeaderInfo { epoch, client_addr });
+        let Timeouts { ping, sync, .. } = cx.s.cfg.timeouts;
+        cx.send_all(welcome, Message::LeaderInfo { epoch, client_addr, ping, sync });
         Next::Stay
     }
 
@@ -302,6 +314,9 @@ impl Leading {
         }
         let result = match msg {
             Message::EpochAck(ack) => return self.on_epoch_ack(cx, conn, ack),
+            Message::EpochNack { accepted } if crate::node::is_too_far(cx, accepted) => {
+                Err(PeerFault::EpochTooFar(accepted))
+            }
             Message::EpochNack { accepted } => {
                 self.drop_peer(cx, conn, Some(CloseReason::StaleEpoch));
                 return self.on_higher_promise(cx, accepted);
@@ -355,6 +370,16 @@ impl Leading {
             let fault = PeerFault::Epoch { got: ack.epoch, expected: epoch };
             return self.fault(cx, conn, fault);
         }
+        let last = ack.last.txid;
+        if ack.current > epoch || last.epoch() > epoch || ack.base > last || ack.commit > last {
+            return self.fault(cx, conn, PeerFault::Claim(last));
+        }
+        let own = (cx.s.current, cx.s.durable);
+        let ahead = ack.counted
+            && matches!(self.stage, Stage::Promised(_))
+            && (ack.current, last) > own
+            && !cx.s.cfg.mutant(Mutant::LeadThoughBehind);
+        let ack = EpochAck { counted: ack.counted && !ahead, ..ack };
         let node = peer.node;
         let acked = self.acked.get(&node).copied().flatten();
         if acked.is_some_and(|upto| ack.current != epoch || ack.last.txid < upto) {
@@ -364,10 +389,10 @@ impl Leading {
         self.acked.entry(node).or_default();
         match self.stage {
             Stage::Promised(_) => {
-                let own = (cx.s.current, cx.s.durable);
-                let ahead = ack.counted && (ack.current, ack.last.txid) > own;
-                if ahead && !cx.s.cfg.mutant(Mutant::LeadThoughBehind) {
-                    // It may hold what is committed and this node lacks.
+                // It may hold what is committed and this node lacks: not if a quorum without it
+                // holds no more than this node.
+                if ahead && !self.may_do_without(cx, node) {
+                    cx.abstain();
                     return Next::Look(LeaveReason::Behind(node));
                 }
                 self.progress = cx.now.at;
@@ -395,6 +420,15 @@ impl Leading {
             cx.close(conn, CloseReason::Rejected);
         }
         Next::Stay
+    }
+
+    /// True if a quorum is connected without this follower and those that do not count.
+    fn may_do_without(&self, cx: &Cx<'_>, node: NodeId) -> bool {
+        let counts = |peer: &Peer| peer.ack.is_none_or(|ack| ack.counted);
+        cx.s.ensemble.is_quorum(|id| {
+            let here = self.peers.values().any(|peer| peer.node == id && counts(peer));
+            id == cx.s.node() || id != node && here
+        })
     }
 
     /// With the promises of a quorum the reign begins: nobody else can lead this epoch.

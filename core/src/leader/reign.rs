@@ -255,7 +255,8 @@ impl Leading {
             reign.established = true;
         }
         cx.note(Note::Established { epoch, last });
-        cx.s.serving = true;
+        cx.serves();
+        cx.s.standing.forgive(cx.s.node());
         cx.commit(last);
         let acked =
             self.peers.iter().filter(|(_, peer)| peer.feed.as_ref().is_some_and(Feed::is_acked));
@@ -581,21 +582,30 @@ impl Leading {
         requests: Vec<Forwarded>,
     ) -> Handled {
         let limit = cx.s.cfg.limits.command_bytes;
+        // Each is judged by itself: nobody is refused for what another one asks.
+        let (large, requests): (Vec<Forwarded>, Vec<Forwarded>) =
+            requests.into_iter().partition(|request| request.body.len() > limit);
+        refuse(cx, conn, &large, RefuseReason::TooLarge);
         let why = if !self.is_established() {
             Some(RefuseReason::NoLeader)
         } else if cx.s.is_log_full() {
             Some(RefuseReason::Busy)
-        } else if requests.iter().any(|request| request.body.len() > limit) {
-            Some(RefuseReason::TooLarge)
         } else {
             None
         };
         if let Some(why) = why {
-            let seqs = requests.iter().map(|request| request.origin).collect();
-            cx.send(conn, Message::ForwardRefused { seqs, why });
+            refuse(cx, conn, &requests, why);
             return Ok(Next::Stay);
         }
         let list = requests.into_iter().map(|r| (Some(r.origin), Body::Command(r.body)));
         Ok(self.propose(cx, list.collect()))
+    }
+}
+
+/// Tells a follower that these requests of its clients are certainly not done.
+fn refuse(cx: &mut Cx<'_>, conn: ConnId, requests: &[Forwarded], why: RefuseReason) {
+    if !requests.is_empty() {
+        let seqs = requests.iter().map(|request| request.origin).collect();
+        cx.send(conn, Message::ForwardRefused { seqs, why });
     }
 }

@@ -151,7 +151,7 @@ fn a_follower_goes_on_with_a_snapshot_on_another_connection() {
     bench.vote(3, leader, 4, Stance::Leading(Some(e(2))));
     bench.vote(2, leader, 4, Stance::Following(Some(e(2))));
     bench.event(Event::Connected { conn: C2, to: n(3) });
-    bench.receive(C2, Message::LeaderInfo { epoch: e(2), client_addr: String::new() });
+    bench.receive(C2, leader_info(2));
     let at = Position { txid: t(2, 5), chain: Digest::new(1) };
     let staged = Some(Staged { at, received: 150 });
     assert!(bench.sent(|msg| matches!(msg, Message::EpochAck(ack) if ack.staged == staged)));

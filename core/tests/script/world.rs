@@ -44,6 +44,7 @@ enum Packet {
     Tcp(ConnId, NodeId, Message),
     Opened(ConnId, NodeId, NodeId),
     Refused(NodeId, NodeId),
+    Denied(NodeId, NodeId),
     Closed(ConnId, NodeId),
 }
 
@@ -51,7 +52,7 @@ impl Packet {
     fn to(&self) -> NodeId {
         match self {
             Self::Vote(to, _) | Self::Tcp(_, to, _) | Self::Closed(_, to) => *to,
-            Self::Opened(_, _, to) | Self::Refused(to, _) => *to,
+            Self::Opened(_, _, to) | Self::Refused(to, _) | Self::Denied(to, _) => *to,
         }
     }
 }
@@ -353,7 +354,13 @@ impl World {
                     self.input(from, Event::Connected { conn, to });
                 }
             }
-            Packet::Refused(from, to) => self.input(from, Event::ConnectFailed(to)),
+            Packet::Refused(from, to) => {
+                let gone = self.machine(to).replica.is_none();
+                let failed =
+                    if gone { Event::ConnectRefused(to) } else { Event::ConnectFailed(to) };
+                self.input(from, failed);
+            }
+            Packet::Denied(to, by) => self.input(to, Event::Denied(by)),
             Packet::Closed(conn, to) => self.input(to, Event::Closed(conn)),
         }
     }
@@ -453,6 +460,7 @@ impl World {
             Action::Notify { to, vote } => self.queue.push_back(Packet::Vote(to, vote)),
             Action::NotifyRejected { to, why } => {
                 let _ = writeln!(self.printed, "{node} rejects {to}: {why:?}");
+                self.queue.push_back(Packet::Denied(to, node));
             }
             Action::Connect(to) => {
                 let up = self.nodes.get(&to).is_some_and(|m| m.replica.is_some());

@@ -2,6 +2,7 @@
 //! its first check.
 
 use crate::input::Input;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use zabkeeper_core::app::App;
 use zabkeeper_core::digest::Digest;
@@ -10,13 +11,13 @@ use zabkeeper_core::ids::{ClusterId, ConnId, Epoch, Incarnation, Life, NodeId, R
 use zabkeeper_core::lives::{Lives, Recorded};
 use zabkeeper_core::message::{
     Candidate, EpochAck, FollowerInfo, Forwarded, Message, RefuseReason, Rejection, SnapshotHead,
-    Staged, Stance, Vote,
+    Staged, Stamp, Stance, Vote,
 };
 use zabkeeper_core::node::Node;
 use zabkeeper_core::parts;
 use zabkeeper_core::quorum::Membership;
 use zabkeeper_core::replica::RoleStatus;
-use zabkeeper_core::time::WallTime;
+use zabkeeper_core::time::{Micros, WallTime};
 use zabkeeper_core::tree::{Command, Path, Tree};
 
 /// Makes what peers say.
@@ -25,11 +26,25 @@ pub(super) struct Messages {
     /// A history that a peer may have, growing.
     told: Position,
     origin: u64,
+    /// What the node asked each peer last: who answers is taken for the peer.
+    asked: BTreeMap<NodeId, u64>,
+    sent: u64,
 }
 
 impl Messages {
     pub(super) fn new(membership: Arc<Membership>) -> Self {
-        Self { membership, told: Position::ZERO, origin: 0 }
+        Self { membership, told: Position::ZERO, origin: 0, asked: BTreeMap::new(), sent: 0 }
+    }
+
+    /// Takes note of what the node asks a peer.
+    pub(super) fn heard(&mut self, to: NodeId, stamp: Stamp) {
+        self.asked.insert(to, stamp.asks);
+    }
+
+    fn stamp(&mut self, from: NodeId) -> Stamp {
+        self.sent += 1;
+        let answers = self.asked.get(&from).copied().unwrap_or_default();
+        Stamp { boot: u64::from(from.get()), seq: self.sent, asks: 1, answers }
     }
 
     pub(super) fn vote(&mut self, input: &mut Input<'_>, node: &Node) -> Vote {
@@ -40,8 +55,9 @@ impl Messages {
             2 => Stance::Following(input.flag().then_some(epoch)),
             _ => Stance::Leading(input.flag().then_some(epoch)),
         };
+        let from = peer(input);
         Vote {
-            from: peer(input),
+            from,
             cluster: self.cluster(input),
             incarnation: incarnation(input),
             stance,
@@ -55,13 +71,21 @@ impl Messages {
                 txid: self.txid(input, node),
                 node: if input.flag() { peer(input) } else { NodeId::new(1) },
             },
+            own: Candidate {
+                epoch: self.epoch(input, node),
+                txid: self.txid(input, node),
+                node: NodeId::new(2),
+            },
+            abstains: input.byte() == 1,
+            hears: input.flag(),
             membership: if input.flag() { self.txid(input, node) } else { Txid::ZERO },
             lives: lives(input),
+            stamp: if input.byte() == 9 { Stamp::default() } else { self.stamp(from) },
         }
     }
 
     /// The vote of a peer that agrees on a leader in the node's own round.
-    pub(super) fn agree(&self, from: NodeId, leader: NodeId, node: &Node) -> Vote {
+    pub(super) fn agree(&mut self, from: NodeId, leader: NodeId, node: &Node) -> Vote {
         let status = node.status();
         Vote {
             from,
@@ -70,8 +94,12 @@ impl Messages {
             stance: Stance::Looking,
             round: status.round,
             candidate: Candidate { epoch: status.current, txid: status.last, node: leader },
+            own: Candidate { epoch: status.current, txid: status.last, node: from },
+            abstains: false,
+            hears: true,
             membership: Txid::ZERO,
             lives: Lives::first(Life::new(u64::from(from.get()))),
+            stamp: self.stamp(from),
         }
     }
 
@@ -94,7 +122,7 @@ impl Messages {
         match seen {
             0 => {
                 let epoch = epoch.next().unwrap_or(epoch);
-                Message::LeaderInfo { epoch, client_addr: String::new() }
+                leader_info(epoch)
             }
             1 => match input.below(6) {
                 0 => Message::Truncate { to: self.position(input, node) },
@@ -145,7 +173,7 @@ impl Messages {
         match input.below(25) {
             0 | 1 => Message::FollowerInfo(self.follower_info(input, node)),
             2 => Message::Rejected(self.rejection(input)),
-            3 | 4 => Message::LeaderInfo { epoch, client_addr: String::new() },
+            3 | 4 => leader_info(epoch),
             5 => Message::EpochAck(EpochAck {
                 epoch,
                 counted: input.flag(),
@@ -296,10 +324,14 @@ impl Messages {
 
     fn rejection(&self, input: &mut Input<'_>) -> Rejection {
         match input.below(4) {
-            0 => Rejection::NotMember,
-            3 => Rejection::OldDisk,
+            0 => Rejection::NotMember { version: Txid::ZERO },
+            4 => Rejection::OldDisk,
             1 => Rejection::WrongCluster { members: self.membership.clone() },
-            _ => Rejection::WrongDisk { known: incarnation(input) },
+            2 => Rejection::NotBefore {
+                epoch: Epoch::new(input.number() | 1),
+                wait: Micros::new(input.number()),
+            },
+            _ => Rejection::WrongDisk,
         }
     }
 
@@ -359,6 +391,11 @@ impl Messages {
             _ => self.membership.cluster_id(),
         }
     }
+}
+
+fn leader_info(epoch: Epoch) -> Message {
+    let (ping, sync) = (Micros::millis(100), Micros::millis(800));
+    Message::LeaderInfo { epoch, client_addr: String::new(), ping, sync }
 }
 
 /// Mostly one of the two other voters; now and then the node itself, or a stranger.

@@ -16,7 +16,7 @@ use zabkeeper_core::ids::{ClusterId, Epoch, Incarnation, Life, NodeId, Round, Tx
 use zabkeeper_core::lives::{Lives, Recorded};
 use zabkeeper_core::message::{
     Candidate, EpochAck, FollowerInfo, Forwarded, Message, RefuseReason, Rejection, SnapshotHead,
-    Staged, Stance, Vote,
+    Staged, Stamp, Stance, Vote,
 };
 use zabkeeper_core::quorum::{Member, Membership};
 use zabkeeper_core::replica::{FollowerStatus, Obstacle, ReadLevel, RoleStatus, Status};
@@ -76,12 +76,13 @@ fn lives() -> Lives {
     Lives { recorded, drawn: vec![Life::new(7), Life::new(8)] }
 }
 
-fn rejections() -> [Rejection; 5] {
+fn rejections() -> [Rejection; 6] {
     [
         Rejection::WrongCluster { members: membership(Txid::ZERO, None) },
-        Rejection::WrongDisk { known: Incarnation::new(7) },
+        Rejection::WrongDisk,
+        Rejection::NotMember { version: txid(1) },
+        Rejection::NotBefore { epoch: EPOCH, wait: Micros::millis(30_000) },
         Rejection::OldDisk,
-        Rejection::NotMember,
         Rejection::Version { speaks: (2, 3) },
     ]
 }
@@ -95,8 +96,12 @@ fn datagrams() -> Vec<Datagram> {
             stance,
             round: Round::new(4),
             candidate: Candidate { epoch: EPOCH, txid: txid(17), node: NodeId::new(3) },
+            own: Candidate { epoch: EPOCH, txid: txid(16), node: NodeId::new(2) },
+            abstains: true,
+            hears: true,
             membership: txid(1),
             lives: lives(),
+            stamp: Stamp { boot: 5, seq: 6, asks: 7, answers: 8 },
         })
     };
     let rejected = rejections().map(|why| Datagram::Rejected {
@@ -128,7 +133,12 @@ fn messages() -> Vec<Message> {
             versions: (1, 1),
             client_addr: "h2:3".into(),
         }),
-        Message::LeaderInfo { epoch, client_addr: "h3:3".into() },
+        Message::LeaderInfo {
+            epoch,
+            client_addr: "h3:3".into(),
+            ping: Micros::millis(100),
+            sync: Micros::millis(800),
+        },
         Message::EpochAck(EpochAck {
             epoch,
             counted: true,

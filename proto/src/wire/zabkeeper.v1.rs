@@ -102,28 +102,43 @@ pub struct Empty {}
 /// Why a node will not talk to another at all.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Rejection {
-    #[prost(oneof = "rejection::Why", tags = "1, 2, 3, 4, 5")]
+    #[prost(oneof = "rejection::Why", tags = "1, 2, 3, 4, 5, 6")]
     pub why: ::core::option::Option<rejection::Why>,
 }
 /// Nested message and enum types in `Rejection`.
 pub mod rejection {
     #[derive(Clone, PartialEq, ::prost::Oneof)]
     pub enum Why {
-        /// The other's list of peers is not this one. In a datagram the list may be cut, see there.
+        /// The other's list of peers is not this one, which is told to addresses in it only. In a
+        /// datagram it may be cut, see there.
         #[prost(message, tag = "1")]
         WrongCluster(super::Membership),
-        /// The ensemble knows the other by this disk.
-        #[prost(fixed64, tag = "2")]
-        WrongDisk(u64),
+        /// The ensemble knows the other by another disk.
+        #[prost(message, tag = "2")]
+        WrongDisk(super::Empty),
+        /// The version of the membership in which the other is not.
         #[prost(message, tag = "3")]
-        NotMember(super::Empty),
+        NotMember(super::Txid),
         /// No common version; these are spoken.
         #[prost(message, tag = "4")]
         Version(super::Versions),
         /// The other's disk is not the one that acknowledged.
         #[prost(message, tag = "5")]
         OldDisk(super::Empty),
+        /// A leader that cannot take the other in now.
+        #[prost(message, tag = "6")]
+        NotBefore(super::NotBefore),
     }
+}
+/// The other has promised a higher epoch than this leader's. The leader gives up for that once in a
+/// while only, not before so many microseconds from now.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct NotBefore {
+    /// The leader's; never 0.
+    #[prost(uint64, tag = "1")]
+    pub epoch: u64,
+    #[prost(uint64, tag = "2")]
+    pub wait: u64,
 }
 /// Why a request was certainly not done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
@@ -208,6 +223,18 @@ pub struct Vote {
     /// The lives of the sender's disk; none drawn if they are too many.
     #[prost(message, optional, tag = "10")]
     pub lives: ::core::option::Option<Lives>,
+    /// What the sender itself stands for; `own.node` is the sender.
+    #[prost(message, optional, tag = "11")]
+    pub own: ::core::option::Option<Candidate>,
+    /// The sender asks not to be elected for a while: it was, and nobody came.
+    #[prost(bool, tag = "12")]
+    pub abstains: bool,
+    /// The sender hears a majority of the voters in this round.
+    #[prost(bool, tag = "13")]
+    pub hears: bool,
+    /// What tells the present word of the sender from an old or forged one.
+    #[prost(message, optional, tag = "14")]
+    pub stamp: ::core::option::Option<Stamp>,
     /// What the sender is doing.
     #[prost(oneof = "vote::Stance", tags = "7, 8, 9")]
     pub stance: ::core::option::Option<vote::Stance>,
@@ -224,6 +251,23 @@ pub mod vote {
         #[prost(message, tag = "9")]
         Leading(super::Established),
     }
+}
+/// A later number of a process that was believed before is believed. Another process must answer the
+/// receiver's question.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Stamp {
+    /// The sender's process, drawn at its start; never 0.
+    #[prost(fixed64, tag = "1")]
+    pub boot: u64,
+    /// Counts what this process sends.
+    #[prost(uint64, tag = "2")]
+    pub seq: u64,
+    /// A question to the receiver.
+    #[prost(fixed64, tag = "3")]
+    pub asks: u64,
+    /// The answer to the receiver's question, as last heard; 0 for none.
+    #[prost(fixed64, tag = "4")]
+    pub answers: u64,
 }
 /// The epoch in which a leader is established; absent if it is not yet.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -358,6 +402,12 @@ pub struct LeaderInfo {
     /// Where the leader answers clients.
     #[prost(string, tag = "2")]
     pub client_addr: ::prost::alloc::string::String,
+    /// Microseconds between two of the leader's heartbeats.
+    #[prost(uint64, tag = "3")]
+    pub ping: u64,
+    /// The longest silence in microseconds that the leader bears; the follower bears as much.
+    #[prost(uint64, tag = "4")]
+    pub sync: u64,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct EpochAck {

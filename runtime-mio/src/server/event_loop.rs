@@ -21,7 +21,7 @@ use crate::storage::{Completion, StorageCommand, StorageHandle};
 use log::Level;
 use mio::net::TcpListener;
 use mio::{Events, Poll, Token};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, ErrorKind};
 use std::mem;
 use std::net::SocketAddr;
@@ -31,7 +31,7 @@ use std::sync::mpsc::Receiver;
 use std::time::Instant as StdInstant;
 use zabkeeper_core::error::HaltReason;
 use zabkeeper_core::event::{Action, Event};
-use zabkeeper_core::ids::{ConnId, Ticket};
+use zabkeeper_core::ids::{ConnId, NodeId, Ticket};
 use zabkeeper_core::message::RefuseReason;
 use zabkeeper_core::note::Note;
 use zabkeeper_core::replica::{ClientRequest, Input, Outputs, Replica, Request, Status};
@@ -103,6 +103,8 @@ pub(super) struct Work {
     pub(super) forgotten: Vec<Ticket>,
     /// Where the datagram came from that the core looks at just now.
     pub(super) sender: Option<SocketAddr>,
+    /// From where votes came last that did not come from their sender's address.
+    pub(super) elsewhere: BTreeMap<NodeId, SocketAddr>,
     last_token: usize,
     /// True if accepting failed and is to be tried again.
     pub(super) retry_accept: bool,

@@ -1,6 +1,6 @@
 //! The loop's part for connections between nodes.
 
-use super::event_loop::{EventLoop, MESSAGES, SHARE_ACCEPTS, SHARE_BYTES, SWEEP};
+use super::event_loop::{EventLoop, MESSAGES, SHARE_BYTES, SWEEP};
 use super::peers::{Stage, conn_id};
 use super::{lanes, wire};
 use crate::net::Drained;
@@ -16,6 +16,10 @@ use zabkeeper_core::message::Message;
 use zabkeeper_core::time::Now;
 use zabkeeper_proto::frame::MAX_PEER_BODY;
 
+/// Connections taken in one turn: few beside the number of strangers that are borne, so that who says
+/// at once who it is does so before others can take its place.
+const ACCEPTS: usize = 16;
+
 /// The longest first message of a node that connects to this one.
 const GREETING: usize = 4 << 10;
 
@@ -24,18 +28,20 @@ impl EventLoop {
         if !mem::take(&mut self.work.ready.messages) {
             return;
         }
-        for _ in 0..SHARE_ACCEPTS {
+        for _ in 0..ACCEPTS {
             let (stream, from) = match self.messages.accept() {
                 Ok(accepted) => accepted,
                 Err(error) => return self.accept_failed(now, MESSAGES, &error),
             };
             let token = self.next_token();
+            if let Some(oldest) = self.peers.surplus() {
+                let text = "too many unknown peer connections; closed the oldest of the address \
+                            that has the most of them";
+                self.complain("peer.too_many", Level::Warn, now, text);
+                self.lose_peer(now, oldest);
+            }
             match self.peers.accept(stream, from, token, self.poll.registry(), now.at) {
-                Ok(true) => self.step(now, Event::Accepted(conn_id(token))),
-                Ok(false) => {
-                    let text = format!("too many unknown peer connections; closed that of {from}");
-                    self.complain("peer.too_many", Level::Warn, now, &text);
-                }
+                Ok(()) => self.step(now, Event::Accepted(conn_id(token))),
                 Err(error) => {
                     let text = format!("cannot take the peer connection of {from}: {error}");
                     self.complain("peer.broken", Level::Warn, now, &text);
@@ -81,7 +87,10 @@ impl EventLoop {
         let registry = self.poll.registry();
         if let Err(error) = self.peers.dial(to, addr, token, registry, now.at) {
             log::debug!("{}: cannot connect to {to} at {addr}: {error}", self.shared.node);
-            self.work.events.push_back(Event::ConnectFailed(to));
+            self.work.events.push_back(match error.kind() {
+                ErrorKind::ConnectionRefused => Event::ConnectRefused(to),
+                _ => Event::ConnectFailed(to),
+            });
         }
     }
 
@@ -176,7 +185,12 @@ impl EventLoop {
             Ok(false) => false,
             Err(error) => {
                 log::debug!("{}: cannot connect to {to}: {error}", self.shared.node);
-                self.lose_peer(now, id);
+                if error.kind() == ErrorKind::ConnectionRefused {
+                    self.peers.remove(id, self.poll.registry());
+                    self.step(now, Event::ConnectRefused(to));
+                } else {
+                    self.lose_peer(now, id);
+                }
                 false
             }
         }

@@ -7,12 +7,13 @@ use mio::net::TcpStream;
 use mio::{Registry, Token};
 use std::collections::BTreeMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use zabkeeper_core::ids::{ConnId, NodeId};
 use zabkeeper_core::time::{Instant, Micros};
 use zabkeeper_proto::pieces::Assembly;
 
-/// Connections that nobody vouched for yet: more are not taken in.
+/// Connections that nobody vouched for yet: for more, the oldest of the address that has the most
+/// of them makes room.
 const STRANGERS: usize = 64;
 
 /// All peer connections.
@@ -101,7 +102,20 @@ impl Peers {
         self.add(stream, addr, token, registry, Stage::Dialling(to), now)
     }
 
-    /// Takes in a connection that somebody opened. `Ok(false)` if there are too many strangers.
+    /// The stranger that makes room for another one, if there are too many.
+    pub(super) fn surplus(&self) -> Option<ConnId> {
+        let mut by_address: BTreeMap<IpAddr, Vec<ConnId>> = BTreeMap::new();
+        let strangers = self.conns.iter().filter(|(_, peer)| peer.stage == Stage::Stranger);
+        for (id, peer) in strangers {
+            by_address.entry(peer.conn.peer().ip()).or_default().push(*id);
+        }
+        let all: usize = by_address.values().map(Vec::len).sum();
+        // Ids only grow: the first is the oldest.
+        let most = by_address.into_values().max_by_key(Vec::len)?;
+        most.first().copied().filter(|_| all >= STRANGERS)
+    }
+
+    /// Takes in a connection that somebody opened.
     pub(super) fn accept(
         &mut self,
         stream: TcpStream,
@@ -109,11 +123,7 @@ impl Peers {
         token: Token,
         registry: &Registry,
         now: Instant,
-    ) -> io::Result<bool> {
-        let strangers = self.conns.values().filter(|p| p.stage == Stage::Stranger);
-        if strangers.count() >= STRANGERS {
-            return Ok(false);
-        }
+    ) -> io::Result<()> {
         self.add(stream, addr, token, registry, Stage::Stranger, now)?;
         let id = conn_id(token);
         match self.conns.get(&id).map(Peer::tune) {
@@ -121,7 +131,7 @@ impl Peers {
                 self.remove(id, registry);
                 Err(error)
             }
-            _ => Ok(true),
+            _ => Ok(()),
         }
     }
 

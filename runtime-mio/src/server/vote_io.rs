@@ -1,15 +1,17 @@
 //! The loop's part for election datagrams: whatever arrives, receiving goes on.
 
 use super::event_loop::{EventLoop, SHARE_DATAGRAMS};
-use super::{ExitReason, wire};
+use super::wire;
 use crate::notes;
 use log::Level;
+use std::collections::BTreeMap;
 use std::mem;
 use std::net::SocketAddr;
-use zabkeeper_core::error::HaltReason;
+use std::sync::Arc;
 use zabkeeper_core::event::Event;
-use zabkeeper_core::ids::NodeId;
+use zabkeeper_core::ids::{ClusterId, NodeId, Txid};
 use zabkeeper_core::message::{Rejection, Vote};
+use zabkeeper_core::quorum::Membership;
 use zabkeeper_core::time::Now;
 use zabkeeper_proto::{Datagram, decode_datagram, encode_datagram};
 
@@ -24,12 +26,13 @@ impl EventLoop {
             };
             match decode_datagram(bytes) {
                 Ok(Datagram::Vote(vote)) => {
+                    self.look_at_sender(now, vote.from, from);
                     self.work.sender = Some(from);
                     self.step(now, Event::Notified(vote));
                     self.work.sender = None;
                 }
-                Ok(Datagram::Rejected { from: node, why, omitted, .. }) => {
-                    self.heard_rejection(now, from, node, &why, omitted)
+                Ok(Datagram::Rejected { from: node, cluster, why, omitted }) => {
+                    self.heard_rejection(now, (node, cluster, from), &why, omitted)
                 }
                 Err(error) => {
                     let text = format!("ignored a datagram from {from}: {error}");
@@ -41,17 +44,16 @@ impl EventLoop {
     }
 
     /// Another node says that this one does not belong to it. Anybody can send such a datagram, so
-    /// it is only told to the operator.
+    /// it is told to the operator, and the core asks the member itself.
     fn heard_rejection(
         &mut self,
         now: Now,
-        from: SocketAddr,
-        node: NodeId,
+        (node, cluster, from): (NodeId, ClusterId, SocketAddr),
         why: &Rejection,
         omitted: u32,
     ) {
         let text = match why {
-            Rejection::WrongCluster { members } => {
+            Rejection::WrongCluster { members } if !members.members().is_empty() => {
                 let theirs = notes::member_list(members);
                 let ours = notes::member_list(self.replica.node().ensemble().latest());
                 let more = match omitted {
@@ -66,27 +68,29 @@ impl EventLoop {
             why => format!("{node} at {from} refuses this node: {}", notes::rejection(why)),
         };
         self.complain("election.rejected", Level::Error, now, &text);
-        self.halt_if_wiped(now, from, node, why);
+        let ours = cluster == self.shared.cluster;
+        if ours && matches!(why, Rejection::WrongDisk | Rejection::NotMember { .. }) {
+            self.step(now, Event::Denied(node));
+        }
     }
 
-    /// A node that never saw the ensemble form, and hears from a member that it has formed with
-    /// another disk of this node, can do nothing any more: it would look for a leader for ever.
-    /// A node that once was part of the ensemble knows better than any datagram.
-    fn halt_if_wiped(&mut self, now: Now, from: SocketAddr, node: NodeId, why: &Rejection) {
-        let Rejection::WrongDisk { known } = *why else {
+    /// Takes note of a vote that comes from another address than the sender's name stands for now:
+    /// a forged one, a node behind a translator of addresses, or a name that has moved. The vote
+    /// is used all the same: what it says counts only if its sender reads what is sent to the
+    /// member's address.
+    fn look_at_sender(&mut self, now: Now, node: NodeId, from: SocketAddr) {
+        let membership = self.replica.node().ensemble().latest();
+        let Some(member) = membership.members().get(&node) else {
             return;
         };
-        let status = self.replica.status();
-        let ours = status.incarnation;
-        if !self.replica.node().ensemble().is_forming() || known == ours {
+        let name = member.election_addr.clone();
+        let Some(addr) = self.names.lookup(&name, now.at).filter(|addr| *addr != from) else {
             return;
-        }
-        let member = status.membership.members().get(&node);
-        let addr = member.and_then(|m| self.names.lookup(&m.election_addr, now.at));
-        if addr == Some(from) {
-            let reason = HaltReason::WrongDisk { known, ours };
-            log::error!("{} halts: {reason}", self.shared.node);
-            self.work.exit = Some(ExitReason::Halted(reason));
+        };
+        self.shared.counters.add("election.elsewhere");
+        if self.work.elsewhere.insert(node, from) != Some(from) {
+            let text = format!("a vote of {node} comes from {from}; {name} is {addr}");
+            self.work.limit.log("election.elsewhere", Level::Warn, now.at, &text);
         }
     }
 
@@ -108,11 +112,26 @@ impl EventLoop {
             let datagram = Datagram::Rejected {
                 from: self.shared.node,
                 cluster: self.shared.cluster,
-                why: why.clone(),
+                why: self.fit_for(now, sender, why),
                 omitted: 0,
             };
             self.election.send(&encode_datagram(&datagram), sender);
         }
+    }
+
+    /// The reason as it may be told to this address: lists of members only to members.
+    fn fit_for(&mut self, now: Now, sender: SocketAddr, why: &Rejection) -> Rejection {
+        let Rejection::WrongCluster { members } = why else {
+            return why.clone();
+        };
+        let latest = self.replica.node().ensemble().latest().clone();
+        let known = members.members().values().chain(latest.members().values());
+        let names: Vec<String> = known.map(|member| member.election_addr.clone()).collect();
+        if names.iter().any(|name| self.names.lookup(name, now.at) == Some(sender)) {
+            return why.clone();
+        }
+        let nobody = Membership::new(Txid::ZERO, BTreeMap::new());
+        Rejection::WrongCluster { members: Arc::new(nobody) }
     }
 
     /// Sends a vote.

@@ -7,7 +7,7 @@ use super::{Check, ensure};
 use crate::host::Host;
 use std::collections::{BTreeMap, BTreeSet};
 use zabkeeper_core::entry::{Entry, Position};
-use zabkeeper_core::ids::{Epoch, NodeId, Round, Txid};
+use zabkeeper_core::ids::{ConnId, Epoch, NodeId, Round, Txid};
 use zabkeeper_core::message::{EpochAck, Message, Vote};
 
 /// The reigns of a run.
@@ -18,7 +18,7 @@ pub struct Epochs {
     promises: BTreeMap<(NodeId, Epoch), NodeId>,
     durable: BTreeMap<NodeId, (Epoch, Epoch)>,
     /// The histories that followers reported to whoever wanted to lead an epoch, as they arrived.
-    reported: BTreeMap<(NodeId, Epoch), Vec<(Epoch, Txid)>>,
+    reported: BTreeMap<(NodeId, Epoch), BTreeMap<ConnId, (Epoch, Txid)>>,
     /// Who voted for whom in which round, ever.
     votes: BTreeSet<(Round, NodeId, NodeId)>,
 }
@@ -94,20 +94,22 @@ impl Epochs {
     }
 
     /// A follower's promise and history arrived at whoever wants to lead the epoch.
-    pub fn reported(&mut self, leader: NodeId, ack: &EpochAck) {
+    pub fn reported(&mut self, leader: NodeId, conn: ConnId, ack: &EpochAck) {
         if ack.counted {
             let list = self.reported.entry((leader, ack.epoch)).or_default();
-            list.push((ack.current, ack.last.txid));
+            list.insert(conn, (ack.current, ack.last.txid));
         }
     }
 
-    /// A leader begins its reign: none of those whose promise it counts has a longer history.
+    /// A leader begins its reign: a majority promised that has no longer history than the leader.
     pub fn begins(&self, host: &Host, epoch: Epoch) -> Check {
         let own = (host.issued.current, host.issued.log.last().txid);
-        let ahead = self.reported.get(&(host.id, epoch)).into_iter().flatten();
-        let ahead = ahead.copied().find(|history| *history > own);
+        let reported = self.reported.get(&(host.id, epoch)).into_iter().flat_map(BTreeMap::values);
+        let ahead = reported.clone().find(|history| **history > own);
+        let behind = reported.filter(|history| **history <= own).count();
+        let voters = host.issued.log.base().membership.voters().count();
         ensure!(
-            ahead.is_none(),
+            ahead.is_none() || 1 + behind > voters / 2,
             "PrimaryIntegrity (6)",
             "{} leads {epoch} with {own:?}, though a follower reported {ahead:?}",
             host.id

@@ -268,5 +268,6 @@ pub(super) fn config(node: NodeId, mutant: Option<Mutant>) -> Config {
     config.timeouts.hold = Micros::new(u64::MAX);
     config.timeouts.settle = Micros::new(u64::MAX);
     config.mutant = mutant;
+    config.unstamped = true;
     config
 }
