@@ -105,9 +105,17 @@ impl Compaction {
         (self.bytes, self.entries) = (0, 0);
     }
 
-    /// Bytes applied that no finished checkpoint has.
-    pub(crate) fn unsaved(&self) -> usize {
-        self.bytes + self.running.as_ref().map_or(0, |running| running.bytes)
+    /// How many bytes more may be applied before the state store has caught up, if `limit` bytes may
+    /// be unsaved in all: a quarter of them at once, and as much again as the checkpoint that is being
+    /// written comes forward, so that writes are slowed down to its pace and not stopped until it ends.
+    pub(crate) fn room(&self, limit: usize) -> usize {
+        let share = limit / 4;
+        let earned = self.running.as_ref().map_or(share, |running| {
+            let all = (running.bytes as u64).max(1);
+            let earned = share as u64 * running.done.min(all) / all;
+            usize::try_from(earned).unwrap_or(share)
+        });
+        (share + earned).saturating_sub(self.bytes)
     }
 
     /// When a checkpoint that is being written counts as hung, unless something is written before;
@@ -155,6 +163,39 @@ mod tests {
         assert_eq!(store.hangs_at(PATIENCE, false), Some(at(3_609_000)));
         store.finish(at(3_600_000));
         assert_eq!(store.hangs_at(PATIENCE, false), None);
+    }
+
+    #[test]
+    fn writes_go_on_at_the_pace_of_the_state_store_and_never_stop_for_it() {
+        const LIMIT: usize = 64 << 20;
+        let limits = Limits::default();
+        // Bytes that the state store writes in a tick, 100 of which are more than clients want.
+        for rate in [10_000, 100_000, 1_000_000] {
+            let mut store = Compaction::new(Txid::ZERO, Txid::ZERO, Incarnation::new(1));
+            let (mut saving, mut unsaved, mut written, mut idle) = (0_u64, 0, 0_u64, 0);
+            let ticks = 400_000_000 / rate;
+            for tick in 1..ticks {
+                let now = at(tick);
+                let fits = store.room(LIMIT).min(rate as usize * 100);
+                store.applied(fits);
+                unsaved += fits;
+                written += fits as u64;
+                idle = if fits == 0 { idle + 1 } else { 0 };
+                assert!(idle <= 1_000_000 / rate + 2, "{rate}: nothing for {idle} ticks");
+                assert!(unsaved <= LIMIT, "{unsaved} bytes are unsaved");
+                let step = rate.min(saving);
+                saving -= step;
+                store.wrote(step, now);
+                if saving == 0 {
+                    store.finish(now);
+                }
+                if store.is_due(&limits) {
+                    (saving, unsaved) = (store.bytes as u64, store.bytes);
+                    store.begin(base(tick), now, Incarnation::new(1));
+                }
+            }
+            assert!(written > ticks * rate * 9 / 10, "{rate}: {written} of {}", ticks * rate);
+        }
     }
 
     #[test]

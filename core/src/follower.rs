@@ -508,7 +508,8 @@ impl Following {
         }
         self.on_commit(cx, epoch, commit)?;
         if matches!(self.phase, Phase::Entered { .. }) && cx.s.accepted() == epoch {
-            cx.send(conn, Message::Pong { epoch, nonce });
+            let room = cx.s.short_of_room();
+            cx.send(conn, Message::Pong { epoch, nonce, room });
             self.put_off_alive(cx);
         }
         Ok(())
@@ -562,7 +563,17 @@ impl Following {
 
     /// Sends what clients wait for to the leader.
     pub(crate) fn pass_on(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
-        let mut requests = cx.s.requests.send_writes();
+        self.pass_writes(cx, conn);
+        if let Some(id) = cx.s.requests.ask() {
+            cx.send(conn, Message::ReadIndex { id });
+        }
+    }
+
+    /// Sends writes to the leader, as many as may be under way.
+    pub(crate) fn pass_writes(&self, cx: &mut Cx<'_>, conn: ConnId) {
+        // What is over waits here, where it can still be refused for certain.
+        let window = cx.s.cfg.limits.window_bytes.saturating_sub(cx.s.requests.sent());
+        let mut requests = cx.s.requests.send_writes(window);
         while !requests.is_empty() {
             let mut room = cx.s.cfg.limits.message_bytes;
             let fits = requests.iter().take_while(|request| {
@@ -573,9 +584,6 @@ impl Following {
             let rest = requests.split_off(fits.count());
             cx.send(conn, Message::Forward { requests });
             requests = rest;
-        }
-        if let Some(id) = cx.s.requests.ask() {
-            cx.send(conn, Message::ReadIndex { id });
         }
     }
 

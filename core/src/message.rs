@@ -326,6 +326,9 @@ pub enum Message {
         epoch: Epoch,
         /// The round answered.
         nonce: u64,
+        /// How many bytes of entries more it can take in before its disk has caught up; `None` while
+        /// that is plenty.
+        room: Option<u64>,
     },
     /// Follower: it lives, though it has nothing else to say.
     Alive {

@@ -74,7 +74,20 @@ impl Node {
         }
         let next = self.dispatch(now, event, out);
         self.change(next, now, out);
+        if self.holds_writes() {
+            let next = self.pass_writes(now, out);
+            self.change(next, now, out);
+        }
         self.forget(now, out);
+    }
+
+    /// True if writes wait for their turn.
+    fn holds_writes(&self) -> bool {
+        let forwarded = match &self.role {
+            Role::Leading(leading) => leading.holds_writes(),
+            _ => false,
+        };
+        forwarded || self.state.requests.holds_writes()
     }
 
     /// Keeps the log in memory short, and drops the followers that this leaves behind.
@@ -182,7 +195,7 @@ impl Node {
                         let tickets = submissions.into_iter().map(|submission| submission.ticket);
                         refuse(tickets, RefuseReason::NoLeader, cx.out);
                     }
-                    _ => admit(cx, submissions, matches!(self.role, Role::Leading(_))),
+                    _ => admit(cx, submissions),
                 }
                 self.serve(now, out)
             }
@@ -242,7 +255,7 @@ impl Node {
         if cx.s.choked_at().is_some_and(|at| at <= now.at) {
             return Next::Halt(HaltReason::StateStoreStalled);
         }
-        cx.s.requests.expire(now.at, cx.out);
+        cx.s.requests.expire(now.at, cx.s.serving, cx.out);
         cx.drop_old_parked();
         cx.settle();
         let init = cx.s.cfg.timeouts.init;
@@ -413,6 +426,21 @@ impl Node {
         }
     }
 
+    /// Passes on writes that waited for their turn, as far as there is room by now.
+    fn pass_writes(&mut self, now: Now, out: &mut Actions) -> Next {
+        let cx = &mut Cx { s: &mut self.state, out, now };
+        match &mut self.role {
+            Role::Following(following) => {
+                if let Some(conn) = following.serving_conn() {
+                    following.pass_writes(cx, conn);
+                }
+                Next::Stay
+            }
+            Role::Leading(leading) => leading.propose_what_fits(cx),
+            Role::Looking(_) | Role::Halted => Next::Stay,
+        }
+    }
+
     /// Passes what clients wait for to whom it concerns now, if there is anybody.
     fn serve(&mut self, now: Now, out: &mut Actions) -> Next {
         let cx = &mut Cx { s: &mut self.state, out, now };
@@ -512,15 +540,12 @@ fn leave(cx: &mut Cx<'_>, role: Role, next: &Next) -> BTreeMap<ConnId, (Follower
 }
 
 /// Takes in what fits.
-fn admit(cx: &mut Cx<'_>, submissions: Vec<Submission>, leading: bool) {
+fn admit(cx: &mut Cx<'_>, submissions: Vec<Submission>) {
     for submission in submissions {
         let limits = &cx.s.cfg.limits;
         let why = if submission.body.len() > limits.command_bytes {
             RefuseReason::TooLarge
-        } else if cx.s.is_full()
-            || cx.s.requests.bytes() >= limits.pending_bytes
-            || leading && cx.s.is_log_full()
-        {
+        } else if cx.s.is_full() || cx.s.requests.bytes() >= limits.pending_bytes {
             RefuseReason::Busy
         } else {
             let patience = cx.now.at.after(cx.s.cfg.timeouts.hold);
@@ -710,7 +735,7 @@ impl Node {
     }
 
     /// Bytes of the writes of this node's clients that are not done.
-    pub(crate) fn waiting_bytes(&self) -> usize {
+    pub fn waiting_bytes(&self) -> usize {
         self.state.requests.bytes()
     }
 

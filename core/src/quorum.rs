@@ -130,12 +130,15 @@ impl Membership {
 
     /// The greatest txid that a quorum has reached, each voter having reached `at(voter)`.
     pub fn watermark(&self, at: impl Fn(NodeId) -> Txid) -> Txid {
-        let mut reached: Vec<Txid> = self.voters().map(at).collect();
+        self.reach(at)
+    }
+
+    /// The greatest value that a quorum reaches, each voter reaching `at(voter)`.
+    fn reach<T: Ord + Copy + Default>(&self, at: impl Fn(NodeId) -> T) -> T {
+        let mut reached: Vec<T> = self.voters().map(at).collect();
         reached.sort_unstable_by(|a, b| b.cmp(a));
-        match self.quorum_size().checked_sub(1) {
-            Some(index) => reached.get(index).copied().unwrap_or(Txid::ZERO),
-            None => Txid::ZERO,
-        }
+        let index = self.quorum_size().checked_sub(1);
+        index.and_then(|index| reached.get(index).copied()).unwrap_or_default()
     }
 
     /// The cluster's identity: a digest of this list of members. Meant for the initial one.
@@ -270,6 +273,13 @@ impl Ensemble {
             Some(pending) if old < pending.membership.version() => old,
             Some(pending) => old.min(pending.membership.watermark(&at)).max(pending.before),
         }
+    }
+
+    /// The greatest number that a quorum reaches under every membership that counts, each voter
+    /// reaching `at(voter)`.
+    pub fn reach(&self, at: impl Fn(NodeId) -> u64) -> u64 {
+        let both = core::iter::once(&self.committed).chain(self.pending());
+        both.map(|membership| membership.reach(&at)).min().unwrap_or(0)
     }
 
     /// Voters of either membership, each once, ascending.

@@ -46,6 +46,10 @@ pub(crate) struct Requests {
     next_seq: u64,
     next_question: u64,
     bytes: usize,
+    /// Bytes of writes that were sent and are not answered.
+    sent: usize,
+    /// Writes from this number on are held, those before it are sent.
+    held_from: u64,
     writes: BTreeMap<u64, Write>,
     reads: BTreeMap<Ticket, (Read, Instant)>,
     /// The reads for which no leader was asked yet: a batch costs what is in it, however many wait.
@@ -72,6 +76,8 @@ impl Requests {
             next_seq: 1,
             next_question: 1,
             bytes: 0,
+            sent: 0,
+            held_from: 1,
             writes: BTreeMap::new(),
             reads: BTreeMap::new(),
             held: BTreeSet::new(),
@@ -129,17 +135,32 @@ impl Requests {
         self.writes.insert(seq, Write { ticket, body, deadline, expiry, sent: false });
     }
 
-    /// Marks all held writes as sent and hands them over, in the order in which they came.
-    pub(crate) fn send_writes(&mut self) -> Vec<Forwarded> {
+    /// Bytes of writes that were sent and are not answered.
+    pub(crate) fn sent(&self) -> usize {
+        self.sent
+    }
+
+    /// True if writes are held.
+    pub(crate) fn holds_writes(&self) -> bool {
+        self.writes.range(self.held_from..).next().is_some()
+    }
+
+    /// Marks held writes as sent and hands them over, in the order in which they came, while there is
+    /// room; the last of them may be larger than what is left of it.
+    pub(crate) fn send_writes(&mut self, mut room: usize) -> Vec<Forwarded> {
         let boot = self.boot;
-        let held = self.writes.iter_mut().rev().take_while(|(_, write)| !write.sent);
-        let mut list: Vec<Forwarded> = held
-            .map(|(seq, write)| {
-                write.sent = true;
-                Forwarded { origin: Origin { boot, seq: *seq }, body: write.body.clone() }
-            })
-            .collect();
-        list.reverse();
+        let mut list = Vec::new();
+        for (seq, write) in self.writes.range_mut(self.held_from..) {
+            if room == 0 {
+                break;
+            }
+            room = room.saturating_sub(write.body.len().max(1));
+            write.sent = true;
+            self.sent += write.body.len();
+            self.held_from = seq + 1;
+            let origin = Origin { boot, seq: *seq };
+            list.push(Forwarded { origin, body: write.body.clone() });
+        }
         list
     }
 
@@ -159,10 +180,14 @@ impl Requests {
         // behind everything that is in the log, all in their old order.
         let held: Vec<u64> =
             self.writes.iter().filter(|(_, w)| !w.sent).map(|(seq, _)| *seq).collect();
+        self.held_from = self.next_seq;
         for seq in lost.iter().chain(&held) {
             let Some(mut write) = self.writes.remove(seq) else {
                 continue;
             };
+            if write.sent {
+                self.sent -= write.body.len();
+            }
             self.deadlines.remove(&(write.expiry, Waiting::Write(*seq)));
             if write.ticket.is_none() {
                 self.bytes -= write.body.len();
@@ -270,7 +295,7 @@ impl Requests {
     /// This node can do nothing for those that no leader was asked about yet: refuses them.
     pub(crate) fn refuse_held(&mut self, out: &mut Actions) {
         let why = RefuseReason::NoLeader;
-        let held = self.writes.iter().rev().take_while(|(_, write)| !write.sent);
+        let held = self.writes.range(self.held_from..);
         for seq in held.map(|(seq, _)| *seq).collect::<Vec<_>>() {
             let ticket = self.remove_write(seq).and_then(|write| write.ticket);
             ticket.into_iter().for_each(|ticket| out.call(Upcall::Refuse { ticket, why }));
@@ -292,19 +317,21 @@ impl Requests {
         }
     }
 
-    /// Answers what has run out of time.
-    pub(crate) fn expire(&mut self, now: Instant, out: &mut Actions) {
+    /// Answers what has run out of time. With a leader a write waits for its turn as long as its
+    /// client does, and one that never had it was one too many.
+    pub(crate) fn expire(&mut self, now: Instant, led: bool, out: &mut Actions) {
+        let why = if led { RefuseReason::Busy } else { RefuseReason::NoLeader };
         while let Some((_, waiting)) = self.deadlines.pop_first_if(now) {
             match waiting {
                 Waiting::Write(seq) => {
-                    let waits = |write: &&mut Write| write.sent && write.deadline > now;
+                    let waits = |write: &&mut Write| (write.sent || led) && write.deadline > now;
                     if let Some(write) = self.writes.get_mut(&seq).filter(waits) {
                         write.expiry = write.deadline;
                         self.deadlines.insert((write.expiry, Waiting::Write(seq)));
                         continue;
                     }
                     let Some(write) = self.remove_write(seq) else { continue };
-                    self.give_up(write, RefuseReason::NoLeader, out);
+                    self.give_up(write, why, out);
                 }
                 Waiting::Read(ticket) => {
                     self.remove_read(ticket);
@@ -322,7 +349,8 @@ impl Requests {
         for (ticket, _) in core::mem::take(&mut self.reads) {
             out.call(Upcall::Refuse { ticket, why: RefuseReason::Stopping });
         }
-        *self = Self { next_seq: self.next_seq, ..Self::new(self.boot) };
+        let next_seq = self.next_seq;
+        *self = Self { next_seq, held_from: next_seq, ..Self::new(self.boot) };
     }
 
     /// The clients of these requests are gone. What was sent may still happen; what was not, will
@@ -357,6 +385,9 @@ impl Requests {
     fn remove_write(&mut self, seq: u64) -> Option<Write> {
         let write = self.writes.remove(&seq)?;
         self.bytes -= write.body.len();
+        if write.sent {
+            self.sent -= write.body.len();
+        }
         self.deadlines.remove(&(write.expiry, Waiting::Write(seq)));
         Some(write)
     }

@@ -269,7 +269,9 @@ impl State {
     pub(crate) fn choked_at(&self) -> Option<Instant> {
         let patience = Micros::new(self.cfg.timeouts.disk.get().saturating_mul(2));
         let by_time = self.cfg.mutant(Mutant::HaltByTime);
-        self.compaction.hangs_at(patience, by_time).filter(|_| self.is_unsaved())
+        self.compaction
+            .hangs_at(patience, by_time)
+            .filter(|_| self.compaction.room(self.log_limit()) == 0)
     }
 
     /// When the journal's disk counts as hung, unless it completes something before: so long it has
@@ -283,15 +285,22 @@ impl State {
         self.disk_hangs_at().is_some_and(|at| at <= now)
     }
 
-    /// True if new writes are refused: what is logged does not get committed, or what is applied
-    /// does not get saved.
-    pub(crate) fn is_log_full(&self) -> bool {
-        self.log.bytes() - self.applied_bytes >= self.log_limit() || self.is_unsaved()
+    /// How many bytes of entries this node can take in before it has caught up with what it has: its
+    /// journal and its application with what is logged, its state store with what is applied.
+    pub(crate) fn room(&self) -> usize {
+        let limit = self.log_limit();
+        self.compaction.room(limit).min(limit / 4).saturating_sub(self.backlog())
     }
 
-    /// True if more was applied without a checkpoint than ever should be.
-    fn is_unsaved(&self) -> bool {
-        self.compaction.unsaved() >= self.log_limit()
+    /// Bytes of the entries that are logged and not applied.
+    fn backlog(&self) -> usize {
+        self.log.bytes() - self.applied_bytes
+    }
+
+    /// The same for the leader to be told, or `None` while there is plenty.
+    pub(crate) fn short_of_room(&self) -> Option<u64> {
+        let room = self.compaction.room(self.log_limit()).saturating_sub(self.backlog());
+        (room < self.log_limit() / 4).then_some(room as u64)
     }
 
     /// Bytes of log that are too many, in memory and, without a checkpoint, on disk.

@@ -85,8 +85,8 @@ impl From<&Message> for Wire {
                 nonce: *nonce,
                 commit: Some((*commit).into()),
             }),
-            Message::Pong { epoch, nonce } => {
-                Self::Pong(wire::Pong { epoch: epoch.get(), nonce: *nonce })
+            Message::Pong { epoch, nonce, room } => {
+                Self::Pong(wire::Pong { epoch: epoch.get(), nonce: *nonce, room: *room })
             }
             Message::Alive { epoch, work } => {
                 Self::Alive(wire::Alive { epoch: epoch.get(), work: *work })
@@ -156,12 +156,14 @@ impl TryFrom<Wire> for Message {
                 nonce: ping.nonce,
                 commit: need(ping.commit, "ping.commit")?,
             },
-            Wire::Pong(pong) => {
-                Self::Pong { epoch: epoch(pong.epoch, "pong.epoch")?, nonce: pong.nonce }
-            }
             Wire::Alive(alive) => {
                 Self::Alive { epoch: epoch(alive.epoch, "alive.epoch")?, work: alive.work }
             }
+            Wire::Pong(pong) => Self::Pong {
+                epoch: epoch(pong.epoch, "pong.epoch")?,
+                nonce: pong.nonce,
+                room: pong.room,
+            },
             Wire::Forward(forward) => Self::Forward { requests: all(forward.requests)? },
             Wire::ForwardRefused(refused) => Self::ForwardRefused {
                 seqs: all(refused.origins)?,

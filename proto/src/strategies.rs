@@ -325,8 +325,12 @@ fn broadcast() -> BoxedStrategy<Message> {
             nonce,
             commit
         }),
-        (reign(), number()).prop_map(|(epoch, nonce)| Message::Pong { epoch, nonce }),
         (reign(), number()).prop_map(|(epoch, work)| Message::Alive { epoch, work }),
+        (reign(), number(), option::of(number())).prop_map(|(epoch, nonce, room)| Message::Pong {
+            epoch,
+            nonce,
+            room
+        }),
         vec(forwarded, 0..4).prop_map(|requests| Message::Forward { requests }),
         (vec(origin(), 0..4), refuse_reason())
             .prop_map(|(seqs, why)| Message::ForwardRefused { seqs, why }),

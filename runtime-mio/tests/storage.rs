@@ -3,7 +3,8 @@
 
 mod storage_common;
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write as _;
 use std::path::Path;
 use std::sync::mpsc::channel;
 use std::thread;
@@ -279,7 +280,9 @@ fn a_disk_that_fills_up_ends_the_storage_and_keeps_what_was_acknowledged() {
             match completion {
                 Completion::Persisted(id) => durable = id.get(),
                 Completion::Failed(why) => break 'wait why,
-                Completion::Checkpointed(_) | Completion::Staged { .. } => {
+                Completion::Checkpointed(_)
+                | Completion::Staged { .. }
+                | Completion::Progress(_) => {
                     panic!("no state was to be stored")
                 }
             }
@@ -320,9 +323,19 @@ fn the_threads_complete_everything_in_order_and_keep_it() {
         StorageCommand::CheckpointPart { at: at.txid, changes: part("1") },
         StorageCommand::Checkpoint(checkpoint(at, 3, &[("a", Some(vec![1; 1000]))])),
     ]);
-    while handle.completions() != [Completion::Checkpointed(at.txid)] {
+    let mut written = 0;
+    'saved: loop {
         told.recv().unwrap();
+        for completion in handle.completions() {
+            match completion {
+                Completion::Progress(bytes) => written += bytes,
+                Completion::Checkpointed(txid) if txid == at.txid => break 'saved,
+                other => panic!("{other:?}"),
+            }
+        }
     }
+    // What it wrote was told before it was done: three elements of a thousand bytes.
+    assert!((3000..4000).contains(&written), "{written}");
     assert_eq!(handle.queued_bytes(), 0);
     // A snapshot that comes in, is installed, and a checkpoint upon it.
     let base_at = Position { txid: Txid::new(Epoch::new(2), 9).unwrap(), chain: Digest::new(1) };
@@ -388,6 +401,28 @@ fn tables_that_piled_up_in_earlier_lives_are_merged_without_a_checkpoint() {
     }
     assert_eq!(handle.stop(), []);
     assert_eq!(load(open_node(&dir).items).len(), 20);
+}
+
+#[test]
+fn a_full_disk_can_be_started_on_and_written_to_thanks_to_the_room_that_was_kept() {
+    let Some(small) = Mounted::tmpfs("reserve", "size=160m") else { return };
+    drop(open_node(&small.dir));
+    assert!(small.dir.join("reserve").exists());
+    let mut filler = File::create(small.dir.join("of-somebody-else")).unwrap();
+    let block = vec![7; 1 << 16];
+    while filler.write_all(&block).is_ok() {}
+    let mut store = open_node(&small.dir).store;
+    assert!(!small.dir.join("reserve").exists());
+    let entries = chain(Position::ZERO, 1, 10, 1000);
+    store.append(&Record::append(entries.clone())).unwrap();
+    store.flush().unwrap();
+    let change = [("deleted", None), ("kept", Some(vec![1; 1000]))];
+    store.checkpoint(&checkpoint(entries[9].position(), 1, &change)).unwrap();
+    drop(store);
+    // With room again it is kept again.
+    fs::remove_file(small.dir.join("of-somebody-else")).unwrap();
+    assert_eq!(load(open_node(&small.dir).items).len(), 1);
+    assert!(small.dir.join("reserve").exists());
 }
 
 #[test]

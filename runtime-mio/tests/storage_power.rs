@@ -209,6 +209,7 @@ impl Writer {
                 let membership = bootstrap(1, 3, 11).membership;
                 self.persist(Record::Prune(Base { at, membership }));
             }
+            Completion::Progress(_) => {}
             Completion::Failed(why) => {
                 acknowledged.failed.store(true, Ordering::SeqCst);
                 panic!("{why}");

@@ -1,6 +1,7 @@
 //! Leading: discovery here, synchronisation and broadcast in [`reign`].
 
 mod feed;
+mod pace;
 mod reads;
 mod reign;
 mod source;
@@ -22,6 +23,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::vec::Vec;
 use feed::Feed;
+use pace::Waiting;
 use reign::Reign;
 use source::Source;
 
@@ -42,6 +44,8 @@ pub(crate) struct Leading {
     /// What each node has acknowledged to this leader, on whichever connection: of a node that
     /// promised the epoch and holds nothing of it yet, none.
     acked: BTreeMap<NodeId, Option<Txid>>,
+    /// Writes of followers' clients that wait for room.
+    waiting: Waiting,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -74,6 +78,11 @@ struct Peer {
     worked: Instant,
     /// The last commit it was told.
     told: Txid,
+    /// How many bytes more it can take in, as it last said, less what was proposed since; `None` if it
+    /// has plenty.
+    room: Option<u64>,
+    /// True if it said that it has none: it is sent nothing until it has.
+    full: bool,
 }
 
 impl Leading {
@@ -92,6 +101,7 @@ impl Leading {
             gone: BTreeSet::new(),
             parked: BTreeMap::new(),
             acked: BTreeMap::new(),
+            waiting: Waiting::default(),
         };
         let mut next = leading.choose_epoch(cx);
         for (conn, (info, _)) in early {
@@ -115,6 +125,7 @@ impl Leading {
             rebase.instant(&mut peer.heard);
             rebase.instant(&mut peer.worked);
         }
+        self.waiting.rebase(rebase);
         if let Stage::Reigning(reign) = &mut self.stage {
             reign.rebase(rebase);
         }
@@ -227,6 +238,8 @@ impl Leading {
             work: 0,
             worked: cx.now.at,
             told: Txid::ZERO,
+            room: None,
+            full: false,
         };
         self.peers.insert(conn, peer);
         match self.stage {
@@ -325,8 +338,8 @@ impl Leading {
             Message::LogEntriesAck { upto } => self.on_entries_ack(cx, conn, upto),
             Message::NewLeaderAck { epoch, end } => self.on_new_leader_ack(cx, conn, epoch, end),
             Message::Ack { epoch, upto } => self.on_ack(cx, conn, epoch, upto),
-            Message::Pong { epoch, nonce } => self.on_pong(cx, conn, epoch, nonce),
             Message::Alive { epoch, work } => self.on_alive(cx, conn, epoch, work),
+            Message::Pong { epoch, nonce, room } => self.on_pong(cx, conn, epoch, nonce, room),
             Message::Forward { requests } => self.on_forward(cx, conn, requests),
             Message::ReadIndex { id } => self.on_read_index(cx, conn, id),
             Message::Rejected(why) => {
@@ -484,6 +497,7 @@ impl Leading {
                 _ => drop(self.parked.insert(peer.node, (source, cx.now.at))),
             }
         }
+        self.waiting.forget(conn);
         cx.note(Note::FollowerGone(peer.node));
         if let Some(why) = close {
             cx.close(conn, why);

@@ -7,7 +7,7 @@ use crate::entry::{Body, Entry, Origin};
 use crate::error::{CloseReason, PeerFault};
 use crate::ids::{ConnId, Epoch, Life, NodeId, Txid};
 use crate::lives::Recorded;
-use crate::message::{Forwarded, Message, RefuseReason};
+use crate::message::Message;
 use crate::mutants::Mutant;
 use crate::note::{LeaveReason, Note};
 use crate::quorum::Membership;
@@ -74,7 +74,7 @@ impl Leading {
             self.attach(cx, conn);
         }
         if cx.s.cfg.mutant(Mutant::ProposeEarly) {
-            let list = cx.s.requests.send_writes().into_iter();
+            let list = cx.s.requests.send_writes(usize::MAX).into_iter();
             let list = list.map(|w| (Some(w.origin), Body::Command(w.body))).collect();
             self.propose(cx, list);
         }
@@ -116,7 +116,8 @@ impl Leading {
     /// Feeds one follower, as far as its window allows.
     pub(super) fn pump(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
         let Some(epoch) = self.epoch() else { return };
-        let Some(feed) = self.peers.get_mut(&conn).and_then(|peer| peer.feed.as_mut()) else {
+        let ready = self.peers.get_mut(&conn).filter(|peer| !peer.full);
+        let Some(feed) = ready.and_then(|peer| peer.feed.as_mut()) else {
             return;
         };
         feed.pump(cx, conn, epoch);
@@ -301,9 +302,7 @@ impl Leading {
         if !self.is_established() {
             return Next::Stay;
         }
-        let list = cx.s.requests.send_writes();
-        let list = list.into_iter().map(|w| (Some(w.origin), Body::Command(w.body)));
-        if let next @ (Next::Look(_) | Next::Halt(_)) = self.propose(cx, list.collect()) {
+        if let next @ (Next::Look(_) | Next::Halt(_)) = self.propose_what_fits(cx) {
             return next;
         }
         if let Some(question) = cx.s.requests.ask() {
@@ -323,7 +322,7 @@ impl Leading {
     }
 
     /// Logs entries and sends them to every follower that is waiting for the next one.
-    fn propose(&mut self, cx: &mut Cx<'_>, bodies: Vec<(Option<Origin>, Body)>) -> Next {
+    pub(super) fn propose(&mut self, cx: &mut Cx<'_>, bodies: Vec<(Option<Origin>, Body)>) -> Next {
         if bodies.is_empty() {
             return Next::Stay;
         }
@@ -343,6 +342,7 @@ impl Leading {
             txid = txid.next().unwrap_or(txid);
             entries.push(entry);
         }
+        self.spend_room(entries.iter().map(Entry::size).sum());
         cx.append(entries);
         if cx.s.cfg.mutant(Mutant::LeaderCountsUnflushed) {
             cx.s.durable = end.txid;
@@ -367,7 +367,7 @@ impl Leading {
                 break;
             };
             let bytes = entries.iter().map(Entry::size).sum();
-            for (conn, peer) in &mut self.peers {
+            for (conn, peer) in self.peers.iter_mut().filter(|(_, peer)| !peer.full) {
                 if let Some(feed) = peer.feed.as_mut().filter(|f| f.is_live_at(cursor, window)) {
                     feed.sent(last, bytes);
                     to.push(*conn);
@@ -479,6 +479,7 @@ impl Leading {
         if reign.next_ping <= cx.now.at {
             self.ping(cx);
         }
+        self.refuse_late(cx);
         Next::Stay
     }
 
@@ -509,8 +510,13 @@ impl Leading {
         conn: ConnId,
         epoch: Epoch,
         nonce: u64,
+        room: Option<u64>,
     ) -> Handled {
         let node = self.hear(cx, conn, epoch)?;
+        if let Some(peer) = self.peers.get_mut(&conn) {
+            (peer.room, peer.full) = (room, room == Some(0));
+        }
+        self.pump(cx, conn);
         if let Some(reign) = self.reign() {
             if nonce > reign.rounds.last() {
                 return Err(PeerFault::Unexpected("an answer to a round to come"));
@@ -572,40 +578,5 @@ impl Leading {
             }
             Asker::Peer(..) => {}
         }
-    }
-
-    /// Writes of a follower's clients.
-    pub(super) fn on_forward(
-        &mut self,
-        cx: &mut Cx<'_>,
-        conn: ConnId,
-        requests: Vec<Forwarded>,
-    ) -> Handled {
-        let limit = cx.s.cfg.limits.command_bytes;
-        // Each is judged by itself: nobody is refused for what another one asks.
-        let (large, requests): (Vec<Forwarded>, Vec<Forwarded>) =
-            requests.into_iter().partition(|request| request.body.len() > limit);
-        refuse(cx, conn, &large, RefuseReason::TooLarge);
-        let why = if !self.is_established() {
-            Some(RefuseReason::NoLeader)
-        } else if cx.s.is_log_full() {
-            Some(RefuseReason::Busy)
-        } else {
-            None
-        };
-        if let Some(why) = why {
-            refuse(cx, conn, &requests, why);
-            return Ok(Next::Stay);
-        }
-        let list = requests.into_iter().map(|r| (Some(r.origin), Body::Command(r.body)));
-        Ok(self.propose(cx, list.collect()))
-    }
-}
-
-/// Tells a follower that these requests of its clients are certainly not done.
-fn refuse(cx: &mut Cx<'_>, conn: ConnId, requests: &[Forwarded], why: RefuseReason) {
-    if !requests.is_empty() {
-        let seqs = requests.iter().map(|request| request.origin).collect();
-        cx.send(conn, Message::ForwardRefused { seqs, why });
     }
 }

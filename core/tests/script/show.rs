@@ -63,8 +63,11 @@ pub(crate) fn message(msg: &Message) -> String {
         Message::Ack { epoch, upto } => format!("ACK {epoch} {upto}"),
         Message::Commit { epoch, upto } => format!("COMMIT {epoch} {upto}"),
         Message::Ping { epoch, nonce, commit } => format!("PING {epoch} #{nonce} commit={commit}"),
-        Message::Pong { epoch, nonce } => format!("PONG {epoch} #{nonce}"),
         Message::Alive { epoch, .. } => format!("ALIVE {epoch}"),
+        Message::Pong { epoch, nonce, room: None } => format!("PONG {epoch} #{nonce}"),
+        Message::Pong { epoch, nonce, room: Some(room) } => {
+            format!("PONG {epoch} #{nonce} room for {room}")
+        }
         Message::Forward { requests } => {
             let one = |r: &zabkeeper_core::message::Forwarded| {
                 String::from_utf8_lossy(r.body.as_slice()).into_owned()

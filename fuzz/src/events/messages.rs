@@ -162,7 +162,7 @@ impl Messages {
             _ => match input.below(5) {
                 0 => self.forward(input),
                 1 => Message::ReadIndex { id: input.number() },
-                2 => Message::Pong { epoch, nonce: input.number() },
+                2 => Message::Pong { epoch, nonce: input.number(), room: None },
                 _ => Message::Ack { epoch, upto: last.txid },
             },
         }
@@ -199,7 +199,7 @@ impl Messages {
             17 => Message::Ack { epoch, upto: self.txid(input, node) },
             18 => Message::Commit { epoch, upto: self.txid(input, node) },
             19 => Message::Ping { epoch, nonce: input.number(), commit: self.txid(input, node) },
-            20 => Message::Pong { epoch, nonce: input.number() },
+            20 => Message::Pong { epoch, nonce: input.number(), room: Some(input.number()) },
             21 => self.forward(input),
             22 => Message::Alive { epoch, work: input.number() },
             23 => {

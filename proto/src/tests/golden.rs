@@ -167,8 +167,8 @@ fn messages() -> Vec<Message> {
         Message::Ack { epoch, upto: txid(2) },
         Message::Commit { epoch, upto: txid(2) },
         Message::Ping { epoch, nonce, commit: txid(2) },
-        Message::Pong { epoch, nonce },
         Message::Alive { epoch, work: 300 },
+        Message::Pong { epoch, nonce, room: Some(300) },
         Message::Forward {
             requests: vec![Forwarded {
                 origin: Origin { boot: 9, seq: 300 },

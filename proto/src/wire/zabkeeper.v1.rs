@@ -529,6 +529,9 @@ pub struct Pong {
     pub epoch: u64,
     #[prost(uint64, tag = "2")]
     pub nonce: u64,
+    /// How many bytes of entries more the follower can take in; not there while that is plenty.
+    #[prost(uint64, optional, tag = "3")]
+    pub room: ::core::option::Option<u64>,
 }
 /// Follower: it lives, though it has nothing else to say.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

@@ -51,6 +51,8 @@ pub(super) const SHARE_DATAGRAMS: usize = 64;
 pub(super) const SHARE_ACCEPTS: usize = 64;
 /// While so much waits for the disk, no writes of clients are taken.
 const DISK_BACKLOG: usize = 64 << 20;
+/// Nor while so many bytes of their writes wait for their turn: half of what makes the core refuse.
+const WAITING: usize = 32 << 20;
 /// How often slow connections are looked for, while there are any.
 pub(super) const SWEEP: Micros = Micros::millis(100);
 /// The longest that a client may ask to wait.
@@ -151,9 +153,10 @@ impl EventLoop {
         self.hand_over();
         let late = self.storage.stop().into_iter().find_map(|it| match it {
             Completion::Failed(failure) => Some(ExitReason::StorageFailed(failure)),
-            Completion::Persisted(_) | Completion::Checkpointed(_) | Completion::Staged { .. } => {
-                None
-            }
+            Completion::Persisted(_)
+            | Completion::Checkpointed(_)
+            | Completion::Staged { .. }
+            | Completion::Progress(_) => None,
         });
         match reason {
             ExitReason::Stopped => late.unwrap_or(reason),
@@ -300,7 +303,7 @@ impl EventLoop {
     }
 
     pub(super) fn disk_is_behind(&self) -> bool {
-        self.storage.queued_bytes() > DISK_BACKLOG
+        self.storage.queued_bytes() > DISK_BACKLOG || self.replica.node().waiting_bytes() > WAITING
     }
 
     /// Counts something that an outsider did wrong and logs it, though not too often.
@@ -425,6 +428,7 @@ impl EventLoop {
                 Completion::Staged { stage, parts } => {
                     self.step(now, Event::Staged { stage, parts });
                 }
+                Completion::Progress(bytes) => self.step(now, Event::StateProgress(bytes)),
                 Completion::Failed(failure) => {
                     log::error!("{}: {failure}", self.shared.node);
                     self.step(now, Event::StorageFailed);

@@ -6,11 +6,12 @@ use super::fs::{DirFs, Fs, forget_pages, sync_dir};
 use super::items::Items;
 use super::journal::{Journal, JournalOptions, is_spare, segment_number};
 use super::lock::Lock;
+use super::pace::Pace;
 use super::place::{private, private_dir};
-use super::recover;
 use super::staging::States;
 use super::state::{Row, StateStore, generation_name};
 use super::summary::Head;
+use super::{recover, reserve};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -106,6 +107,7 @@ pub fn open_on<F: Fs>(
     bootstrap: &Bootstrap,
 ) -> Result<(DiskStorage<F>, Contents), OpenError> {
     private_dir(dir).map_err(OpenError::io("create", dir))?;
+    reserve::release_if_short(dir).map_err(OpenError::io("remove", dir.join(reserve::NAME)))?;
     let lock = Lock::take(dir)?;
     forget_pages(dir).map_err(OpenError::io("read", dir))?;
     let names = fs.names().map_err(OpenError::io("list", dir))?;
@@ -129,7 +131,7 @@ pub fn open_on<F: Fs>(
     }
     let identity = found.head().identity;
     let generation = found.image.installed.unwrap_or(0);
-    let state = StateStore::open(dir, generation)?;
+    let state = StateStore::open(dir, generation, Pace::default())?;
     let Meta { applied, digest, .. } = state.meta();
     let log = &found.image.log;
     if log.position_at(applied.txid) != Some(applied) {
@@ -151,6 +153,7 @@ pub fn open_on<F: Fs>(
         items: state.items()?,
         created,
     };
+    reserve::keep(dir);
     let states = States::new(dir, state);
     let store = DiskStorage { journal, states, lock };
     Ok((store, contents))
@@ -265,7 +268,7 @@ fn initialise<F: Fs>(
         incarnation: bootstrap.incarnation,
     };
     let meta = Meta { generation: 0, applied: Position::ZERO, digest: Digest::ZERO };
-    let mut state = StateStore::create(dir, 0)?;
+    let mut state = StateStore::create(dir, 0, Pace::default())?;
     state.seal(dir, meta, Row::default()).map_err(|error| OpenError::Io {
         what: "write the state store in",
         path: dir.to_path_buf(),

@@ -2,6 +2,7 @@
 
 use super::error::{Damage, OpenError};
 use super::merge::Merge;
+use super::pace::Pace;
 use super::table::{Table, Writer};
 use rustix::fs::statvfs;
 use std::io;
@@ -101,6 +102,7 @@ impl Fold {
         old: &[Table],
         number: u64,
         whole: bool,
+        pace: &Pace,
     ) -> Result<Self, Stopped> {
         let bytes: u64 = old.iter().map(|table| table.bytes).sum();
         let disk = statvfs(dir).map_err(io::Error::from)?;
@@ -112,7 +114,7 @@ impl Fold {
             return Err(Stopped::Refused(why));
         }
         let merge = Merge::open(dir, old)?;
-        let writer = Writer::create(dir, number)?;
+        let writer = Writer::create(dir, number, pace)?;
         Ok(Self { old: old.to_vec(), merge, writer, whole, bytes })
     }
 

@@ -2,6 +2,7 @@
 //! here, one that forgets what was not flushed.
 
 use super::blocks::{BLOCK, Blocks, WholeBlocks};
+use super::descriptors::patiently;
 use super::place::{about, private};
 use rustix::fs::{Advice, OFlags, fadvise, fcntl_getfl, fcntl_setfl};
 use std::fs::File;
@@ -89,7 +90,8 @@ impl Fs for DirFs {
         let path = self.dir.join(name);
         let make = || -> io::Result<File> {
             let mut options = private();
-            let file = options.read(true).write(true).create(true).truncate(true).open(&path)?;
+            options.read(true).write(true).create(true).truncate(true);
+            let file = patiently(|| options.open(&path))?;
             // Real zeros, not a hole and not only reserved space: later flushes into written blocks
             // have no metadata to write.
             let zeros = vec![0; CHUNK.min(usize::try_from(size).unwrap_or(CHUNK))];
@@ -108,7 +110,7 @@ impl Fs for DirFs {
 
     fn open(&self, name: &str) -> io::Result<DirFile> {
         let path = self.dir.join(name);
-        let opened = private().read(true).write(true).open(&path);
+        let opened = patiently(|| private().read(true).write(true).open(&path));
         DirFile::new(opened.map_err(about(&path))?, path)
     }
 
@@ -245,7 +247,7 @@ pub(crate) fn forget_pages(dir: &Path) -> io::Result<()> {
 
 /// Makes the names in a directory survive a power cut.
 pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
-    let sync = || File::open(dir)?.sync_all();
+    let sync = || patiently(|| File::open(dir))?.sync_all();
     sync().map_err(about(dir))
 }
 

@@ -7,6 +7,7 @@
 //! | `journal-<number>.zkj` | the journal's segments, consecutive; see [`segment`] |
 //! | `spare-<number>.zkj` | files that will be segments |
 //! | `state-<generation>/` | the application's state: `table-<number>.zkt`, and sled for the rest |
+//! | `reserve` | room for a start on a full disk, where there is plenty; see [`reserve`] |
 //! | `LOCK` | locked by the process that works on the directory |
 //! | `initialising` | only while the directory is made |
 //!
@@ -20,6 +21,7 @@ mod blocks;
 mod catalogue;
 mod codec;
 mod cure;
+mod descriptors;
 mod disk;
 mod error;
 mod fold;
@@ -28,8 +30,10 @@ mod items;
 mod journal;
 mod lock;
 mod merge;
+mod pace;
 mod place;
 mod recover;
+mod reserve;
 pub mod segment;
 mod shelf;
 mod spares;

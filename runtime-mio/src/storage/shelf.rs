@@ -5,6 +5,7 @@
 //! left half made is removed; its panics on damage are caught.
 
 use super::cure;
+use super::descriptors::patiently;
 use super::error::{Damage, OpenError};
 use super::fs::sync_dir;
 use std::fs::{self, File};
@@ -91,7 +92,8 @@ impl Shelf {
     /// Makes the files themselves, and their names, survive a power cut: sled does not.
     pub(crate) fn sync_files(&self) -> io::Result<()> {
         for entry in fs::read_dir(&self.dir)? {
-            File::open(entry?.path())?.sync_all()?;
+            let path = entry?.path();
+            patiently(|| File::open(&path))?.sync_all()?;
         }
         sync_dir(&self.dir)
     }

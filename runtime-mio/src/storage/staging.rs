@@ -4,6 +4,7 @@
 use super::catalogue::Meta;
 use super::error::Failure;
 use super::items;
+use super::pace::Pace;
 use super::state::{Row, StateStore};
 use std::path::{Path, PathBuf};
 use zabkeeper_core::digest::Digest;
@@ -21,6 +22,7 @@ pub struct States {
     incoming: Option<Incoming>,
     /// The newest generation ever begun.
     newest: u64,
+    pace: Pace,
 }
 
 /// A snapshot that is being received.
@@ -46,9 +48,15 @@ impl States {
         Self {
             dir: dir.to_path_buf(),
             newest: current.meta().generation,
+            pace: current.pace().clone(),
             sealed: vec![current],
             incoming: None,
         }
+    }
+
+    /// How the flushes of all of them go.
+    pub(crate) fn pace(&self) -> &Pace {
+        &self.pace
     }
 
     /// Begins to store a snapshot aside, dropping any begun earlier.
@@ -60,7 +68,7 @@ impl States {
             remove(earlier.store);
         }
         self.newest += 1;
-        let store = StateStore::create(&self.dir, self.newest);
+        let store = StateStore::create(&self.dir, self.newest, self.pace.aside());
         self.incoming = Some(Incoming {
             stage,
             store: store.map_err(|error| error.to_string())?,
@@ -126,7 +134,7 @@ impl States {
         if tally != (incoming.count, incoming.sum) {
             return Err("a snapshot reads back otherwise than it was written".into());
         }
-        self.sealed.push(incoming.store);
+        self.sealed.push(incoming.store.at_pace(self.pace.clone()));
         Ok(generation)
     }
 

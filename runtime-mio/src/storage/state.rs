@@ -15,6 +15,7 @@ use super::fold::{self, Fold, Stopped};
 use super::fs::sync_dir;
 use super::items::{self, Items};
 use super::merge::Merge;
+use super::pace::Pace;
 use super::place::{about, private_dir};
 use super::shelf::Shelf;
 use super::table::{Table, Writer, table_name, table_number};
@@ -35,6 +36,7 @@ pub(crate) struct StateStore {
     dir: PathBuf,
     name: String,
     shelf: Shelf,
+    pace: Pace,
     catalogue: Catalogue,
     /// The number of the next table.
     next: u64,
@@ -68,7 +70,7 @@ enum Folding {
 
 impl StateStore {
     /// Makes generation `generation`, empty and without meaning until [`Self::seal`].
-    pub(crate) fn create(parent: &Path, generation: u64) -> Result<Self, OpenError> {
+    pub(crate) fn create(parent: &Path, generation: u64, pace: Pace) -> Result<Self, OpenError> {
         let name = generation_name(generation);
         let dir = parent.join(&name);
         if dir.exists() {
@@ -78,11 +80,11 @@ impl StateStore {
         let shelf = Shelf::open(&dir, &name)?;
         let meta = Meta { generation, applied: Position::ZERO, digest: Digest::ZERO };
         let catalogue = Catalogue { meta, tables: Vec::new() };
-        Ok(Self::new(dir, name, shelf, catalogue))
+        Ok(Self::new(dir, name, shelf, pace, catalogue))
     }
 
     /// Opens the generation that the journal names.
-    pub(crate) fn open(parent: &Path, generation: u64) -> Result<Self, OpenError> {
+    pub(crate) fn open(parent: &Path, generation: u64, pace: Pace) -> Result<Self, OpenError> {
         let name = generation_name(generation);
         let dir = parent.join(&name);
         for file in ["conf", "db"] {
@@ -100,7 +102,7 @@ impl StateStore {
             let what = format!("this is generation {}, moved here", catalogue.meta.generation);
             return Err(Damage::new(what, name).into());
         }
-        let store = Self::new(dir, name, shelf, catalogue);
+        let store = Self::new(dir, name, shelf, pace, catalogue);
         // Also finds what is missing, before anything is removed.
         store.items()?;
         store.shelf.probe()?;
@@ -110,12 +112,13 @@ impl StateStore {
         Ok(store)
     }
 
-    fn new(dir: PathBuf, name: String, shelf: Shelf, catalogue: Catalogue) -> Self {
+    fn new(dir: PathBuf, name: String, shelf: Shelf, pace: Pace, catalogue: Catalogue) -> Self {
         let next = catalogue.tables.iter().map(|table| table.number).max().unwrap_or(0) + 1;
         Self {
             dir,
             name,
             shelf,
+            pace,
             catalogue,
             next,
             fold: None,
@@ -123,6 +126,16 @@ impl StateStore {
             failing: false,
             coming: None,
         }
+    }
+
+    /// The same, at this pace from now on.
+    pub(crate) fn at_pace(self, pace: Pace) -> Self {
+        Self { pace, ..self }
+    }
+
+    /// How its flushes go.
+    pub(crate) fn pace(&self) -> &Pace {
+        &self.pace
     }
 
     pub(crate) fn meta(&self) -> Meta {
@@ -150,7 +163,7 @@ impl StateStore {
             Some((writer, _)) => writer,
             None => {
                 let number = self.take_number();
-                Writer::create(&self.dir, number).map_err(|error| self.failed(error))?
+                Writer::create(&self.dir, number, &self.pace).map_err(|error| self.failed(error))?
             }
         };
         let mut last = first;
@@ -256,10 +269,13 @@ impl StateStore {
             let tables = self.catalogue.tables.get(range).unwrap_or_default();
             // What the first table of all lacks need not be called removed.
             let whole = tables.first() == self.catalogue.tables.first();
-            self.fold = Some(Fold::begin(&self.dir, tables, number, whole)?);
+            let pace = self.pace.aside();
+            self.fold = Some(Fold::begin(&self.dir, tables, number, whole, &pace)?);
             return Ok(Folding::More);
         };
-        if fold.step(self.catalogue.tables.len())? {
+        let goes_on = fold.step(self.catalogue.tables.len())?;
+        self.pace.wrote(0);
+        if goes_on {
             self.fold = Some(fold);
             return Ok(Folding::More);
         }
@@ -310,6 +326,7 @@ impl StateStore {
             sum = sum.plus(items::digest(key, value));
             if count % 1024 == 0 {
                 progress();
+                self.pace.wrote(0);
             }
         }
         Ok((count, sum))
@@ -331,6 +348,7 @@ impl StateStore {
     /// Makes the catalogue this one, whose tables are durable.
     fn publish(&mut self, catalogue: Catalogue) -> Result<(), String> {
         self.shelf.write(&catalogue.encode())?;
+        self.pace.wrote(0);
         self.catalogue = catalogue;
         Ok(())
     }

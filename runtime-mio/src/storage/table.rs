@@ -9,7 +9,9 @@
 //! doubled or of another file is seen, and the last one stands for the whole table: whoever refers
 //! to a table by its [`Table`] gets that one or learns that it is damaged.
 
+use super::descriptors::patiently;
 use super::error::{Damage, OpenError};
+use super::pace::Pace;
 use super::place::{about, private};
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -25,9 +27,6 @@ const CHUNK: usize = 64 << 10;
 const CHUNK_HEAD: usize = 8;
 const RECORD_HEAD: usize = 8;
 const REMOVED: u32 = u32::MAX;
-/// Bytes written between two flushes: neither the last one nor any of the journal's, which share the
-/// disk, may take long.
-const UNFLUSHED: u64 = 256 << 10;
 
 /// What names a finished table, and vouches for its content.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -68,6 +67,7 @@ pub(crate) struct Writer {
     path: PathBuf,
     file: File,
     table: Table,
+    pace: Pace,
     flushed: u64,
     /// The chunk that grows, behind the room for its head.
     chunk: Vec<u8>,
@@ -75,18 +75,21 @@ pub(crate) struct Writer {
 
 impl Writer {
     /// Begins table `number` in `dir`, replacing what a crash may have left of one.
-    pub(crate) fn create(dir: &Path, number: u64) -> io::Result<Self> {
+    pub(crate) fn create(dir: &Path, number: u64, pace: &Pace) -> io::Result<Self> {
         let path = dir.join(table_name(number));
         let header = header();
         let make = || -> io::Result<File> {
-            let mut file = private().write(true).create(true).truncate(true).open(&path)?;
+            let mut options = private();
+            options.write(true).create(true).truncate(true);
+            let mut file = patiently(|| options.open(&path))?;
             file.write_all(&header)?;
             Ok(file)
         };
         let file = make().map_err(about(&path))?;
         let (bytes, checksum) = (HEADER as u64, crc32c::crc32c(&header));
         let table = Table { number, bytes, records: 0, checksum };
-        Ok(Self { path, file, table, flushed: 0, chunk: vec![0; CHUNK_HEAD] })
+        let pace = pace.clone();
+        Ok(Self { path, file, table, pace, flushed: 0, chunk: vec![0; CHUNK_HEAD] })
     }
 
     /// Adds an element. Keys must come in strictly ascending order.
@@ -107,6 +110,7 @@ impl Writer {
             self.write_chunk()?;
         }
         self.file.sync_all().map_err(about(&self.path))?;
+        self.pace.wrote(self.table.bytes - self.flushed);
         Ok(self.table)
     }
 
@@ -120,8 +124,9 @@ impl Writer {
         self.file.write_all(&self.chunk).map_err(about(&self.path))?;
         self.table.bytes += self.chunk.len() as u64;
         self.chunk.truncate(CHUNK_HEAD);
-        if self.table.bytes - self.flushed >= UNFLUSHED {
-            self.file.sync_data().map_err(about(&self.path))?;
+        let unflushed = self.table.bytes - self.flushed;
+        if unflushed >= self.pace.unit() {
+            self.pace.flush(&self.file, unflushed).map_err(about(&self.path))?;
             self.flushed = self.table.bytes;
         }
         Ok(())
@@ -155,7 +160,7 @@ impl Reader {
         let path = dir.join(table_name(table.number));
         let parent = dir.file_name().unwrap_or_default().to_string_lossy();
         let name = format!("{parent}/{}", table_name(table.number));
-        let mut file = match File::open(&path) {
+        let mut file = match patiently(|| File::open(&path)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Err(Damage::new("this file is missing", name).into());
             }

@@ -71,12 +71,18 @@ pub enum Completion {
         /// How many parts.
         parts: u64,
     },
+    /// The state store has made so many bytes of a checkpoint durable; 0 if it got on otherwise.
+    Progress(u64),
     /// Storing failed, for this reason. Nothing after it is or will be stored; the process must end.
     Failed(Failure),
 }
 
-/// About how many bytes of records are written by one flush at most.
+/// About how many bytes of records are written by one flush at most ...
 const GROUP_BYTES: usize = 4 << 20;
+/// ... and if the last one took longer than that: what takes its time whatever it flushes is used
+/// seldom, for more.
+const SLOW_GROUP_BYTES: usize = 16 << 20;
+const SLOW: Duration = Duration::from_millis(50);
 
 /// No snapshot is wanted. Were a snapshot ever to have this number, it would be stored all the same.
 const NO_STAGE: u64 = u64::MAX;
@@ -152,6 +158,8 @@ impl StorageThread {
             notify: Box::new(notify),
             _lock: store.lock,
         });
+        let told = shared.clone();
+        store.states.pace().tell(move |bytes| told.complete(Completion::Progress(bytes)));
         let (journal, jobs) = channel();
         let (states, state_jobs) = channel();
         let (spares, maker) = spares(store.journal.fs.clone());
@@ -160,6 +168,7 @@ impl StorageThread {
             spares,
             states: states.clone(),
             shared: shared.clone(),
+            group: GROUP_BYTES,
         };
         let first = spawn("journal", shared.clone(), move || Ok(worker.run(&jobs)?))?;
         let (state, state_shared) = (store.states, shared.clone());
@@ -293,6 +302,8 @@ struct JournalWorker<F: Fs> {
     spares: Spares,
     states: Sender<StateJob>,
     shared: Arc<Shared>,
+    /// Bytes that the next flush takes at most.
+    group: usize,
 }
 
 impl<F: Fs> JournalWorker<F> {
@@ -342,12 +353,14 @@ impl<F: Fs> JournalWorker<F> {
                     id
                 }
             });
-            next = match self.journal.unflushed() < GROUP_BYTES {
+            next = match self.journal.unflushed() < self.group {
                 true => jobs.try_recv().ok(),
                 false => None,
             };
         }
+        let begun = Instant::now();
         self.journal.flush().map_err(text)?;
+        self.group = if begun.elapsed() > SLOW { SLOW_GROUP_BYTES } else { GROUP_BYTES };
         self.shared.stored(stored);
         if let Some(last) = last {
             self.shared.complete(Completion::Persisted(last));

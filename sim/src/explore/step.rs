@@ -245,7 +245,7 @@ impl World {
     }
 
     fn event(&mut self, i: u8, event: Event, turns: &Turns) -> Check {
-        self.turn(i, &Input::Event(event), turns)
+        self.turn(i, &Input::Event(Box::new(event)), turns)
     }
 
     /// Lets a machine take its turn, checks what comes of it, and does it.

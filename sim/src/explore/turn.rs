@@ -20,7 +20,7 @@ use zabkeeper_core::time::{Instant, Now, WallTime};
 #[derive(Clone, Hash, Debug)]
 pub(super) enum Input {
     /// An event for its node.
-    Event(Event),
+    Event(Box<Event>),
     /// Everything that its node waits for runs out.
     Expire,
     /// Its disk completes so many writes.
@@ -90,7 +90,7 @@ impl Turns {
 impl Machine {
     fn take(mut self, input: &Input, mutant: Option<Mutant>) -> Result<Turn, Violation> {
         match input {
-            Input::Event(event) => self.feed(PRESENT, event.clone(), 0),
+            Input::Event(event) => self.feed(PRESENT, Event::clone(event), 0),
             Input::Expire => self.feed(PRESENT.after(LONG), Event::Tick, 0),
             Input::Flush(writes) => {
                 self.write(*writes)?;

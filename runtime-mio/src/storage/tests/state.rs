@@ -5,6 +5,7 @@ use crate::storage::Items;
 use crate::storage::catalogue::Meta;
 use crate::storage::error::OpenError;
 use crate::storage::merge::Merge;
+use crate::storage::pace::Pace;
 use crate::storage::staging::States;
 use crate::storage::state::{Row, StateStore, generation_name};
 use crate::storage::table::{Table, Writer, table_name};
@@ -179,7 +180,7 @@ fn a_snapshot_in_any_order_is_installed_and_goes_on_with_checkpoints() {
     assert_eq!(generation, 1);
     states.retire(generation);
     let copied = copy(dir.path());
-    let store = StateStore::open(copied.path(), 1).unwrap();
+    let store = StateStore::open(copied.path(), 1, Pace::default()).unwrap();
     assert_eq!(store.meta().applied, at(50));
     assert_eq!(elements_of(&store).unwrap(), model);
     drop(store);
@@ -190,7 +191,7 @@ fn a_snapshot_in_any_order_is_installed_and_goes_on_with_checkpoints() {
         while states.fold().unwrap() {}
     }
     drop(states);
-    let store = StateStore::open(dir.path(), 1).unwrap();
+    let store = StateStore::open(dir.path(), 1, Pace::default()).unwrap();
     assert_eq!((store.meta().applied, elements_of(&store).unwrap()), (at(69), model));
 }
 
@@ -251,7 +252,7 @@ proptest! {
                     }
                     if lost {
                         drop(states);
-                        let store = StateStore::open(dir.path(), generation).unwrap();
+                        let store = StateStore::open(dir.path(), generation, Pace::default()).unwrap();
                         prop_assert_eq!(&elements_of(&store).unwrap(), &model);
                         states = States::new(dir.path(), store);
                     } else {
@@ -266,7 +267,7 @@ proptest! {
                 }
                 Step::Kill => {
                     drop(states);
-                    let store = StateStore::open(dir.path(), generation).unwrap();
+                    let store = StateStore::open(dir.path(), generation, Pace::default()).unwrap();
                     prop_assert_eq!(&elements_of(&store).unwrap(), &model);
                     states = States::new(dir.path(), store);
                 }
@@ -285,7 +286,7 @@ proptest! {
         }
         while states.fold().unwrap() {}
         drop(states);
-        let store = StateStore::open(dir.path(), generation).unwrap();
+        let store = StateStore::open(dir.path(), generation, Pace::default()).unwrap();
         prop_assert_eq!(elements_of(&store).unwrap(), model);
         let held = fs::read_dir(dir.path().join(generation_name(generation))).unwrap();
         let held = held.filter(|e| e.as_ref().unwrap().path().extension().is_some_and(|x| x == "zkt"));
@@ -295,7 +296,7 @@ proptest! {
 
 /// An empty state that stands for the beginning.
 pub(super) fn new(dir: &Path) -> (States, Model) {
-    let mut store = StateStore::create(dir, 0).unwrap();
+    let mut store = StateStore::create(dir, 0, Pace::default()).unwrap();
     let meta = Meta { generation: 0, applied: Position::ZERO, digest: Digest::ZERO };
     store.seal(dir, meta, Row::default()).unwrap();
     (States::new(dir, store), Model::new())
@@ -334,13 +335,13 @@ fn change(model: &mut Model, changes: Changes) {
 /// What a process finds that starts after this one was killed now.
 pub(super) fn killed(dir: &Path, n: u64, model: &Model) {
     let copy = copy(dir);
-    let store = StateStore::open(copy.path(), 0).unwrap();
+    let store = StateStore::open(copy.path(), 0, Pace::default()).unwrap();
     assert_eq!((store.meta().applied, store.meta().digest), (at(n), Digest::new(n)));
     assert_eq!(elements_of(&store).unwrap(), *model);
 }
 
 pub(super) fn load(dir: &Path) -> Result<Model, String> {
-    let store = StateStore::open(dir, 0).map_err(|error| error.to_string())?;
+    let store = StateStore::open(dir, 0, Pace::default()).map_err(|error| error.to_string())?;
     elements_of(&store)
 }
 
@@ -365,7 +366,7 @@ fn collect(mut items: Items) -> Result<Model, String> {
 /// A table of what is pushed.
 fn table(push: impl FnOnce(&mut Writer)) -> (tempfile::TempDir, Table) {
     let dir = tempfile::tempdir().unwrap();
-    let mut writer = Writer::create(dir.path(), 7).unwrap();
+    let mut writer = Writer::create(dir.path(), 7, &Pace::default()).unwrap();
     push(&mut writer);
     let table = writer.finish().unwrap();
     (dir, table)

@@ -1,0 +1,78 @@
+//! Room that is kept for the day on which the disk is full: a start needs to write a little, and so
+//! does the deletion of keys, which is the way back. A file holds it until it is needed.
+
+use super::fs::sync_dir;
+use super::place::private;
+use rustix::fs::{FallocateFlags, fallocate, statvfs};
+use std::fs;
+use std::io;
+use std::path::Path;
+
+/// The file that holds the room.
+pub(crate) const NAME: &str = "reserve";
+/// Its bytes: a segment of the journal, the tables of a checkpoint, and what a start writes.
+const BYTES: u64 = 16 << 20;
+
+/// Gives the room back if the file system has less than that.
+pub(crate) fn release_if_short(dir: &Path) -> io::Result<()> {
+    let path = dir.join(NAME);
+    if path.exists() && free(dir)?.is_some_and(|free| free < BYTES) {
+        fs::remove_file(&path)?;
+        log::warn!(
+            "the file system of {} is full: gave back the {} MiB that were kept for this. Delete \
+             keys, or free space on it",
+            dir.display(),
+            BYTES >> 20
+        );
+    }
+    Ok(())
+}
+
+/// Keeps the room, where it is a small part of what is free. Whatever prevents it is no trouble yet.
+pub(crate) fn keep(dir: &Path) {
+    const SHARE: u64 = 8;
+    let path = dir.join(NAME);
+    let plenty = || free(dir).ok().flatten().is_some_and(|free| free >= BYTES * SHARE);
+    if path.exists() || !plenty() {
+        return;
+    }
+    let make = || -> io::Result<()> {
+        fallocate(
+            private().write(true).create(true).truncate(true).open(&path)?,
+            FallocateFlags::empty(),
+            0,
+            BYTES,
+        )?;
+        sync_dir(dir)
+    };
+    if let Err(error) = make() {
+        log::debug!("no room is kept in {}: {error}", path.display());
+        // It may be there in part.
+        let _ = fs::remove_file(&path);
+    }
+}
+
+/// Bytes free on the file system of `dir`, if that tells.
+fn free(dir: &Path) -> io::Result<Option<u64>> {
+    let disk = statvfs(dir)?;
+    Ok((disk.f_blocks > 0).then(|| disk.f_bavail.saturating_mul(disk.f_frsize)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::MetadataExt;
+
+    #[test]
+    fn the_room_is_kept_by_real_blocks_and_stays_while_there_is_enough() {
+        let dir = tempfile::tempdir().unwrap();
+        if free(dir.path()).unwrap().is_none_or(|free| free < BYTES * 16) {
+            return;
+        }
+        keep(dir.path());
+        let path = dir.path().join(NAME);
+        assert!(fs::metadata(&path).unwrap().blocks() * 512 >= BYTES);
+        release_if_short(dir.path()).unwrap();
+        assert!(path.exists());
+    }
+}
