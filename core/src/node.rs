@@ -299,21 +299,21 @@ impl Node {
             cx.out.push(Action::NotifyRejected { to, why: Rejection::WrongDisk });
             return Next::Stay;
         }
-        // An old vote of a healthy disk looks the same, so nobody is told: whoever connects is. Lives
-        // that are too many for a datagram are seen then, too, before anything counts.
-        if !vote.lives.drawn.is_empty() && !cx.is_newest(from, &vote.lives) {
-            return Next::Stay;
-        }
+        // The vote does not count. An old vote of a healthy disk looks the same, so it is no reason to
+        // refuse its sender: whoever connects is told. Lives that are too many for a datagram are
+        // seen then, too, before anything counts.
+        let old = !vote.lives.drawn.is_empty() && !cx.is_newest(from, &vote.lives);
         let rest = cx.s.cfg.timeouts.resend_max;
         let worth = cx.s.fresh.hear(from, vote.stamp, now.at, rest);
         if let Role::Looking(looking) = &mut self.role {
-            return looking.on_vote(cx, vote, worth);
+            return if old { Next::Stay } else { looking.on_vote(cx, vote, worth) };
         }
         if vote.stance != Stance::Looking {
             return Next::Stay;
         }
         if let Role::Leading(leading) = &mut self.role
             && worth != Worth::Nothing
+            && !old
             && let next @ Next::Look(_) = leading.on_looking(cx, &vote)
         {
             return next;

@@ -7,12 +7,13 @@ use zabkeeper_core::config::Config;
 use zabkeeper_core::entry::{Body, Entry, Position};
 use zabkeeper_core::event::{Action, Actions, Event};
 use zabkeeper_core::ids::{ConnId, Epoch, Incarnation, Life, NodeId, Round, Txid};
+use zabkeeper_core::image::Image;
 use zabkeeper_core::lives::Recorded;
 use zabkeeper_core::message::{Candidate, Message, Stamp, Stance, Vote};
 use zabkeeper_core::node::Node;
 use zabkeeper_core::note::Note;
 use zabkeeper_core::quorum::{Member, Membership};
-use zabkeeper_core::storage::{Identity, Promise, Recovered};
+use zabkeeper_core::storage::{Base, Identity, Promise, Record};
 use zabkeeper_core::time::{Instant, Now, WallTime};
 
 /// One way of a packet, in microseconds.
@@ -49,6 +50,7 @@ enum Fault {
 /// Nodes of one formed ensemble, on disks that need no time.
 struct Net {
     nodes: BTreeMap<u32, Node>,
+    disks: BTreeMap<u32, Image>,
     now: u64,
     packets: BTreeMap<(u64, u64), Packet>,
     sent: u64,
@@ -95,6 +97,7 @@ impl Net {
     fn with_faults(entries: &[u64], no_tcp: &[(u32, u32, Fault)], cut: &[(u32, u32)]) -> Self {
         let mut net = Self {
             nodes: BTreeMap::new(),
+            disks: BTreeMap::new(),
             now: 0,
             packets: BTreeMap::new(),
             sent: 0,
@@ -127,13 +130,18 @@ impl Net {
             node: n(id),
             incarnation: Incarnation::new(u64::from(id)),
         };
-        let disk = Recovered {
-            promise: Some(Promise { epoch: Epoch::new(1), leader: n(1) }),
-            current: Epoch::new(1),
-            committed: t(1),
-            entries,
-            ..Recovered::fresh(identity, membership)
-        };
+        let image = self.disks.entry(id).or_insert_with(|| {
+            let mut image = Image::new(Base { at: Position::ZERO, membership });
+            let promise = Promise { epoch: Epoch::new(1), leader: n(1) };
+            let append = Record::Append { entries, commit: t(1) };
+            for record in [Record::Promise(promise), append, Record::Enter(Epoch::new(1))] {
+                image.apply(&record).unwrap();
+            }
+            image
+        });
+        let begin = image.begin(n(id), Life::new(seed));
+        image.apply(&begin).unwrap();
+        let disk = image.clone().recover(identity, Position::ZERO);
         let mut out = Actions::new();
         let node = Node::restore(Config::new(n(id)), disk, seed, self.clock(), &mut out);
         self.nodes.insert(id, node.unwrap());
@@ -184,7 +192,11 @@ impl Net {
                         self.send(LATENCY, Packet::Closed(conn, other));
                     }
                 }
-                Action::Persist { id: write, .. } => self.send(0, Packet::Done(id, write)),
+                Action::Persist { id: write, record } => {
+                    let disk = self.disks.get_mut(&id).unwrap();
+                    disk.apply(&record).expect("records follow each other");
+                    self.send(0, Packet::Done(id, write));
+                }
                 Action::Note(note) => self.notes.push((self.now, id, note)),
                 Action::Halt(why) => panic!("n{id} halts: {why}"),
                 _ => {}

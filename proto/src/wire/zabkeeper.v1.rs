@@ -220,9 +220,6 @@ pub struct Vote {
     /// The version of the newest membership that the sender knows to be committed.
     #[prost(message, optional, tag = "6")]
     pub membership: ::core::option::Option<Txid>,
-    /// The lives of the sender's disk; none drawn if they are too many.
-    #[prost(message, optional, tag = "10")]
-    pub lives: ::core::option::Option<Lives>,
     /// What the sender itself stands for; `own.node` is the sender.
     #[prost(message, optional, tag = "11")]
     pub own: ::core::option::Option<Candidate>,
@@ -235,6 +232,9 @@ pub struct Vote {
     /// What tells the present word of the sender from an old or forged one.
     #[prost(message, optional, tag = "14")]
     pub stamp: ::core::option::Option<Stamp>,
+    /// The lives of the sender's disk; none drawn if they are too many.
+    #[prost(message, optional, tag = "10")]
+    pub lives: ::core::option::Option<Lives>,
     /// What the sender is doing.
     #[prost(oneof = "vote::Stance", tags = "7, 8, 9")]
     pub stance: ::core::option::Option<vote::Stance>,

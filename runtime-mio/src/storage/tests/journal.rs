@@ -141,9 +141,12 @@ fn a_power_cut_during_recovery_loses_nothing_either() {
             [flushed, writer.fs.now()]
         };
         let fs = Forgetful::new(disks[1].cut(&mut rng));
+        let found = image(fs.now()).unwrap();
         let (_, first) = resume(&fs, shape);
+        // The life that began with the recovery is there or not.
         for disk in fs.moments() {
-            assert_eq!(image(disk.cut(&mut rng)).unwrap(), first, "seed {seed}");
+            let again = image(disk.cut(&mut rng)).unwrap();
+            assert!(again == found || again == first, "seed {seed}: {again:?}");
         }
     }
 }
