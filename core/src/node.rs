@@ -304,7 +304,10 @@ impl Node {
         // seen then, too, before anything counts.
         let old = !vote.lives.drawn.is_empty() && !cx.is_newest(from, &vote.lives);
         let rest = cx.s.cfg.timeouts.resend_max;
-        let worth = cx.s.fresh.hear(from, vote.stamp, now.at, rest);
+        let worth = match old {
+            true => Worth::Nothing,
+            false => cx.s.fresh.hear(from, vote.stamp, now.at, rest),
+        };
         if let Role::Looking(looking) = &mut self.role {
             return if old { Next::Stay } else { looking.on_vote(cx, vote, worth) };
         }
@@ -313,7 +316,6 @@ impl Node {
         }
         if let Role::Leading(leading) = &mut self.role
             && worth != Worth::Nothing
-            && !old
             && let next @ Next::Look(_) = leading.on_looking(cx, &vote)
         {
             return next;

@@ -13,8 +13,9 @@ use crate::convert::{epoch, need, node};
 use crate::error::DecodeError;
 use crate::wire;
 use prost::Message as _;
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use zabkeeper_core::ids::{ClusterId, Epoch, Incarnation, NodeId, Round};
+use zabkeeper_core::ids::{ClusterId, Epoch, Incarnation, NodeId, Round, Txid};
 use zabkeeper_core::message::{Candidate, Rejection, Stamp, Stance, Vote};
 use zabkeeper_core::quorum::Membership;
 use zabkeeper_core::time::Micros;
@@ -251,6 +252,10 @@ impl TryFrom<wire::Rejection> for Rejection {
     fn try_from(wire: wire::Rejection) -> Result<Self, DecodeError> {
         use wire::rejection::Why;
         Ok(match wire.why.ok_or(DecodeError::Missing("rejection.why"))? {
+            // Only members are told who the members are.
+            Why::WrongCluster(list) if list.members.is_empty() => Self::WrongCluster {
+                members: Arc::new(Membership::new(Txid::ZERO, BTreeMap::new())),
+            },
             Why::WrongCluster(list) => {
                 Self::WrongCluster { members: Arc::new(Membership::try_from(list)?) }
             }

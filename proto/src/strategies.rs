@@ -8,6 +8,7 @@ use crate::record::SegmentHead;
 use proptest::collection::{btree_map, vec};
 use proptest::option;
 use proptest::prelude::*;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use zabkeeper_core::digest::Digest;
 use zabkeeper_core::entry::{Body, Entry, Origin, Payload, Position};
@@ -161,6 +162,9 @@ pub fn entries() -> impl Strategy<Value = Vec<Entry>> + Clone {
 pub fn rejection() -> BoxedStrategy<Rejection> {
     prop_oneof![
         membership().prop_map(|members| Rejection::WrongCluster { members }),
+        Just(Rejection::WrongCluster {
+            members: Arc::new(Membership::new(Txid::ZERO, BTreeMap::new())),
+        }),
         Just(Rejection::WrongDisk),
         txid().prop_map(|version| Rejection::NotMember { version }),
         (reign(), micros()).prop_map(|(epoch, wait)| Rejection::NotBefore { epoch, wait }),

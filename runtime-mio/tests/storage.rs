@@ -399,13 +399,15 @@ fn tables_that_piled_up_in_earlier_lives_are_merged_without_a_checkpoint() {
         assert!(Instant::now() < patience, "{} tables", tables());
         thread::sleep(Duration::from_millis(5));
     }
-    assert_eq!(handle.stop(), []);
+    // It says that it gets on, and completes nothing that anybody waits for.
+    let said = handle.stop();
+    assert!(said.iter().all(|one| matches!(one, Completion::Progress(0))), "{said:?}");
     assert_eq!(load(open_node(&dir).items).len(), 20);
 }
 
 #[test]
 fn a_full_disk_can_be_started_on_and_written_to_thanks_to_the_room_that_was_kept() {
-    let Some(small) = Mounted::tmpfs("reserve", "size=160m") else { return };
+    let Some(small) = Mounted::tmpfs("reserve", "size=256m") else { return };
     drop(open_node(&small.dir));
     assert!(small.dir.join("reserve").exists());
     let mut filler = File::create(small.dir.join("of-somebody-else")).unwrap();

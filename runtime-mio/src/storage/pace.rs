@@ -98,7 +98,9 @@ impl Unit {
         } else if self.pause > 0 {
             self.pause -= 1;
         } else if rate > self.rate * 1.3 {
-            *self = Self { bytes: (self.bytes * 2).min(MOST), rate, pause: 0 };
+            // At the most it stays for a while, and then sees whether half is as good.
+            let pause = if self.bytes == MOST { AGAIN } else { 0 };
+            *self = Self { bytes: (self.bytes * 2).min(MOST), rate, pause };
         } else {
             *self = Self { bytes: (self.bytes / 2).max(LEAST), rate: 0.0, pause: AGAIN };
         }

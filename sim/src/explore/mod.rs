@@ -82,10 +82,15 @@ pub fn explore(
 fn root(scenario: &Scenario) -> Result<World, Violation> {
     let mut world = World::empty(scenario.nodes);
     let turns = Turns::new(None, scenario.orders);
-    while let Some(step) = world.steps().first().copied() {
-        if scenario.from == Begin::Boot && !matches!(step, Step::Start(_)) {
-            break;
-        }
+    // In turn, since two that look for a leader may answer each other for as long as nobody hears a
+    // third one.
+    for turn in 0.. {
+        let steps = world.steps();
+        let step = match scenario.from {
+            Begin::Boot => steps.iter().find(|step| matches!(step, Step::Start(_))),
+            _ => steps.get(turn % steps.len().max(1)),
+        };
+        let Some(step) = step.copied() else { break };
         world = guarded(|| world.after(step, &turns))?;
     }
     for machine in &mut world.machines {
