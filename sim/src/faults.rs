@@ -245,14 +245,18 @@ impl World {
     /// The machine comes back with an empty disk, unless that would take the last quorum of disks
     /// or the ensemble has not formed yet: then nobody could tell the new disk from the old.
     fn wipe(&mut self, node: NodeId, down: u64) -> Check {
-        let formed = self.hosts.iter().all(|host| host.id == node || host.formed);
-        if !formed || !self.may_lose_disk(node) {
+        if !self.others_know_it_formed(node) || !self.may_lose_disk(node) {
             return Ok(());
         }
         self.tell(node.get(), || "its disk is wiped".to_string());
         self.mark("disk wiped");
         let (identity, base) = self.blank_disk(node);
         self.replace_disk(node, Disk::new(identity, base), down)
+    }
+
+    /// True if the disks of all others say that the ensemble has formed.
+    fn others_know_it_formed(&self, node: NodeId) -> bool {
+        self.hosts.iter().all(|host| host.id == node || host.formed)
     }
 
     /// True if this disk may be lost: a quorum of disks must stay.
@@ -272,10 +276,11 @@ impl World {
     }
 
     /// The copy takes the place of the newest directory, unless that would take the last quorum of
-    /// disks or somebody does not know better: each other voter's disk must show, by a committed
-    /// record, that the node has lived on since. Where only some do, it depends on who is there.
+    /// disks, the ensemble has not formed yet, which needs all of them, or somebody does not know
+    /// better: each other voter's disk must show, by a committed record, that the node has lived on
+    /// since. Where only some do, it depends on who is there.
     fn put_back(&mut self, node: NodeId, down: u64) -> Check {
-        if self.quiet.is_some() || !self.may_lose_disk(node) {
+        if self.quiet.is_some() || !self.others_know_it_formed(node) || !self.may_lose_disk(node) {
             return Ok(());
         }
         let Some(copy) = self.host_mut(node).copy.take() else { return Ok(()) };

@@ -57,7 +57,8 @@ impl World {
         }
         self.quiet = Some(Quiet {
             core: core.clone(),
-            since: self.now,
+            // What crawls on a narrow link was sent before, and arrives first.
+            since: self.now.max(self.net.busy_until()),
             settled: None,
             given_way: 0,
             probes: BTreeMap::new(),
@@ -159,7 +160,7 @@ impl World {
         let epoch = self.checks.epochs.newest().map_or(Epoch::ZERO, |(epoch, _)| epoch);
         match (pending, settled) {
             (None, None) => {
-                let took = (self.now - since) / 1_000;
+                let took = (self.now.saturating_sub(since)) / 1_000;
                 self.tell(0, || format!("recovered after {took} ms"));
                 self.mark(bucket(took));
                 if let Some(quiet) = &mut self.quiet {

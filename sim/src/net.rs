@@ -100,6 +100,12 @@ impl Net {
         self.lossy = lossy;
     }
 
+    /// When the last of what was sent will have arrived.
+    pub fn busy_until(&self) -> u64 {
+        let ends = self.pipes.values().flat_map(|pipe| &pipe.ends);
+        ends.map(|end| end.busy_until).max().unwrap_or(0)
+    }
+
     /// True if nothing gets from one machine to the other.
     pub fn is_cut(&self, from: NodeId, to: NodeId) -> bool {
         match (self.seat(from), self.seat(to)) {
