@@ -503,10 +503,12 @@ impl Looking {
 
     /// The answer to the question whether this node belongs to a member.
     pub(crate) fn on_answer(&mut self, cx: &mut Cx<'_>, conn: ConnId, msg: Message) -> Next {
-        let asked = self.asking.iter().find(|(_, (asked, _))| *asked == Some(conn));
-        let Some(node) = asked.map(|(node, _)| *node) else {
+        let mut asked = self.asking.iter_mut();
+        let Some((node, (open, _))) = asked.find(|(_, (asked, _))| *asked == Some(conn)) else {
             return Next::Stay;
         };
+        let node = *node;
+        *open = None;
         cx.close(conn, CloseReason::RoleChange);
         match msg {
             Message::Rejected(why) => cx.denied(node, why),
