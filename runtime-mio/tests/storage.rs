@@ -3,8 +3,7 @@
 
 mod storage_common;
 
-use std::fs::{self, File};
-use std::io::Write as _;
+use std::fs;
 use std::path::Path;
 use std::sync::mpsc::channel;
 use std::thread;
