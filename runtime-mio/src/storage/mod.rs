@@ -7,7 +7,7 @@
 //! | `journal-<number>.zkj` | the journal's segments, consecutive; see [`segment`] |
 //! | `spare-<number>.zkj` | files that will be segments |
 //! | `state-<generation>/` | the application's state: `table-<number>.zkt`, and sled for the rest |
-//! | `reserve` | room for a start on a full disk, where there is plenty; see [`reserve`] |
+//! | `reserve` | room for a start on a full disk, where there is plenty |
 //! | `LOCK` | locked by the process that works on the directory |
 //! | `initialising` | only while the directory is made |
 //!
