@@ -347,7 +347,9 @@ impl Cx<'_> {
         if !newest {
             self.note(Note::OldDisk(node));
         }
-        newest || self.s.cfg.mutant(Mutant::OldDiskCounts)
+        // Whoever counts a wiped disk must not be saved by its lives.
+        let planted = [Mutant::OldDiskCounts, Mutant::WipedNodeCounts];
+        newest || planted.into_iter().any(|mutant| self.s.cfg.mutant(mutant))
     }
 
     /// Issues a record to the disk.

@@ -3,7 +3,8 @@
 
 mod storage_common;
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write as _;
 use std::path::Path;
 use std::sync::mpsc::channel;
 use std::thread;
@@ -402,6 +403,29 @@ fn tables_that_piled_up_in_earlier_lives_are_merged_without_a_checkpoint() {
     let said = handle.stop();
     assert!(said.iter().all(|one| matches!(one, Completion::Progress(0))), "{said:?}");
     assert_eq!(load(open_node(&dir).items).len(), 20);
+}
+
+#[test]
+fn a_full_disk_can_be_started_on_and_written_to_thanks_to_the_room_that_was_kept() {
+    let Some(small) = Mounted::tmpfs("reserve", "size=256m") else { return };
+    drop(open_node(&small.dir));
+    assert!(small.dir.join("reserve").exists());
+    let mut filler = File::create(small.dir.join("of-somebody-else")).unwrap();
+    let block = vec![7; 1 << 16];
+    while filler.write_all(&block).is_ok() {}
+    let mut store = open_node(&small.dir).store;
+    assert!(!small.dir.join("reserve").exists());
+    let entries = chain(Position::ZERO, 1, 10, 1000);
+    store.append(&Record::append(entries.clone())).unwrap();
+    store.flush().unwrap();
+    let change = [("deleted", None), ("kept", Some(vec![1; 1000]))];
+    store.checkpoint(&checkpoint(entries[9].position(), 1, &change)).unwrap();
+    drop(store);
+    // With room again it is kept again: a file takes its room along only once nobody holds it.
+    drop(filler);
+    fs::remove_file(small.dir.join("of-somebody-else")).unwrap();
+    assert_eq!(load(open_node(&small.dir).items).len(), 1);
+    assert!(small.dir.join("reserve").exists());
 }
 
 #[test]

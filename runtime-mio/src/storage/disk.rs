@@ -107,8 +107,8 @@ pub fn open_on<F: Fs>(
     bootstrap: &Bootstrap,
 ) -> Result<(DiskStorage<F>, Contents), OpenError> {
     private_dir(dir).map_err(OpenError::io("create", dir))?;
-    reserve::release_if_short(dir).map_err(OpenError::io("remove", dir.join(reserve::NAME)))?;
     let lock = Lock::take(dir)?;
+    reserve::release_if_short(dir).map_err(OpenError::io("remove", dir.join(reserve::NAME)))?;
     forget_pages(dir).map_err(OpenError::io("read", dir))?;
     let names = fs.names().map_err(OpenError::io("list", dir))?;
     let mut created = !recover::exists(&names);
