@@ -180,6 +180,9 @@ impl Looking {
         if !self.ready {
             return Next::Stay;
         }
+        if cx.s.cfg.mutant(Mutant::AnyPacketDelaysVote) {
+            self.resend_at = cx.now.at.after(self.backoff);
+        }
         if worth == Worth::Nothing {
             // Whoever it is may prove that it is there, by answering the question in this.
             if cx.may_answer(vote.from) {
@@ -187,9 +190,6 @@ impl Looking {
                 cx.out.push(Action::Notify { to: vote.from, vote: ballot });
             }
             return Next::Stay;
-        }
-        if cx.s.cfg.mutant(Mutant::AnyPacketDelaysVote) {
-            self.resend_at = cx.now.at.after(self.backoff);
         }
         self.formed |= !vote.membership.is_zero();
         match vote.stance {
