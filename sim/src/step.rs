@@ -57,8 +57,10 @@ impl World {
         self.trace.feed(&(now, node.get()));
         if let Input::Event(event) = &input {
             self.trace.feed(event);
-            if let Event::Received { conn, msg: Message::EpochAck(ack) } = event {
-                self.checks.epochs.reported(node, *conn, ack);
+            if let Event::Received { conn, msg: Message::EpochAck(ack) } = event
+                && let Some(by) = self.net.peer(*conn)
+            {
+                self.checks.epochs.reported(node, by, ack);
             }
         }
         self.trace.keep(now, node.get(), || What::Input(crate::show::input(&input)));

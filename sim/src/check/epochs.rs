@@ -7,7 +7,7 @@ use super::{Check, ensure};
 use crate::host::Host;
 use std::collections::{BTreeMap, BTreeSet};
 use zabkeeper_core::entry::{Entry, Position};
-use zabkeeper_core::ids::{ConnId, Epoch, NodeId, Round, Txid};
+use zabkeeper_core::ids::{Epoch, NodeId, Round, Txid};
 use zabkeeper_core::message::{EpochAck, Message, Vote};
 
 /// The reigns of a run.
@@ -18,7 +18,7 @@ pub struct Epochs {
     promises: BTreeMap<(NodeId, Epoch), NodeId>,
     durable: BTreeMap<NodeId, (Epoch, Epoch)>,
     /// The histories that followers reported to whoever wanted to lead an epoch, as they arrived.
-    reported: BTreeMap<(NodeId, Epoch), BTreeMap<ConnId, (Epoch, Txid)>>,
+    reported: BTreeMap<(NodeId, Epoch), BTreeMap<NodeId, (Epoch, Txid)>>,
     /// Who voted for whom in which round, ever.
     votes: BTreeSet<(Round, NodeId, NodeId)>,
 }
@@ -94,10 +94,10 @@ impl Epochs {
     }
 
     /// A follower's promise and history arrived at whoever wants to lead the epoch.
-    pub fn reported(&mut self, leader: NodeId, conn: ConnId, ack: &EpochAck) {
+    pub fn reported(&mut self, leader: NodeId, by: NodeId, ack: &EpochAck) {
         if ack.counted {
             let list = self.reported.entry((leader, ack.epoch)).or_default();
-            list.insert(conn, (ack.current, ack.last.txid));
+            list.insert(by, (ack.current, ack.last.txid));
         }
     }
 
