@@ -133,7 +133,9 @@ impl Driver {
                 let vote = self.messages.vote(input, self.replica.node());
                 self.event(Event::Notified(vote));
             }
-            9 if input.byte() == 0 => self.event(Event::Denied(NodeId::new(1 + input.below(4) as u32))),
+            9 if input.byte() == 0 => {
+                self.event(Event::Denied(NodeId::new(1 + input.below(4) as u32)))
+            }
             9 => self.elect(input),
             10 => self.ask(input),
             11 if input.byte() == 77 => {
