@@ -280,6 +280,8 @@ impl Leading {
             return Next::Stay;
         };
         self.stage = Stage::Promised(epoch);
+        // The followers' disks have as long as this one had.
+        self.progress = cx.now.at;
         let all: Vec<ConnId> = self.peers.keys().copied().collect();
         match self.greet(cx, &all, epoch) {
             Next::Stay => self.count_promises(cx),

@@ -231,6 +231,7 @@ impl Leading {
         if let Some(reign) = self.reign() {
             reign.entered = true;
         }
+        self.progress = cx.now.at;
         if self.is_established() {
             return self.record_lives(cx);
         }
