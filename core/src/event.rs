@@ -71,6 +71,9 @@ pub enum Event {
         /// How many parts, since it was opened.
         parts: u64,
     },
+    /// The disk has less free space than it should have, or has enough again. Writes that make the
+    /// state grow are refused meanwhile; what deletes is not, since that is the way back.
+    SpaceShort(bool),
     /// A write or flush failed.
     StorageFailed,
     /// Clients of this node want writes, in this order.

@@ -51,6 +51,8 @@ pub(crate) struct Following {
     refused: u32,
     /// The longest silence of an established leader, by its own word.
     silence: Option<Micros>,
+    /// The ensemble has no room for more data, by the leader's last word.
+    pub(crate) full: bool,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -87,6 +89,7 @@ impl Following {
             alive_at: None,
             redial_at: None,
             refused: 0,
+            full: false,
             silence: None,
         }
     }
@@ -250,7 +253,10 @@ impl Following {
             Message::Propose { epoch, entries } => self.on_propose(cx, conn, epoch, entries),
             Message::Commit { epoch, upto } => self.on_commit(cx, epoch, upto),
             Message::UpToDate { epoch, commit } => self.on_up_to_date(cx, conn, epoch, commit),
-            Message::Ping { epoch, nonce, commit } => self.on_ping(cx, conn, epoch, nonce, commit),
+            Message::Ping { epoch, nonce, commit, full } => {
+                self.full = full;
+                self.on_ping(cx, conn, epoch, nonce, commit)
+            }
             Message::ForwardRefused { seqs, why } => {
                 cx.s.requests.refused(&seqs, why, cx.out);
                 Ok(())
@@ -508,8 +514,8 @@ impl Following {
         }
         self.on_commit(cx, epoch, commit)?;
         if matches!(self.phase, Phase::Entered { .. }) && cx.s.accepted() == epoch {
-            let room = cx.s.short_of_room();
-            cx.send(conn, Message::Pong { epoch, nonce, room });
+            let (room, full) = (cx.s.short_of_room(), cx.s.is_short_of_space());
+            cx.send(conn, Message::Pong { epoch, nonce, room, full });
             self.put_off_alive(cx);
         }
         Ok(())

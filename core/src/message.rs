@@ -319,6 +319,8 @@ pub enum Message {
         nonce: u64,
         /// What is committed.
         commit: Txid,
+        /// True if the voters that are here and have room for more data are no quorum.
+        full: bool,
     },
     /// Follower: it has promised nothing higher.
     Pong {
@@ -329,6 +331,8 @@ pub enum Message {
         /// How many bytes of entries more it can take in before its disk has caught up; `None` while
         /// that is plenty.
         room: Option<u64>,
+        /// True if its disk or its memory has no room for more data.
+        full: bool,
     },
     /// Follower: it lives, though it has nothing else to say.
     Alive {

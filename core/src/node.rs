@@ -171,6 +171,10 @@ impl Node {
                 cx.checkpointed(upto);
                 Next::Stay
             }
+            Event::SpaceShort(short) => {
+                self.state.disk_short = short;
+                Next::Stay
+            }
             Event::StateProgress(bytes) => {
                 cx.s.compaction.wrote(bytes, now.at);
                 cx.gets_on();
@@ -726,9 +730,32 @@ impl Node {
                 .then(|| Obstacle::TakingOver { missing: leading.missing(s) }),
             Role::Halted => Some(Obstacle::Halted),
         };
+        let limits = [
+            (s.disk_short, Obstacle::DiskFull),
+            (s.state_full, Obstacle::StateFull),
+            (self.is_full() && !s.is_short_of_space(), Obstacle::EnsembleFull),
+        ];
+        let limits = limits.into_iter().filter_map(|(reached, it)| reached.then_some(it));
         let unflushed = s.ledger.oldest().map(|at| self.latest.since(at));
         let disk = unflushed.filter(|span| *span >= LONG);
-        role.into_iter().chain(disk.map(|unflushed| Obstacle::Disk { unflushed })).collect()
+        let disk = disk.map(|unflushed| Obstacle::Disk { unflushed });
+        role.into_iter().chain(disk).chain(limits).collect()
+    }
+
+    /// True while writes that make the state grow are refused: this node has no room for more data,
+    /// or too few of the ensemble have.
+    pub fn is_full(&self) -> bool {
+        let ensemble = match &self.role {
+            Role::Leading(leading) => leading.is_full(&self.state),
+            Role::Following(following) => following.full,
+            Role::Looking(_) | Role::Halted => false,
+        };
+        ensemble || self.state.is_short_of_space()
+    }
+
+    /// The application's state has as many bytes as it may, or has room again.
+    pub(crate) fn state_full(&mut self, full: bool) {
+        self.state.state_full = full;
     }
 
     /// True once it has stopped for good.

@@ -170,6 +170,7 @@ impl<A: App> Replica<A> {
     /// Handles one input, appending to `out` what is to be done and answered.
     pub fn handle(&mut self, now: Now, input: Input<A::Query>, out: &mut Outputs<A>) {
         let mut actions = Actions::new();
+        self.node.state_full(self.is_full());
         match input {
             Input::Event(event) => {
                 if let Event::Forget(tickets) = &event {
@@ -229,7 +230,7 @@ impl<A: App> Replica<A> {
         let (mut writes, mut reads, mut waits) = (Vec::new(), Vec::new(), Vec::new());
         for ClientRequest { ticket, deadline, request } in requests {
             match request {
-                Request::Write(body) if self.is_full() && self.app.grows(&body) => {
+                Request::Write(body) if self.node.is_full() && self.app.grows(&body) => {
                     actions.call(Upcall::Refuse { ticket, why: RefuseReason::NoSpace });
                 }
                 Request::Write(body) => writes.push(Submission { ticket, body, deadline }),
@@ -452,6 +453,12 @@ pub enum Obstacle {
     },
     /// The node has stopped for good; its log says why.
     Halted,
+    /// The own disk has less free space than it should have: what makes the state grow is refused.
+    DiskFull,
+    /// The state has as many bytes as it may have on this node: the same.
+    StateFull,
+    /// So few voters have room for more data that they are no quorum: the same.
+    EnsembleFull,
 }
 
 /// What a leader knows about a follower.

@@ -74,6 +74,10 @@ pub(crate) struct State {
     /// Numbers the snapshots staged in this life.
     pub(crate) stages: u64,
     pub(crate) compaction: Compaction,
+    /// True while the disk has less free space than it should have.
+    pub(crate) disk_short: bool,
+    /// True while the application's state has as many bytes as it may.
+    pub(crate) state_full: bool,
     /// Inbound connections that have not said who they are, with when they came.
     pub(crate) strangers: BTreeMap<ConnId, Instant>,
 }
@@ -165,6 +169,8 @@ impl State {
             installing: None,
             parked: None,
             compaction: Compaction::new(applied, start, identity.incarnation),
+            disk_short: false,
+            state_full: false,
             strangers: BTreeMap::new(),
             noted: committed,
             settle_at: None,
@@ -283,6 +289,11 @@ impl State {
     /// True if the journal's disk hangs.
     pub(crate) fn disk_hangs(&self, now: Instant) -> bool {
         self.disk_hangs_at().is_some_and(|at| at <= now)
+    }
+
+    /// True if this node has no room for more data.
+    pub(crate) fn is_short_of_space(&self) -> bool {
+        self.disk_short || self.state_full
     }
 
     /// How many bytes of entries this node can take in before it has caught up with what it has: its

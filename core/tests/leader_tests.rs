@@ -366,13 +366,13 @@ fn acknowledgements_of_another_epoch_or_beyond_what_was_sent_are_faults() {
         (Message::Ack { epoch: e(2), upto: t(2, 99) }, PeerFault::Beyond(t(2, 99))),
         (Message::Ack { epoch: e(2), upto: t(1, 2) }, PeerFault::Beyond(t(1, 2))),
         (
-            Message::Pong { epoch: e(3), nonce: 1, room: None },
+            Message::Pong { epoch: e(3), nonce: 1, room: None, full: false },
             PeerFault::Epoch { got: e(3), expected: e(2) },
         ),
         (Message::NewLeaderAck { epoch: e(2), end: t(1, 2) }, PeerFault::History(t(1, 2))),
         (Message::SnapshotChunkAck { upto: 0, done: false }, PeerFault::Chunk(0)),
         (
-            Message::Pong { epoch: e(2), nonce: 1000, room: None },
+            Message::Pong { epoch: e(2), nonce: 1000, room: None, full: false },
             PeerFault::Unexpected("an answer to a round to come"),
         ),
         (Message::LogEntriesAck { upto: t(2, 9) }, PeerFault::Beyond(t(2, 9))),
@@ -410,7 +410,7 @@ fn a_leader_whose_disk_stalls_steps_down() {
             _ => None,
         });
         if let Some(nonce) = nonce.filter(|_| bench.role() != RoleStatus::Looking) {
-            bench.receive(C1, Message::Pong { epoch: e(2), nonce, room: None });
+            bench.receive(C1, Message::Pong { epoch: e(2), nonce, room: None, full: false });
         }
         bench.pass(Micros::millis(100));
     }
@@ -588,7 +588,7 @@ fn a_node_whose_state_store_hangs_halts_when_its_log_is_over_the_limit() {
             _ => None,
         });
         if let Some(nonce) = round.filter(|_| bench.role() != RoleStatus::Halted) {
-            bench.receive(C1, Message::Pong { epoch: e(2), nonce, room: None });
+            bench.receive(C1, Message::Pong { epoch: e(2), nonce, room: None, full: false });
         }
         bench.pass(Micros::millis(100));
     }

@@ -216,7 +216,7 @@ fn peer_frames() -> Made {
         Message::UpToDate { epoch, commit: end.txid },
         Message::Propose { epoch, entries: entries() },
         Message::Ack { epoch, upto: end.txid },
-        Message::Ping { epoch, nonce: 300, commit: end.txid },
+        Message::Ping { epoch, nonce: 300, commit: end.txid, full: true },
         Message::Forward { requests: vec![Forwarded { origin: Origin { boot: 1, seq: 2 }, body }] },
         Message::ReadIndexAck { id: 7, index: end.txid },
     ];
@@ -324,7 +324,7 @@ fn journal_records() -> Made {
 
 fn journal_files() -> Made {
     let dir = tempfile::tempdir().unwrap();
-    let options = Options { journal: JournalOptions { segment_bytes: 16 << 10 } };
+    let options = Options { journal: JournalOptions { segment_bytes: 16 << 10 }, free_bytes: 0 };
     let bootstrap = Bootstrap {
         node: NodeId::new(1),
         membership: membership(),

@@ -80,14 +80,18 @@ impl From<&Message> for Wire {
             }
             Message::Ack { epoch, upto } => Self::Ack(pair(*epoch, *upto)),
             Message::Commit { epoch, upto } => Self::Commit(pair(*epoch, *upto)),
-            Message::Ping { epoch, nonce, commit } => Self::Ping(wire::Ping {
+            Message::Ping { epoch, nonce, commit, full } => Self::Ping(wire::Ping {
                 epoch: epoch.get(),
                 nonce: *nonce,
                 commit: Some((*commit).into()),
+                full: *full,
             }),
-            Message::Pong { epoch, nonce, room } => {
-                Self::Pong(wire::Pong { epoch: epoch.get(), nonce: *nonce, room: *room })
-            }
+            Message::Pong { epoch, nonce, room, full } => Self::Pong(wire::Pong {
+                epoch: epoch.get(),
+                nonce: *nonce,
+                room: *room,
+                full: *full,
+            }),
             Message::Alive { epoch, work } => {
                 Self::Alive(wire::Alive { epoch: epoch.get(), work: *work })
             }
@@ -155,6 +159,7 @@ impl TryFrom<Wire> for Message {
                 epoch: epoch(ping.epoch, "ping.epoch")?,
                 nonce: ping.nonce,
                 commit: need(ping.commit, "ping.commit")?,
+                full: ping.full,
             },
             Wire::Alive(alive) => {
                 Self::Alive { epoch: epoch(alive.epoch, "alive.epoch")?, work: alive.work }
@@ -163,6 +168,7 @@ impl TryFrom<Wire> for Message {
                 epoch: epoch(pong.epoch, "pong.epoch")?,
                 nonce: pong.nonce,
                 room: pong.room,
+                full: pong.full,
             },
             Wire::Forward(forward) => Self::Forward { requests: all(forward.requests)? },
             Wire::ForwardRefused(refused) => Self::ForwardRefused {

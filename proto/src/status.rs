@@ -134,6 +134,9 @@ impl From<&Obstacle> for wire::Obstacle {
                 Obstacle::TakingOver { missing } => Kind::TakingOver(nodes(missing)),
                 Obstacle::Disk { unflushed } => Kind::DiskUs(unflushed.get()),
                 Obstacle::Halted => Kind::Halted(wire::Empty {}),
+                Obstacle::DiskFull => Kind::DiskFull(wire::Empty {}),
+                Obstacle::StateFull => Kind::StateFull(wire::Empty {}),
+                Obstacle::EnsembleFull => Kind::EnsembleFull(wire::Empty {}),
             }),
         }
     }
@@ -156,6 +159,9 @@ impl TryFrom<wire::Obstacle> for Obstacle {
             Kind::TakingOver(missing) => Self::TakingOver { missing: nodes(missing)? },
             Kind::DiskUs(micros) => Self::Disk { unflushed: Micros::new(micros) },
             Kind::Halted(wire::Empty {}) => Self::Halted,
+            Kind::DiskFull(wire::Empty {}) => Self::DiskFull,
+            Kind::StateFull(wire::Empty {}) => Self::StateFull,
+            Kind::EnsembleFull(wire::Empty {}) => Self::EnsembleFull,
         })
     }
 }

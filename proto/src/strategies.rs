@@ -324,17 +324,12 @@ fn broadcast() -> BoxedStrategy<Message> {
         (reign(), entries()).prop_map(|(epoch, entries)| Message::Propose { epoch, entries }),
         (reign(), txid()).prop_map(|(epoch, upto)| Message::Ack { epoch, upto }),
         (reign(), txid()).prop_map(|(epoch, upto)| Message::Commit { epoch, upto }),
-        (reign(), number(), txid()).prop_map(|(epoch, nonce, commit)| Message::Ping {
-            epoch,
-            nonce,
-            commit
+        (reign(), number(), txid(), any::<bool>()).prop_map(|(epoch, nonce, commit, full)| {
+            Message::Ping { epoch, nonce, commit, full }
         }),
         (reign(), number()).prop_map(|(epoch, work)| Message::Alive { epoch, work }),
-        (reign(), number(), option::of(number())).prop_map(|(epoch, nonce, room)| Message::Pong {
-            epoch,
-            nonce,
-            room
-        }),
+        (reign(), number(), option::of(number()), any::<bool>())
+            .prop_map(|(epoch, nonce, room, full)| Message::Pong { epoch, nonce, room, full }),
         vec(forwarded, 0..4).prop_map(|requests| Message::Forward { requests }),
         (vec(origin(), 0..4), refuse_reason())
             .prop_map(|(seqs, why)| Message::ForwardRefused { seqs, why }),
@@ -487,6 +482,9 @@ fn obstacle() -> BoxedStrategy<Obstacle> {
         missing().prop_map(|missing| Obstacle::TakingOver { missing }),
         number().prop_map(|micros| Obstacle::Disk { unflushed: Micros::new(micros) }),
         Just(Obstacle::Halted),
+        Just(Obstacle::DiskFull),
+        Just(Obstacle::StateFull),
+        Just(Obstacle::EnsembleFull),
     ]
     .boxed()
 }

@@ -20,6 +20,7 @@ mod json;
 
 pub use error::{ConfigError, Problem};
 
+use crate::storage;
 use json::{Fields, Json};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -32,9 +33,9 @@ use zabkeeper_core::time::Micros;
 
 /// Bytes that a command takes beside its value: the longest path, and room to spare.
 const COMMAND_OVERHEAD: usize = 8 << 10;
-/// The largest value that can be allowed: a message between nodes must hold it.
 /// What all clients' connections may hold at least.
 pub(crate) const CLIENTS_MEMORY_MIN: usize = 4 << 20;
+/// The largest value that can be allowed: a message between nodes must hold it.
 const VALUE_MAX: u64 = zabkeeper_core::tree::MAX_VALUE_BYTES as u64;
 
 /// What a node needs to start.
@@ -55,6 +56,8 @@ pub struct ServerConfig {
     pub core: Config,
     /// What connections may use.
     pub net: NetLimits,
+    /// What the data directory is like.
+    pub storage: storage::Options,
 }
 
 /// Limits of the network side. Everything that can grow has one.
@@ -141,7 +144,7 @@ impl ServerConfig {
     /// `SyncMs`, `PingMs`, `RedialMs`, `DiskMs` ([`Timeouts`] says what they mean). `Limits`
     /// holds `RetainBytes`, `RetainEntries` (log kept in memory for followers that were away),
     /// `CheckpointBytes`, `CheckpointEntries` (log after which the state is written), `ValueBytes`
-    /// (the largest value), `TreeBytes`, and those of [`NetLimits`]: `Clients`, `ClientsPerAddress`,
+    /// (the largest value), `TreeBytes`, `FreeBytes`, and those of [`NetLimits`]: `Clients`, `ClientsPerAddress`,
     /// `ClientsBytes`, `ClientRequests`, `ClientBufferBytes`, `ClientStallMs`,
     /// `ClientBytesPerSecond`, `ClientRequestMs`, `ClientIdleMs`, `PeerBufferBytes`.
     pub fn parse(file: &str, text: &str) -> Result<Self, ConfigError> {
@@ -173,7 +176,7 @@ impl ServerConfig {
         let mut core = Config::new(node);
         core.client_addr.clone_from(&request_addr);
         core.timeouts = timeouts(file, top.take("Timeouts"))?;
-        let (limits, net) = limits(file, top.take("Limits"))?;
+        let (limits, net, storage) = limits(file, top.take("Limits"))?;
         core.limits = limits;
         Ok(Self {
             node,
@@ -183,6 +186,7 @@ impl ServerConfig {
             data_dir,
             core,
             net,
+            storage,
         })
     }
 
@@ -204,6 +208,7 @@ impl ServerConfig {
             data_dir,
             core,
             net: NetLimits::default(),
+            storage: storage::Options::default(),
         }
     }
 }
@@ -415,11 +420,16 @@ fn timeouts(file: &str, json: Option<Json>) -> Result<Timeouts, ConfigError> {
     Ok(timeouts)
 }
 
-fn limits(file: &str, json: Option<Json>) -> Result<(Limits, NetLimits), ConfigError> {
+fn limits(
+    file: &str,
+    json: Option<Json>,
+) -> Result<(Limits, NetLimits, storage::Options), ConfigError> {
     let (mut core, mut net) = (Limits::default(), NetLimits::default());
+    let mut storage = storage::Options::default();
     let Some(json) = json else {
-        return Ok((core, net));
+        return Ok((core, net, storage));
     };
+    let mut free_bytes = usize::try_from(storage.free_bytes).unwrap_or(usize::MAX);
     let millis = |span: Micros| usize::try_from(span.get() / 1000).unwrap_or(usize::MAX);
     let mut stall_ms = millis(net.client_stall);
     let mut request_ms = millis(net.client_request);
@@ -432,6 +442,7 @@ fn limits(file: &str, json: Option<Json>) -> Result<(Limits, NetLimits), ConfigE
         ("CheckpointBytes", &mut core.checkpoint_bytes, 1 << 12..=1 << 36),
         ("CheckpointEntries", &mut core.checkpoint_entries, 1..=1 << 32),
         ("ValueBytes", &mut net.value_bytes, 1..=VALUE_MAX),
+        ("FreeBytes", &mut free_bytes, 0..=1 << 50),
         ("TreeBytes", &mut core.state_bytes, 1 << 20..=1 << 50),
         ("Clients", &mut net.clients, 1..=1 << 20),
         ("ClientsPerAddress", &mut of_one, 1..=1 << 20),
@@ -456,7 +467,8 @@ fn limits(file: &str, json: Option<Json>) -> Result<(Limits, NetLimits), ConfigE
     net.client_stall = Micros::millis(stall_ms as u64);
     net.client_request = Micros::millis(request_ms as u64);
     net.client_idle = Micros::millis(idle_ms as u64);
-    Ok((core, net))
+    storage.free_bytes = free_bytes as u64;
+    Ok((core, net, storage))
 }
 
 /// Takes an address `host:port`, in the one form in which addresses are compared.

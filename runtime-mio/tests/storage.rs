@@ -280,6 +280,7 @@ fn a_disk_that_fills_up_ends_the_storage_and_keeps_what_was_acknowledged() {
             match completion {
                 Completion::Persisted(id) => durable = id.get(),
                 Completion::Failed(why) => break 'wait why,
+                Completion::SpaceShort(short) => assert!(short, "it runs full"),
                 Completion::Checkpointed(_)
                 | Completion::Staged { .. }
                 | Completion::Progress(_) => {
@@ -429,6 +430,43 @@ fn a_full_disk_can_be_started_on_and_written_to_thanks_to_the_room_that_was_kept
 }
 
 #[test]
+fn free_space_that_is_short_is_told_and_so_is_that_others_freed_some() {
+    let Some(small) = Mounted::tmpfs("short", "size=64m") else { return };
+    let (tell, told) = channel();
+    let handle =
+        StorageThread::spawn(open_node(&small.dir).store, move || _ = tell.send(())).unwrap();
+    let mut filler = File::create(small.dir.join("of-somebody-else")).unwrap();
+    while filler.write_all(&[7; 1 << 16]).is_ok() {}
+    let entries = chain(Position::ZERO, 1, 1000, 10);
+    let mut said = Vec::new();
+    let mut wait = |short| {
+        while !said.contains(&Completion::SpaceShort(short)) {
+            told.recv().unwrap();
+            said.extend(handle.completions());
+        }
+    };
+    // It looks once a second while something is written.
+    let mut entries = (1..).zip(&entries);
+    loop {
+        let (n, entry) = entries.next().expect("it is not told");
+        let record = Record::append(vec![entry.clone()]);
+        handle.submit(vec![StorageCommand::Persist { id: WriteId::new(n), record }]);
+        if told.recv_timeout(Duration::from_secs(10)).is_err() {
+            panic!("nothing is stored");
+        }
+        let new = handle.completions();
+        if new.contains(&Completion::SpaceShort(true)) {
+            break;
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    drop(filler);
+    fs::remove_file(small.dir.join("of-somebody-else")).unwrap();
+    wait(false);
+    handle.stop();
+}
+
+#[test]
 fn a_merge_for_which_there_is_no_room_does_not_take_what_checkpoints_need() {
     let Some(small) = Mounted::tmpfs("room", "size=64m") else { return };
     let entries = chain(Position::ZERO, 1, 18, 10);
@@ -472,7 +510,7 @@ fn damage_that_is_found_while_tables_are_merged_is_told_as_damage_at_a_start_is(
 #[test]
 fn the_next_segment_is_made_before_the_present_one_is_full() {
     let dir = Scratch::new("ahead");
-    let options = Options { journal: JournalOptions { segment_bytes: 1 << 20 } };
+    let options = Options { journal: JournalOptions { segment_bytes: 1 << 20 }, free_bytes: 0 };
     let opened = open(&dir, &options, &bootstrap(1, 3, 11)).unwrap();
     let (tell, told) = channel();
     let handle = StorageThread::spawn(opened.store, move || _ = tell.send(())).unwrap();

@@ -35,7 +35,8 @@ const BALLAST_BYTES: usize = 60_000;
 /// Changes that are handed over at a time.
 const PART: usize = 16;
 /// Small, so that segments are begun, given back and used again all the time.
-const OPTIONS: Options = Options { journal: JournalOptions { segment_bytes: 64 << 10 } };
+const OPTIONS: Options =
+    Options { journal: JournalOptions { segment_bytes: 64 << 10 }, free_bytes: 0 };
 
 /// What has been acknowledged, as counters of entries.
 #[derive(Default)]
@@ -209,7 +210,7 @@ impl Writer {
                 let membership = bootstrap(1, 3, 11).membership;
                 self.persist(Record::Prune(Base { at, membership }));
             }
-            Completion::Progress(_) => {}
+            Completion::SpaceShort(_) | Completion::Progress(_) => {}
             Completion::Failed(why) => {
                 acknowledged.failed.store(true, Ordering::SeqCst);
                 panic!("{why}");

@@ -82,6 +82,8 @@ struct Peer {
     /// has plenty.
     room: Option<u64>,
     /// True if it said that it has none: it is sent nothing until it has.
+    busy: bool,
+    /// True if it said that it has no room for more data.
     full: bool,
 }
 
@@ -239,6 +241,7 @@ impl Leading {
             worked: cx.now.at,
             told: Txid::ZERO,
             room: None,
+            busy: false,
             full: false,
         };
         self.peers.insert(conn, peer);
@@ -341,7 +344,9 @@ impl Leading {
             Message::NewLeaderAck { epoch, end } => self.on_new_leader_ack(cx, conn, epoch, end),
             Message::Ack { epoch, upto } => self.on_ack(cx, conn, epoch, upto),
             Message::Alive { epoch, work } => self.on_alive(cx, conn, epoch, work),
-            Message::Pong { epoch, nonce, room } => self.on_pong(cx, conn, epoch, nonce, room),
+            Message::Pong { epoch, nonce, room, full } => {
+                self.on_pong(cx, conn, epoch, nonce, (room, full))
+            }
             Message::Forward { requests } => self.on_forward(cx, conn, requests),
             Message::ReadIndex { id } => self.on_read_index(cx, conn, id),
             Message::Rejected(why) => {

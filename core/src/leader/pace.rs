@@ -8,7 +8,7 @@ use super::reign::Handled;
 use crate::entry::{Body, Origin};
 use crate::ids::ConnId;
 use crate::message::{Forwarded, Message, RefuseReason};
-use crate::state::{Cx, Next};
+use crate::state::{Cx, Next, State};
 use crate::time::Instant;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -69,6 +69,22 @@ impl Leading {
             peers.map(|peer| peer.room.unwrap_or(u64::MAX)).max().unwrap_or(0)
         });
         own.min(usize::try_from(reach).unwrap_or(usize::MAX))
+    }
+
+    /// True if the ensemble has no room for more data: the voters that are here are a quorum, but not
+    /// without those that have none.
+    pub(crate) fn is_full(&self, s: &State) -> bool {
+        let here = |full: bool| {
+            move |id| {
+                if id == s.node() {
+                    return full || !s.is_short_of_space();
+                }
+                let ready = |feed: &Feed| feed.is_acked();
+                let mut peers = self.peers.values().filter(|peer| peer.node == id);
+                peers.any(|peer| peer.feed.as_ref().is_some_and(ready) && (full || !peer.full))
+            }
+        };
+        s.ensemble.is_quorum(here(true)) && !s.ensemble.is_quorum(here(false))
     }
 
     /// So many bytes are proposed: the followers have less room, until they say how much.

@@ -116,7 +116,7 @@ impl Leading {
     /// Feeds one follower, as far as its window allows.
     pub(super) fn pump(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
         let Some(epoch) = self.epoch() else { return };
-        let ready = self.peers.get_mut(&conn).filter(|peer| !peer.full);
+        let ready = self.peers.get_mut(&conn).filter(|peer| !peer.busy);
         let Some(feed) = ready.and_then(|peer| peer.feed.as_mut()) else {
             return;
         };
@@ -368,7 +368,7 @@ impl Leading {
                 break;
             };
             let bytes = entries.iter().map(Entry::size).sum();
-            for (conn, peer) in self.peers.iter_mut().filter(|(_, peer)| !peer.full) {
+            for (conn, peer) in self.peers.iter_mut().filter(|(_, peer)| !peer.busy) {
                 if let Some(feed) = peer.feed.as_mut().filter(|f| f.is_live_at(cursor, window)) {
                     feed.sent(last, bytes);
                     to.push(*conn);
@@ -491,6 +491,7 @@ impl Leading {
         let Some(reign) = self.reign() else { return };
         reign.next_ping = cx.now.at.after(ping);
         let (epoch, nonce) = (reign.epoch, reign.rounds.begin());
+        let full = self.is_full(cx.s);
         let mut groups: BTreeMap<Txid, Vec<ConnId>> = BTreeMap::new();
         for (conn, peer) in &self.peers {
             let Some(feed) = &peer.feed else { continue };
@@ -500,7 +501,7 @@ impl Leading {
             groups.entry(commit).or_default().push(*conn);
         }
         for (commit, to) in groups {
-            cx.send_all(to, Message::Ping { epoch, nonce, commit });
+            cx.send_all(to, Message::Ping { epoch, nonce, commit, full });
         }
         self.answer_reads(cx);
     }
@@ -511,11 +512,11 @@ impl Leading {
         conn: ConnId,
         epoch: Epoch,
         nonce: u64,
-        room: Option<u64>,
+        (room, full): (Option<u64>, bool),
     ) -> Handled {
         let node = self.hear(cx, conn, epoch)?;
         if let Some(peer) = self.peers.get_mut(&conn) {
-            (peer.room, peer.full) = (room, room == Some(0));
+            (peer.room, peer.busy, peer.full) = (room, room == Some(0), full);
         }
         self.pump(cx, conn);
         if let Some(reign) = self.reign() {

@@ -62,11 +62,15 @@ pub(crate) fn message(msg: &Message) -> String {
         Message::Propose { epoch, entries: list } => format!("PROPOSE {epoch} {}", entries(list)),
         Message::Ack { epoch, upto } => format!("ACK {epoch} {upto}"),
         Message::Commit { epoch, upto } => format!("COMMIT {epoch} {upto}"),
-        Message::Ping { epoch, nonce, commit } => format!("PING {epoch} #{nonce} commit={commit}"),
+        Message::Ping { epoch, nonce, commit, full } => {
+            let full = if *full { " full" } else { "" };
+            format!("PING {epoch} #{nonce} commit={commit}{full}")
+        }
         Message::Alive { epoch, .. } => format!("ALIVE {epoch}"),
-        Message::Pong { epoch, nonce, room: None } => format!("PONG {epoch} #{nonce}"),
-        Message::Pong { epoch, nonce, room: Some(room) } => {
-            format!("PONG {epoch} #{nonce} room for {room}")
+        Message::Pong { epoch, nonce, room, full } => {
+            let room = room.map_or(String::new(), |room| format!(" room for {room}"));
+            let full = if *full { " full" } else { "" };
+            format!("PONG {epoch} #{nonce}{room}{full}")
         }
         Message::Forward { requests } => {
             let one = |r: &zabkeeper_core::message::Forwarded| {

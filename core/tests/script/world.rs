@@ -109,6 +109,14 @@ impl World {
                 let bytes = args[1].parse().expect("a number of bytes");
                 self.input(node(args[0]), Event::StateProgress(bytes));
             }
+            "space" => {
+                let short = match args[1] {
+                    "short" => true,
+                    "enough" => false,
+                    other => panic!("the disk is short of space or has enough, not {other}"),
+                };
+                self.input(node(args[0]), Event::SpaceShort(short));
+            }
             "settle" => self.settle(),
             "until" => self.until(node(args[0]), args[1]),
             "advance" => self.advance(&args),

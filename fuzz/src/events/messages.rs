@@ -137,7 +137,7 @@ impl Messages {
             3 => Message::UpToDate { epoch, commit: last.txid },
             _ => match input.below(4) {
                 0 => Message::Commit { epoch, upto: last.txid },
-                1 => Message::Ping { epoch, nonce: input.number(), commit: last.txid },
+                1 => Message::Ping { epoch, nonce: input.number(), commit: last.txid, full: false },
                 2 => Message::ReadIndexAck { id: input.number(), index: last.txid },
                 _ => Message::Propose { epoch, entries: self.entries(input, node, epoch) },
             },
@@ -162,7 +162,7 @@ impl Messages {
             _ => match input.below(5) {
                 0 => self.forward(input),
                 1 => Message::ReadIndex { id: input.number() },
-                2 => Message::Pong { epoch, nonce: input.number(), room: None },
+                2 => Message::Pong { epoch, nonce: input.number(), room: None, full: false },
                 _ => Message::Ack { epoch, upto: last.txid },
             },
         }
@@ -198,8 +198,18 @@ impl Messages {
             16 => Message::Propose { epoch, entries: self.entries(input, node, epoch) },
             17 => Message::Ack { epoch, upto: self.txid(input, node) },
             18 => Message::Commit { epoch, upto: self.txid(input, node) },
-            19 => Message::Ping { epoch, nonce: input.number(), commit: self.txid(input, node) },
-            20 => Message::Pong { epoch, nonce: input.number(), room: Some(input.number()) },
+            19 => Message::Ping {
+                epoch,
+                nonce: input.number(),
+                commit: self.txid(input, node),
+                full: input.byte() > 127,
+            },
+            20 => Message::Pong {
+                epoch,
+                nonce: input.number(),
+                room: Some(input.number()),
+                full: input.byte() > 127,
+            },
             21 => self.forward(input),
             22 => Message::Alive { epoch, work: input.number() },
             23 => {

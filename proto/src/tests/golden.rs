@@ -166,9 +166,9 @@ fn messages() -> Vec<Message> {
         Message::Propose { epoch, entries: entries() },
         Message::Ack { epoch, upto: txid(2) },
         Message::Commit { epoch, upto: txid(2) },
-        Message::Ping { epoch, nonce, commit: txid(2) },
+        Message::Ping { epoch, nonce, commit: txid(2), full: true },
         Message::Alive { epoch, work: 300 },
-        Message::Pong { epoch, nonce, room: Some(300) },
+        Message::Pong { epoch, nonce, room: Some(300), full: true },
         Message::Forward {
             requests: vec![Forwarded {
                 origin: Origin { boot: 9, seq: 300 },
@@ -301,6 +301,9 @@ fn statuses() -> [OpResult; 4] {
                 Obstacle::TakingOver { missing: Vec::new() },
                 Obstacle::Disk { unflushed: Micros::millis(1500) },
                 Obstacle::Halted,
+                Obstacle::DiskFull,
+                Obstacle::StateFull,
+                Obstacle::EnsembleFull,
             ],
         }))
     })

@@ -522,6 +522,10 @@ pub struct Ping {
     pub nonce: u64,
     #[prost(message, optional, tag = "3")]
     pub commit: ::core::option::Option<Txid>,
+    /// The voters that have room for more data are no quorum: writes that make the state grow are
+    /// refused.
+    #[prost(bool, tag = "4")]
+    pub full: bool,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Pong {
@@ -532,6 +536,9 @@ pub struct Pong {
     /// How many bytes of entries more the follower can take in; not there while that is plenty.
     #[prost(uint64, optional, tag = "3")]
     pub room: ::core::option::Option<u64>,
+    /// The follower's disk or memory has no room for more data.
+    #[prost(bool, tag = "4")]
+    pub full: bool,
 }
 /// Follower: it lives, though it has nothing else to say.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -860,7 +867,7 @@ pub mod status {
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Obstacle {
-    #[prost(oneof = "obstacle::Kind", tags = "1, 2, 3, 4, 5, 6")]
+    #[prost(oneof = "obstacle::Kind", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9")]
     pub kind: ::core::option::Option<obstacle::Kind>,
 }
 /// Nested message and enum types in `Obstacle`.
@@ -885,6 +892,16 @@ pub mod obstacle {
         /// The node has stopped for good.
         #[prost(message, tag = "6")]
         Halted(super::Empty),
+        /// Writes that make the state grow are refused: the node's disk has less free space than it
+        /// should have,
+        #[prost(message, tag = "7")]
+        DiskFull(super::Empty),
+        /// its state has as many bytes as it may have,
+        #[prost(message, tag = "8")]
+        StateFull(super::Empty),
+        /// or the voters that have room for more data are no quorum.
+        #[prost(message, tag = "9")]
+        EnsembleFull(super::Empty),
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

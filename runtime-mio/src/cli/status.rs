@@ -282,6 +282,20 @@ fn text(obstacle: &Obstacle, members: &Membership) -> String {
             format!("slow disk: the oldest write that is not durable began {seconds:.1} s ago")
         }
         Obstacle::Halted => "halted: its log says why".to_owned(),
+        Obstacle::DiskFull => {
+            "its disk has less free space than Limits.FreeBytes: what makes the state grow is \
+             refused; delete keys, or free space on the file system"
+                .to_owned()
+        }
+        Obstacle::StateFull => {
+            "the state has reached Limits.TreeBytes: what makes it grow is refused; delete keys, or \
+             raise the limit on all nodes"
+                .to_owned()
+        }
+        Obstacle::EnsembleFull => {
+            "too few of the other nodes have room for more data: what makes the state grow is refused"
+                .to_owned()
+        }
     }
 }
 
@@ -301,6 +315,9 @@ fn obstacle(obstacle: &Obstacle, status: &Status) -> Value {
             json!({"kind": "disk", "unflushed_ms": unflushed.get() / 1000})
         }
         Obstacle::Halted => json!({"kind": "halted"}),
+        Obstacle::DiskFull => json!({"kind": "disk_full"}),
+        Obstacle::StateFull => json!({"kind": "state_full"}),
+        Obstacle::EnsembleFull => json!({"kind": "ensemble_full"}),
     };
     json["text"] = text(obstacle, &status.membership).into();
     json

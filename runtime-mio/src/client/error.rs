@@ -95,7 +95,8 @@ pub(super) fn refused(why: RefuseReason) -> &'static str {
         RefuseReason::Stopping => "the node is stopping; try another one",
         RefuseReason::Full => "the node has as many clients as it may; try another one, or later",
         RefuseReason::NoSpace => {
-            "there is no room for more data: delete some, or raise Limits.TreeBytes on all nodes"
+            "there is no room for more data: delete some. `zabkeeper status` says whether a disk is short \
+             of space or Limits.TreeBytes is reached"
         }
     }
 }

@@ -156,6 +156,7 @@ impl EventLoop {
             Completion::Persisted(_)
             | Completion::Checkpointed(_)
             | Completion::Staged { .. }
+            | Completion::SpaceShort(_)
             | Completion::Progress(_) => None,
         });
         match reason {
@@ -428,6 +429,7 @@ impl EventLoop {
                 Completion::Staged { stage, parts } => {
                     self.step(now, Event::Staged { stage, parts });
                 }
+                Completion::SpaceShort(short) => self.step(now, Event::SpaceShort(short)),
                 Completion::Progress(bytes) => self.step(now, Event::StateProgress(bytes)),
                 Completion::Failed(failure) => {
                     log::error!("{}: {failure}", self.shared.node);

@@ -97,7 +97,7 @@ mod tests {
         // Far more than the kernel takes at once; then a heartbeat.
         let bytes = vec![7; 4_000_000];
         let value = Message::SnapshotChunk { from: 0, bytes: bytes.into(), last: true };
-        let ping = Message::Pong { epoch: Epoch::new(1), nonce: 9, room: None };
+        let ping = Message::Pong { epoch: Epoch::new(1), nonce: 9, room: None, full: false };
         for _ in 0..8 {
             put(&mut waiting, &mut conn, &value);
         }

@@ -14,7 +14,7 @@ use crate::config::{CLIENTS_MEMORY_MIN, ServerConfig};
 use crate::exit_code;
 use crate::net::Names;
 use crate::notes::{Counters, member_list};
-use crate::storage::{self, Bootstrap, OpenError, Opened, Options, StorageThread};
+use crate::storage::{self, Bootstrap, OpenError, Opened, StorageThread};
 use mio::net::{TcpListener, UdpSocket};
 use mio::{Interest, Poll, Waker};
 use std::fmt;
@@ -177,7 +177,7 @@ pub(super) fn prepare(
         secret: rand::random(),
         life: Life::new(rand::random()),
     };
-    let opened = storage::open(&config.data_dir, &Options::default(), &bootstrap)?;
+    let opened = storage::open(&config.data_dir, &config.storage, &bootstrap)?;
     let Opened { store, recovered, digest, items, created } = opened;
     tell_start(&config, &recovered, created);
     let app = load(items, digest, recovered.applied.txid)?;

@@ -8,6 +8,7 @@ use super::journal::{Journal, JournalOptions, is_spare, segment_number};
 use super::lock::Lock;
 use super::pace::Pace;
 use super::place::{private, private_dir};
+use super::space::Space;
 use super::staging::States;
 use super::state::{Row, StateStore, generation_name};
 use super::summary::Head;
@@ -24,10 +25,19 @@ use zabkeeper_core::quorum::Membership;
 use zabkeeper_core::storage::{Base, Checkpoint, Identity, Record, Recovered};
 
 /// What can be chosen about a data directory.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Options {
     /// About the journal.
     pub journal: JournalOptions,
+    /// Bytes that should be free on the file system, on a small one a sixteenth of it: with less,
+    /// [`Completion::SpaceShort`](super::Completion::SpaceShort) is told.
+    pub free_bytes: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { journal: JournalOptions::default(), free_bytes: 128 << 20 }
+    }
 }
 
 /// What the configuration says of the node. It decides only how an empty directory is initialised;
@@ -66,6 +76,7 @@ pub struct Opened {
 pub struct DiskStorage<F: Fs = DirFs> {
     pub(crate) journal: Journal<F>,
     pub(crate) states: States,
+    pub(super) space: Space,
     pub(crate) lock: Lock,
 }
 
@@ -155,7 +166,8 @@ pub fn open_on<F: Fs>(
     };
     reserve::keep(dir);
     let states = States::new(dir, state);
-    let store = DiskStorage { journal, states, lock };
+    let space = Space::new(dir, options.free_bytes);
+    let store = DiskStorage { journal, states, space, lock };
     Ok((store, contents))
 }
 

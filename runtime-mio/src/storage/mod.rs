@@ -36,6 +36,7 @@ mod recover;
 mod reserve;
 pub mod segment;
 mod shelf;
+mod space;
 mod spares;
 mod staging;
 mod state;

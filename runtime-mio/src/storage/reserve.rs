@@ -3,7 +3,8 @@
 
 use super::fs::sync_dir;
 use super::place::private;
-use rustix::fs::{FallocateFlags, fallocate, statvfs};
+use super::space::room;
+use rustix::fs::{FallocateFlags, fallocate};
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -54,8 +55,7 @@ pub(crate) fn keep(dir: &Path) {
 
 /// Bytes free on the file system of `dir`, if that tells.
 fn free(dir: &Path) -> io::Result<Option<u64>> {
-    let disk = statvfs(dir)?;
-    Ok((disk.f_blocks > 0).then(|| disk.f_bavail.saturating_mul(disk.f_frsize)))
+    Ok(room(dir)?.map(|room| room.free))
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use super::error::Failure;
 use super::fs::Fs;
 use super::journal::Journal;
 use super::lock::Lock;
+use super::space::Space;
 use super::spares::{Spares, spares};
 use super::staging::States;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -73,6 +74,8 @@ pub enum Completion {
     },
     /// The state store has made so many bytes of a checkpoint durable; 0 if it got on otherwise.
     Progress(u64),
+    /// The file system has less free space than it should have, or has enough again.
+    SpaceShort(bool),
     /// Storing failed, for this reason. Nothing after it is or will be stored; the process must end.
     Failed(Failure),
 }
@@ -168,6 +171,7 @@ impl StorageThread {
             spares,
             states: states.clone(),
             shared: shared.clone(),
+            space: store.space,
             group: GROUP_BYTES,
         };
         let first = spawn("journal", shared.clone(), move || Ok(worker.run(&jobs)?))?;
@@ -302,14 +306,17 @@ struct JournalWorker<F: Fs> {
     spares: Spares,
     states: Sender<StateJob>,
     shared: Arc<Shared>,
+    space: Space,
     /// Bytes that the next flush takes at most.
     group: usize,
 }
 
 impl<F: Fs> JournalWorker<F> {
     fn run(mut self, jobs: &Receiver<Job>) -> Result<(), String> {
+        self.look_at_space();
         while let Some(first) = self.next(jobs)? {
             self.group(first, jobs)?;
+            self.look_at_space();
         }
         self.journal.close().map_err(|error| error.to_string())
     }
@@ -326,7 +333,21 @@ impl<F: Fs> JournalWorker<F> {
                 }
             }
         }
+        // Space is freed by others too, who do not say so.
+        while let Some(span) = self.space.wait() {
+            match jobs.recv_timeout(span) {
+                Ok(job) => return Ok(Some(job)),
+                Err(RecvTimeoutError::Disconnected) => return Ok(None),
+                Err(RecvTimeoutError::Timeout) => self.look_at_space(),
+            }
+        }
         Ok(jobs.recv().ok())
+    }
+
+    fn look_at_space(&mut self) {
+        if let Some(short) = self.space.look(Instant::now()) {
+            self.shared.complete(Completion::SpaceShort(short));
+        }
     }
 
     /// Writes what has piled up, flushes it once, and tells.
