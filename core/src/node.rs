@@ -712,6 +712,7 @@ impl Node {
             log_bytes: s.log.bytes(),
             waiting: s.requests.len(),
             longest_turn: Micros::new(0),
+            strays: Vec::new(),
             followers,
             obstacles: self.obstacles(),
         }

@@ -478,6 +478,18 @@ pub struct FollowerStatus {
     pub ready: bool,
 }
 
+/// Votes that come from another address than the voter's name stands for: they are forged, the voter
+/// is behind a translator of addresses, or its name has moved.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Stray {
+    /// The voter that they name.
+    pub node: NodeId,
+    /// Where the last of them came from.
+    pub from: String,
+    /// How many there were since the start.
+    pub votes: u64,
+}
+
 /// A node's state, for people and checkers.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Status {
@@ -516,6 +528,8 @@ pub struct Status {
     /// The longest turn of the runtime's loop of late, during which nobody was heard; the runtime's
     /// to add.
     pub longest_turn: Micros,
+    /// Votes from elsewhere, for each voter named; the runtime's to add.
+    pub strays: Vec<Stray>,
     /// Its followers, if it leads.
     pub followers: Vec<FollowerStatus>,
     /// What keeps it from serving, or slows it down; empty if nothing does.

@@ -5,7 +5,7 @@ use crate::error::DecodeError;
 use crate::wire;
 use zabkeeper_core::digest::Digest;
 use zabkeeper_core::ids::{Epoch, Incarnation, NodeId, Round};
-use zabkeeper_core::replica::{FollowerStatus, Obstacle, RoleStatus, Status};
+use zabkeeper_core::replica::{FollowerStatus, Obstacle, RoleStatus, Status, Stray};
 use zabkeeper_core::time::Micros;
 
 impl From<&Status> for wire::Status {
@@ -28,6 +28,7 @@ impl From<&Status> for wire::Status {
             log_bytes: status.log_bytes as u64,
             waiting: status.waiting as u64,
             longest_turn_us: status.longest_turn.get(),
+            strays: status.strays.iter().map(wire::Stray::from).collect(),
             followers: status.followers.iter().map(wire::FollowerStatus::from).collect(),
             obstacles: status.obstacles.iter().map(wire::Obstacle::from).collect(),
         }
@@ -56,6 +57,7 @@ impl TryFrom<wire::Status> for Status {
             log_bytes: size(wire.log_bytes, "status.log_bytes")?,
             waiting: size(wire.waiting, "status.waiting")?,
             longest_turn: Micros::new(wire.longest_turn_us),
+            strays: all(wire.strays)?,
             followers: all(wire.followers)?,
             obstacles: all(wire.obstacles)?,
         })
@@ -117,6 +119,20 @@ impl TryFrom<wire::FollowerStatus> for FollowerStatus {
             heard: Micros::new(wire.heard_us),
             ready: wire.ready,
         })
+    }
+}
+
+impl From<&Stray> for wire::Stray {
+    fn from(stray: &Stray) -> Self {
+        Self { node: stray.node.get(), from: stray.from.clone(), votes: stray.votes }
+    }
+}
+
+impl TryFrom<wire::Stray> for Stray {
+    type Error = DecodeError;
+
+    fn try_from(wire: wire::Stray) -> Result<Self, DecodeError> {
+        Ok(Self { node: node(wire.node, "stray.node")?, from: wire.from, votes: wire.votes })
     }
 }
 

@@ -19,7 +19,7 @@ use zabkeeper_core::message::{
     Staged, Stamp, Stance, Vote,
 };
 use zabkeeper_core::quorum::{Member, Membership};
-use zabkeeper_core::replica::{FollowerStatus, Obstacle, ReadLevel, RoleStatus, Status};
+use zabkeeper_core::replica::{FollowerStatus, Obstacle, ReadLevel, RoleStatus, Status, Stray};
 use zabkeeper_core::storage::{Base, Identity, Promise, Record};
 use zabkeeper_core::time::{Micros, WallTime};
 use zabkeeper_core::tree::{
@@ -443,10 +443,12 @@ pub fn status() -> BoxedStrategy<Status> {
     let follower = follower.prop_map(|(node, client_addr, matched, lag, heard, ready)| {
         FollowerStatus { node, client_addr, matched, lag, heard: Micros::new(heard), ready }
     });
+    let stray =
+        (node(), address(), number()).prop_map(|(node, from, votes)| Stray { node, from, votes });
     let node = (node(), incarnation(), role, address());
     let epochs = (epoch(), epoch(), number());
     let txids = (txid(), txid(), txid(), txid(), txid());
-    let sizes = (any::<usize>(), any::<usize>(), number());
+    let sizes = (any::<usize>(), any::<usize>(), number(), vec(stray, 0..3));
     let rest = (digest(), membership(), vec(follower, 0..4), vec(obstacle(), 0..3));
     (node, epochs, txids, sizes, rest)
         .prop_map(|(node, epochs, txids, sizes, rest)| Status {
@@ -467,6 +469,7 @@ pub fn status() -> BoxedStrategy<Status> {
             log_bytes: sizes.0,
             waiting: sizes.1,
             longest_turn: Micros::new(sizes.2),
+            strays: sizes.3,
             followers: rest.2,
             obstacles: rest.3,
         })

@@ -7,9 +7,12 @@ mod server_support;
 use server_support::{Ensemble, Wire, eventually, get, request, send_and_be_closed, set, value_of};
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream, UdpSocket};
-use zabkeeper_core::message::Message;
+use zabkeeper_core::ids::{Epoch, Incarnation, NodeId, Round, Txid};
+use zabkeeper_core::lives::Lives;
+use zabkeeper_core::message::{Candidate, Message, Stamp, Stance, Vote};
+use zabkeeper_core::replica::Stray;
 use zabkeeper_proto::client::OpResult;
-use zabkeeper_proto::{frame, peer};
+use zabkeeper_proto::{Datagram, encode_datagram, frame, peer};
 
 /// What is wrong, the name of its counter without the port's, the bytes.
 fn broken(good: &[u8], other_port: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
@@ -124,5 +127,38 @@ fn a_request_that_makes_no_sense_is_told_so_and_the_connection_goes_on() {
     assert!(matches!(reply.result, OpResult::Invalid(_)), "{reply:?}");
     assert!(matches!(wire.ask(6, set("a", b"b")), OpResult::Written { .. }));
     assert_eq!(ensemble.count(0, "client.invalid"), 1);
+    ensemble.stop();
+}
+
+#[test]
+fn votes_that_come_from_elsewhere_are_counted_and_shown_by_status() {
+    let ensemble = Ensemble::start(3, |_| {});
+    let status = || ensemble.servers[0].handle().status().unwrap();
+    assert_eq!(status().strays, vec![]);
+    let candidate = Candidate { epoch: Epoch::new(1), txid: Txid::ZERO, node: NodeId::new(2) };
+    let vote = Vote {
+        from: NodeId::new(2),
+        cluster: ensemble.membership.cluster_id(),
+        incarnation: Incarnation::new(7),
+        stance: Stance::Looking,
+        round: Round::new(1),
+        candidate,
+        own: candidate,
+        abstains: false,
+        hears: false,
+        membership: Txid::ZERO,
+        lives: Lives::default(),
+        stamp: Stamp { boot: 1, seq: 1, asks: 1, answers: 0 },
+    };
+    let forged = encode_datagram(&Datagram::Vote(vote));
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    for sent in 1..=3 {
+        socket.send_to(&forged, ensemble.addrs[0].election).unwrap();
+        let from = socket.local_addr().unwrap().to_string();
+        let stray = Stray { node: NodeId::new(2), from, votes: sent };
+        eventually("it is counted", || status().strays == [stray.clone()]);
+    }
+    assert_eq!(ensemble.count(0, "election.elsewhere"), 3);
+    ensemble.set(0, "kept", b"after");
     ensemble.stop();
 }

@@ -19,7 +19,7 @@ use zabkeeper_core::message::{
     Staged, Stamp, Stance, Vote,
 };
 use zabkeeper_core::quorum::{Member, Membership};
-use zabkeeper_core::replica::{FollowerStatus, Obstacle, ReadLevel, RoleStatus, Status};
+use zabkeeper_core::replica::{FollowerStatus, Obstacle, ReadLevel, RoleStatus, Status, Stray};
 use zabkeeper_core::storage::{Base, Identity, Promise, Record};
 use zabkeeper_core::time::{Micros, WallTime};
 use zabkeeper_core::tree::{Answer, Command, CommandError, Found, Page, Path, Query, Stat};
@@ -286,6 +286,7 @@ fn statuses() -> [OpResult; 4] {
             log_bytes: 1000,
             waiting: 2,
             longest_turn: Micros::new(300),
+            strays: vec![Stray { node: NodeId::new(3), from: "10.0.0.9:5".into(), votes: 2 }],
             followers: vec![FollowerStatus {
                 node: NodeId::new(1),
                 client_addr: "h1:3".into(),

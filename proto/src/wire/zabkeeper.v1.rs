@@ -848,6 +848,9 @@ pub struct Status {
     /// The longest turn of the node's loop of late, in microseconds: so long it heard nobody.
     #[prost(uint64, tag = "30")]
     pub longest_turn_us: u64,
+    /// Votes that came from another address than the voter's name stands for.
+    #[prost(message, repeated, tag = "31")]
+    pub strays: ::prost::alloc::vec::Vec<Stray>,
     #[prost(oneof = "status::Role", tags = "3, 4, 5, 6")]
     pub role: ::core::option::Option<status::Role>,
 }
@@ -864,6 +867,16 @@ pub mod status {
         #[prost(message, tag = "6")]
         Halted(super::Empty),
     }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Stray {
+    #[prost(uint32, tag = "1")]
+    pub node: u32,
+    /// Where the last one came from.
+    #[prost(string, tag = "2")]
+    pub from: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "3")]
+    pub votes: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Obstacle {

@@ -12,10 +12,13 @@ use zabkeeper_core::digest::Digest;
 use zabkeeper_core::ids::{NodeId, Txid};
 use zabkeeper_core::quorum::Membership;
 use zabkeeper_core::replica::{Obstacle, RoleStatus, Status};
+use zabkeeper_core::time::Micros;
 use zabkeeper_runtime_mio::client::{Client, ClientOptions};
 
 /// Nodes answer at once or not at all.
 const LONGEST: Duration = Duration::from_secs(2);
+/// A node that stood still for so long is worth a word.
+const LONG_TURN: Micros = Micros::millis(1_000);
 /// How often nodes are looked for that the answers of the round before told of.
 const ROUNDS: usize = 3;
 
@@ -202,6 +205,23 @@ impl Survey {
             for obstacle in &status.obstacles {
                 writeln!(out, "{}: {}", status.node, text(obstacle, &status.membership))?;
             }
+            if status.longest_turn >= LONG_TURN {
+                let seconds = status.longest_turn.get() as f64 / 1e6;
+                writeln!(
+                    out,
+                    "{}: it stood still for {seconds:.1} s of late; see its log",
+                    status.node
+                )?;
+            }
+            for stray in &status.strays {
+                let from = output::printable(stray.from.as_bytes());
+                writeln!(
+                    out,
+                    "{}: {} votes of {} came from elsewhere, the last from {from}: they are forged, \
+                     its addresses are translated, or its name has moved",
+                    status.node, stray.votes, stray.node
+                )?;
+            }
         }
         Ok(())
     }
@@ -240,6 +260,12 @@ impl Survey {
             "log_bytes": status.log_bytes,
             "waiting": status.waiting,
             "incarnation": status.incarnation.to_string(),
+            "longest_turn_ms": status.longest_turn.get() / 1000,
+            "strays": status.strays.iter().map(|stray| json!({
+                "node": stray.node.to_string(),
+                "from": stray.from,
+                "votes": stray.votes,
+            })).collect::<Vec<_>>(),
             "obstacles": status.obstacles.iter().map(|it| obstacle(it, status)).collect::<Vec<_>>(),
         })
     }

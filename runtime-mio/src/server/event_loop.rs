@@ -34,7 +34,7 @@ use zabkeeper_core::event::{Action, Event};
 use zabkeeper_core::ids::{ConnId, NodeId, Ticket};
 use zabkeeper_core::message::RefuseReason;
 use zabkeeper_core::note::Note;
-use zabkeeper_core::replica::{ClientRequest, Input, Outputs, Replica, Request, Status};
+use zabkeeper_core::replica::{ClientRequest, Input, Outputs, Replica, Request, Status, Stray};
 use zabkeeper_core::time::{Instant, Micros, Now};
 use zabkeeper_core::tree::{Query, Tree};
 use zabkeeper_proto::client::{Op, OpResult};
@@ -105,8 +105,8 @@ pub(super) struct Work {
     pub(super) forgotten: Vec<Ticket>,
     /// Where the datagram came from that the core looks at just now.
     pub(super) sender: Option<SocketAddr>,
-    /// From where votes came last that did not come from their sender's address.
-    pub(super) elsewhere: BTreeMap<NodeId, SocketAddr>,
+    /// From where votes came last that did not come from their sender's address, and how many.
+    pub(super) elsewhere: BTreeMap<NodeId, (SocketAddr, u64)>,
     last_token: usize,
     /// True if accepting failed and is to be tried again.
     pub(super) retry_accept: bool,
@@ -223,7 +223,13 @@ impl EventLoop {
         let longest = u64::try_from(self.turns.longest().as_micros()).unwrap_or(u64::MAX);
         let status = self.replica.status();
         let membership = status.membership.without_lives();
-        Status { longest_turn: Micros::new(longest), membership, ..status }
+        let strays = self.work.elsewhere.iter().map(|(node, (from, votes))| Stray {
+            node: *node,
+            from: from.to_string(),
+            votes: *votes,
+        });
+        let strays = strays.collect();
+        Status { longest_turn: Micros::new(longest), strays, membership, ..status }
     }
 
     /// Waits until there is something to do.

@@ -195,3 +195,31 @@ impl Peers {
 pub(super) fn conn_id(token: Token) -> ConnId {
     ConnId::new(token.0 as u64)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_too_many_strangers_the_oldest_of_the_address_with_the_most_makes_room() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let poll = mio::Poll::new().unwrap();
+        let mut peers = Peers::new(1 << 20, Micros::millis(1_000));
+        let accept = |peers: &mut Peers, token: usize, from: &str| {
+            let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            listener.accept().unwrap();
+            let from = format!("{from}:1").parse().unwrap();
+            let now = Instant::default();
+            peers.accept(stream, from, Token(token), poll.registry(), now).unwrap();
+        };
+        // A member that has not said yet who it is came first.
+        accept(&mut peers, 1, "10.0.0.2");
+        for token in 2..=STRANGERS {
+            assert_eq!(peers.surplus(), None, "{token} are not too many");
+            accept(&mut peers, token, "10.0.0.9");
+        }
+        assert_eq!(peers.surplus(), Some(conn_id(Token(2))));
+        peers.remove(conn_id(Token(2)), poll.registry());
+        assert_eq!(peers.surplus(), None);
+    }
+}

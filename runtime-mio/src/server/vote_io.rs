@@ -88,7 +88,10 @@ impl EventLoop {
             return;
         };
         self.shared.counters.add("election.elsewhere");
-        if self.work.elsewhere.insert(node, from) != Some(from) {
+        let last = self.work.elsewhere.get(&node).copied();
+        let votes = last.map_or(1, |(_, votes)| votes.saturating_add(1));
+        self.work.elsewhere.insert(node, (from, votes));
+        if last.is_none_or(|(last, _)| last != from) {
             let text = format!("a vote of {node} comes from {from}; {name} is {addr}");
             self.work.limit.log("election.elsewhere", Level::Warn, now.at, &text);
         }
