@@ -249,6 +249,32 @@ fn data_is_beside_the_file_wherever_the_node_is_started_and_private() {
 }
 
 #[test]
+fn the_names_of_new_directories_are_flushed_where_they_stand() {
+    if Command::new("strace").arg("-V").output().is_err() {
+        println!("skipped: strace is not installed");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let (file, _) = single(dir.path());
+    let trace = dir.path().join("trace");
+    let data = dir.path().join("new/and/new");
+    let mut command = Command::new("strace");
+    command.args(["-f", "-y", "-e", "trace=fsync", "-o"]).arg(&trace);
+    let data_dir = data.to_str().unwrap();
+    let args = ["server", "--config", &file, "--data-dir", data_dir, "--watch-stdin"];
+    let node = zabkeeper(&args);
+    let mut process = Process::start(command.arg(node.get_program()).args(node.get_args()));
+    process.line(|line| line.contains("ready"));
+    drop(process.child.stdin.take());
+    assert_eq!(process.exit_code(), Some(0));
+    let trace = fs::read_to_string(trace).unwrap();
+    for made in [data.as_path(), &dir.path().join("new/and"), &dir.path().join("new")] {
+        let parent = format!("<{}>", made.parent().unwrap().display());
+        assert!(trace.contains(&parent), "{parent} is not flushed:\n{trace}");
+    }
+}
+
+#[test]
 fn damaged_data_ends_with_3() {
     let dir = tempfile::tempdir().unwrap();
     let (mut process, request) = start(dir.path(), &[]);

@@ -467,6 +467,36 @@ fn free_space_that_is_short_is_told_and_so_is_that_others_freed_some() {
 }
 
 #[test]
+fn rot_in_the_last_write_of_a_burst_is_damage_a_moment_later() {
+    let (dir, copy) = (Scratch::new("last-write"), Scratch::new("last-write-copy"));
+    let (tell, told) = channel();
+    let handle = StorageThread::spawn(open_node(&dir).store, move || _ = tell.send(())).unwrap();
+    let record = Record::append(chain(Position::ZERO, 1, 2, 100));
+    handle.submit(vec![StorageCommand::Persist { id: WriteId::new(1), record }]);
+    told.recv().unwrap();
+    // Nothing is written any more, but for the mark that says that it was flushed.
+    let until = Instant::now() + Duration::from_secs(30);
+    let error = loop {
+        copy_dir(&dir, &copy);
+        let journal = copy.join("journal-0000000001.zkj");
+        let mut bytes = fs::read(&journal).unwrap();
+        let at =
+            bytes.windows(90).rposition(|bytes| bytes.iter().all(|b| *b == bytes[0] && *b > 0));
+        bytes[at.expect("the entry's value")] ^= 1;
+        fs::write(&journal, bytes).unwrap();
+        match open(&copy, &Options::default(), &bootstrap(1, 3, 1)) {
+            Err(error) => break error,
+            Ok(cut) => assert!(cut.recovered.entries.is_empty()),
+        }
+        assert!(Instant::now() < until, "it is cut as if it had been torn");
+        thread::sleep(Duration::from_millis(50));
+        fs::remove_dir_all(&*copy).unwrap();
+    };
+    assert!(matches!(error, OpenError::Damaged(_)), "{error}");
+    handle.stop();
+}
+
+#[test]
 fn a_merge_for_which_there_is_no_room_does_not_take_what_checkpoints_need() {
     let Some(small) = Mounted::tmpfs("room", "size=64m") else { return };
     let entries = chain(Position::ZERO, 1, 18, 10);
