@@ -183,9 +183,9 @@ impl Looking {
         if cx.s.cfg.mutant(Mutant::AnyPacketDelaysVote) {
             self.resend_at = cx.now.at.after(self.backoff);
         }
-        if worth == Worth::Nothing {
+        if !worth.counts() {
             // Whoever it is may prove that it is there, by answering the question in this.
-            if cx.may_answer(vote.from) {
+            if worth == Worth::Nothing && cx.may_answer(vote.from) {
                 let ballot = self.ballot(cx, vote.from, Some(vote.stamp.asks));
                 cx.out.push(Action::Notify { to: vote.from, vote: ballot });
             }
@@ -348,7 +348,8 @@ impl Looking {
     /// Says the own vote to one, but not again and again.
     fn answer(&mut self, cx: &mut Cx<'_>, to: NodeId) {
         let rest = cx.s.cfg.timeouts.resend_min;
-        if self.answered.get(&to).is_some_and(|at| cx.now.at < at.after(rest)) {
+        let often = self.answered.get(&to).is_some_and(|at| cx.now.at < at.after(rest));
+        if often && !cx.s.cfg.mutant(Mutant::AnswerWithoutEnd) {
             return;
         }
         self.answered.insert(to, cx.now.at);
@@ -444,11 +445,7 @@ impl Looking {
             return None;
         }
         self.settled.values().find_map(|leader| {
-            let epoch = match leader.stance {
-                _ if leader.candidate.node == s.node() => None,
-                Stance::Following(epoch) if s.cfg.mutant(Mutant::JoinWithoutLeadersWord) => epoch,
-                _ => leads(leader),
-            }?;
+            let epoch = leads(leader).filter(|_| leader.candidate.node != s.node())?;
             if s.standing.waits(leader.candidate.node, epoch, cx.now.at).is_some() {
                 return None;
             }
@@ -603,7 +600,8 @@ impl Cx<'_> {
     /// True if this voter may be answered once more now.
     pub(crate) fn may_answer(&mut self, to: NodeId) -> bool {
         let span = self.s.cfg.timeouts.resend_min;
-        self.s.fresh.may_answer(to, self.now.at, span)
+        let always = self.s.cfg.mutant(Mutant::AnswerWithoutEnd);
+        self.s.fresh.may_answer(to, self.now.at, span) || always
     }
 
     /// A member says on its own connection that this node does not belong there. One may err, or

@@ -51,12 +51,22 @@ struct Peer {
 /// What a datagram is worth.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Worth {
-    /// Nothing: it is old, or of somebody who has not proved to be there.
+    /// Nothing: it is of somebody who has not proved to be there.
     Nothing,
+    /// Nothing: a later word of the same process is known. An answer is of no use, since nothing
+    /// that this process says about itself counts before it has been silent for a while.
+    Old,
     /// The present word of a process that was believed before.
     Word,
     /// The first word of a process that has just proved to be there.
     First,
+}
+
+impl Worth {
+    /// True if what it says counts.
+    pub(crate) fn counts(self) -> bool {
+        matches!(self, Self::Word | Self::First)
+    }
 }
 
 impl Fresh {
@@ -121,7 +131,7 @@ impl Fresh {
             *peer = Peer { asks: question, ..word };
             return Worth::First;
         }
-        Worth::Nothing
+        if may_prove { Worth::Nothing } else { Worth::Old }
     }
 
     /// True if a datagram of this sender may be answered: not too many are in one span.
@@ -175,8 +185,8 @@ mod tests {
         let old = b.stamp(A, None);
         let new = b.stamp(A, None);
         assert_eq!(a.hear(B, new, at(1), REST), Worth::Word);
-        assert_eq!(a.hear(B, new, at(1), REST), Worth::Nothing, "twice");
-        assert_eq!(a.hear(B, old, at(1), REST), Worth::Nothing, "late");
+        assert_eq!(a.hear(B, new, at(1), REST), Worth::Old, "twice");
+        assert_eq!(a.hear(B, old, at(1), REST), Worth::Old, "late");
     }
 
     #[test]
@@ -213,7 +223,7 @@ mod tests {
         let of_a = a.stamp(B, None);
         b.hear(A, of_a, at(11), REST);
         let honest = b.stamp(A, None);
-        assert_eq!(a.hear(B, honest, at(12), REST), Worth::Nothing);
+        assert_eq!(a.hear(B, honest, at(12), REST), Worth::Old);
         let honest = b.stamp(A, None);
         assert_eq!(a.hear(B, honest, at(510), REST), Worth::First);
         let honest = b.stamp(A, None);

@@ -65,8 +65,6 @@ pub enum Mutant {
     VoteByLastEntry,
     /// M37: votes of an old round are kept in the new one.
     KeepVotesOfOldRound,
-    /// M38: a settled leader is joined without its own word.
-    JoinWithoutLeadersWord,
     /// M39: any packet starts the wait for a better vote again.
     AnyPacketRestartsFinalize,
     /// M40: a node with another disk than the ensemble knows is counted.
@@ -104,6 +102,10 @@ pub enum Mutant {
     HaltByTime,
     /// M71: a follower goes on serving though its disk hangs.
     ServeOnHungDisk,
+    /// M76: votes are answered however many come.
+    AnswerWithoutEnd,
+    /// M77: a leader is joined again at once, however often that was in vain.
+    JoinWithoutPause,
     /// M74: a follower acknowledges parts of a snapshot when they arrive, not when its state store
     /// has them.
     AckPartUnstaged,

@@ -319,7 +319,7 @@ impl Node {
             return Next::Stay;
         }
         if let Role::Leading(leading) = &mut self.role
-            && worth != Worth::Nothing
+            && worth.counts()
             && let next @ Next::Look(_) = leading.on_looking(cx, &vote)
         {
             return next;
@@ -470,7 +470,7 @@ impl Node {
             let old = core::mem::replace(&mut self.role, Role::Halted);
             let attempt = matches!(old, Role::Following(_) | Role::Leading(_));
             let early = leave(cx, old, &next);
-            if attempt {
+            if attempt && !cx.s.cfg.mutant(Mutant::JoinWithoutPause) {
                 cx.s.standing.end(cx.now.at, cx.s.cfg.timeouts.redial);
             }
             cx.s.standing.begin();
