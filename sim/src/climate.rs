@@ -44,6 +44,39 @@ impl Swarm {
         }
     }
 
+    /// An ensemble that forms while its machines lose power, and then goes on as it came out of that:
+    /// what a node makes of a first membership that it has on disk, and does not know to be
+    /// committed, shows as long as it is not started again.
+    pub(crate) fn into_birth(self, rng: &mut Rng) -> Self {
+        let mut options = self.options;
+        options.nodes = *rng.pick(&[2, 3, 3, 3, 5]);
+        options.duration = rng.between(400_000, 1_500_000);
+        options.timeouts = fast(rng.between(1, 6));
+        options.net.latency_max = options.net.latency_max.min(5_000);
+        options.disk.flush_max = options.disk.flush_min + rng.between(0, 20_000);
+        Self {
+            crash_gap: 0,
+            crash_in_step_gap: 0,
+            power_cut_gap: 0,
+            pause_gap: 0,
+            stall_gap: 0,
+            disk_fail_gap: 0,
+            wipe_gap: 0,
+            old_disk_gap: 0,
+            stream_cut_gap: 0,
+            slow_disk_gap: 0,
+            store_stall_gap: 0,
+            suspend_gap: 0,
+            flood_gap: 0,
+            birth: true,
+            ambush_gap: 0,
+            clients: 2,
+            request_gap: rng.magnitude(20_000, 400_000),
+            options,
+            ..self
+        }
+    }
+
     /// Few requests, many elections: five nodes whose links come and go, so that leaders meet
     /// each other in the middle of their rise.
     pub(crate) fn into_storm(self, rng: &mut Rng) -> Self {

@@ -129,13 +129,13 @@ impl World {
                 let disk = &mut self.host_mut(who(node)).disk;
                 disk.store_stalled_until = disk.store_stalled_until.max(now + lasts);
             }
-            Fault::Forge { to, from, lie, count, gap } => {
+            Fault::Forge { to, from, forgery } => {
                 let (to, from) = (NodeId::new(to), NodeId::new(from));
-                self.queue.push(now, Occur::Forge { to, from, lie, count, gap });
+                self.queue.push(now, Occur::Forge { to, from, forgery });
             }
-            Fault::Stranger { node, from, ahead } => {
+            Fault::Stranger { node, from, tale } => {
                 let (node, from) = (who(node), NodeId::new(from));
-                self.queue.push(now, Occur::Stranger { node, from, ahead });
+                self.queue.push(now, Occur::Stranger { node, from, tale });
             }
             Fault::Flood { node, kind, count, patience } => {
                 let node = who(node);

@@ -1,11 +1,12 @@
 //! What outsiders do: forge votes, greet as somebody else, ask too much at once.
 
 use crate::check::Check;
-use crate::plan::{FloodKind, Lie, Op, OpKind};
+use crate::dice::{Stream, stream};
+use crate::plan::{FloodKind, Forgery, Knows, Lie, Op, OpKind, Tale};
 use crate::world::{Occur, World};
 use zabkeeper_core::event::Event;
-use zabkeeper_core::ids::{Epoch, NodeId, Round, Txid};
-use zabkeeper_core::message::{Candidate, Message, Stance};
+use zabkeeper_core::ids::{Epoch, Incarnation, NodeId, Round, Txid};
+use zabkeeper_core::message::{Candidate, Message, Stamp, Stance, Vote};
 
 /// The clients of floods, above all others.
 const FLOODERS: u32 = 5_000;
@@ -15,71 +16,98 @@ const FLOODED: u32 = 1_000;
 
 impl World {
     /// A forged vote arrives, and then the next.
-    pub(crate) fn forge(
-        &mut self,
-        to: NodeId,
-        from: NodeId,
-        lie: Lie,
-        count: u32,
-        gap: u64,
-    ) -> Check {
-        if count == 0 || self.quiet.is_some() || from == to {
+    pub(crate) fn forge(&mut self, to: NodeId, from: NodeId, forgery: Forgery) -> Check {
+        let Some(left) = forgery.count.checked_sub(1) else { return Ok(()) };
+        if self.quiet.is_some() || from == to {
             return Ok(());
         }
-        let next = Occur::Forge { to, from, lie, count: count - 1, gap };
-        self.queue.push(self.now + gap, next);
+        let next = Occur::Forge { to, from, forgery: Forgery { count: left, ..forgery } };
+        self.queue.push(self.now + forgery.gap, next);
         let Some(mut vote) = self.net.overheard.between(from, to).cloned() else { return Ok(()) };
-        let stands = |world: &Self, node: NodeId| {
-            let issued = &world.host(node).issued;
+        self.lie(&mut vote, to, forgery.lie);
+        vote.stamp = match forgery.knows {
+            Knows::Nothing => {
+                let mut rng = stream(self.plan.seed, Stream::Network).split(self.now);
+                let (boot, seq) = (rng.next_u64(), rng.next_u64());
+                Stamp { boot, seq, asks: rng.next_u64(), answers: rng.next_u64() }
+            }
+            Knows::Old => vote.stamp,
+            Knows::Present { ahead } => {
+                Stamp { seq: vote.stamp.seq.saturating_add(ahead), ..vote.stamp }
+            }
+        };
+        self.checks.epochs.forged(&vote);
+        self.mark(&format!("forged: {:?}", forgery.lie));
+        self.deliver(to, Event::Notified(vote))
+    }
+
+    /// Makes a vote say something false.
+    fn lie(&self, vote: &mut Vote, to: NodeId, lie: Lie) {
+        let from = vote.from;
+        let stands = |node: NodeId| {
+            let issued = &self.host(node).issued;
             (issued.current, issued.log.last().txid)
         };
-        let more = |(epoch, txid): (Epoch, Txid), node: NodeId| Candidate {
-            epoch,
-            txid: txid.next().unwrap_or(txid),
-            node,
+        let more = |node: NodeId| {
+            let (epoch, txid) = stands(node);
+            Candidate { epoch, txid: txid.next().unwrap_or(txid), node }
         };
         let round = self.host(to).round();
         vote.stance = Stance::Looking;
         vote.round = round.max(self.host(from).round());
-        let third = self.hosts.iter().map(|host| host.id).find(|id| *id != from && *id != to);
         match lie {
-            Lie::OwnMore => vote.candidate = more(stands(self, from), from),
-            Lie::OwnLess => {
-                vote.candidate = Candidate { epoch: Epoch::ZERO, txid: Txid::ZERO, node: from };
+            Lie::OwnMore => {
+                vote.own = more(from);
+                vote.candidate = vote.own;
             }
-            Lie::YoursMore => vote.candidate = more(stands(self, to), to),
+            Lie::OwnLess => {
+                vote.own = Candidate { epoch: Epoch::ZERO, txid: Txid::ZERO, node: from };
+                vote.candidate = vote.own;
+            }
+            Lie::YoursMore => vote.candidate = more(to),
             Lie::OthersMore => {
-                let third = third.unwrap_or(from);
-                vote.candidate = more(stands(self, third), third);
+                let third = self.hosts.iter().map(|host| host.id);
+                let third = third.into_iter().find(|id| *id != from && *id != to);
+                vote.candidate = more(third.unwrap_or(from));
             }
             Lie::FarRound => vote.round = Round::new(round.get().saturating_add(1 << 20)),
             Lie::LastRound => vote.round = Round::new(u64::MAX),
             Lie::Leads => {
-                let epoch = stands(self, to).0.next().unwrap_or_default();
+                let epoch = stands(to).0.next().unwrap_or_default();
                 vote.stance = Stance::Leading(Some(epoch));
                 vote.candidate.node = from;
             }
         }
-        self.checks.epochs.voted(&vote);
-        self.mark(&format!("forged: {lie:?}"));
-        self.deliver(to, Event::Notified(vote))
     }
 
-    /// A stranger connects, greets as a node does that has promised more, and leaves.
-    pub(crate) fn stranger(&mut self, node: NodeId, from: NodeId, ahead: u64) -> Check {
+    /// A stranger connects, says something in the name of a node, and leaves, if it says anything.
+    pub(crate) fn stranger(&mut self, node: NodeId, from: NodeId, tale: Tale) -> Check {
         if self.quiet.is_some() || from == node {
             return Ok(());
         }
         let Some(mut info) = self.net.overheard.greeting_of(from).cloned() else { return Ok(()) };
-        info.accepted = Epoch::new(info.accepted.get().saturating_add(ahead));
+        let everything = self.host(node).issued.log.last().txid;
+        let acknowledges = Message::Ack { epoch: everything.epoch(), upto: everything };
+        let says = match tale {
+            Tale::Silence => vec![],
+            Tale::Promised { ahead } => {
+                info.accepted = Epoch::new(info.accepted.get().saturating_add(ahead));
+                vec![Message::FollowerInfo(info)]
+            }
+            Tale::OtherDisk => {
+                info.incarnation = Incarnation::new(u64::MAX);
+                vec![Message::FollowerInfo(info)]
+            }
+            Tale::Acknowledged => vec![Message::FollowerInfo(info), acknowledges],
+            Tale::OutOfTurn => vec![acknowledges],
+        };
+        self.mark(&format!("stranger: {}", crate::show::name(&tale)));
         let conn = self.net.strange_conn();
         let boot = self.host(node).boots;
-        let events = [
-            Event::Accepted(conn),
-            Event::Received { conn, msg: Message::FollowerInfo(info) },
-            Event::Closed(conn),
-        ];
-        for event in events {
+        let leaves = !says.is_empty();
+        let says = says.into_iter().map(|msg| Event::Received { conn, msg });
+        let events = std::iter::once(Event::Accepted(conn)).chain(says);
+        for event in events.chain(leaves.then_some(Event::Closed(conn))) {
             if self.is_life(node, boot) {
                 self.deliver(node, event)?;
             }

@@ -29,9 +29,7 @@ impl World {
         let Some((bytes, ops)) = host.disk.begin_flush(lane, options.disk.batch, scale) else {
             return;
         };
-        if lane == Lane::Store {
-            host.store_moved = now;
-        }
+        host.moved(lane, now);
         let flush = host.disk.line(lane).flushes;
         let mut rng = rng.split(FLUSHES - lane as u64).split(flush);
         let mut lasts = rng.between(options.disk.flush_min, options.disk.flush_max);
@@ -66,9 +64,7 @@ impl World {
             .disk
             .end_flush(lane)
             .map_err(|what| Violation::new("storage rules", format!("{node}: {what}")))?;
-        if lane == Lane::Store {
-            host.store_moved = now;
-        }
+        host.moved(lane, now);
         let saw = host.process.as_ref().is_some_and(|process| process.saw_membership);
         host.formed |= saw && host.disk.line(Lane::Journal).is_empty();
         self.checks.disk_changed(&self.hosts, &self.hosts[place(node)])?;

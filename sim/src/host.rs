@@ -3,6 +3,7 @@
 use crate::dice::{Dice, Stream, stream};
 use crate::disk::Disk;
 use crate::doors::Doors;
+use crate::lane::Lane;
 use crate::options::Options;
 use crate::wide::Pace;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -41,6 +42,8 @@ pub struct Host {
     pub boots: u64,
     /// When its state store moved on last, or got something to do.
     pub store_moved: u64,
+    /// When its journal moved on last, or got something to do.
+    pub journal_moved: u64,
     /// How fast its disk is.
     pub pace: Pace,
     /// The running process.
@@ -109,6 +112,7 @@ impl Host {
             formed: false,
             boots: 0,
             store_moved: 0,
+            journal_moved: 0,
             pace: Pace::new(options),
             process: None,
             halted: None,
@@ -166,6 +170,19 @@ impl Host {
     /// The election round of its process.
     pub fn round(&self) -> Round {
         self.process.as_ref().map_or(Round::default(), |process| process.status.round)
+    }
+
+    /// A file of its disk moved on.
+    pub fn moved(&mut self, lane: Lane, now: u64) {
+        match lane {
+            Lane::Journal => self.journal_moved = now,
+            Lane::Store => self.store_moved = now,
+        }
+    }
+
+    /// True if its journal has begun to write something and has written nothing for so long.
+    pub fn journal_hangs(&self, now: u64, patience: u64) -> bool {
+        self.disk.line(Lane::Journal).flushing() > 0 && now > self.journal_moved + patience
     }
 
     /// True if a process runs here and is not paused.

@@ -71,6 +71,7 @@ impl World {
         }
         if rng.chance(400_000) {
             let back = rng.between(0, 1) as u32;
+            self.rates.hostile = true;
             for to in core {
                 self.queue.push(self.now, Occur::Echo { to, back, until: u64::MAX });
             }

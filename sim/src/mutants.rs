@@ -52,8 +52,12 @@ pub const ALL: &[(Mutant, &str)] = &[
     (Mutant::ForgetExpired, "M60"),
     (Mutant::CallSentTimedOut, "M61"),
     (Mutant::StampCheckpointLate, "M62"),
+    (Mutant::HaltByTime, "M70"),
+    (Mutant::ServeOnHungDisk, "M71"),
     (Mutant::AckPartUnstaged, "M74"),
     (Mutant::AckHistoryAtArrival, "M75"),
+    (Mutant::AnswerWithoutEnd, "M76"),
+    (Mutant::JoinWithoutPause, "M77"),
     (Mutant::OldDiskCounts, "M63"),
 ];
 

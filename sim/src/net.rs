@@ -11,7 +11,7 @@ use crate::queue::Queue;
 use crate::size;
 use crate::wide::Links;
 use crate::world::Occur;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use zabkeeper_core::ids::{ConnId, NodeId};
 use zabkeeper_core::message::{Message, Vote};
 use zabkeeper_core::rng::Rng;
@@ -56,6 +56,8 @@ pub struct Net {
     pub overheard: Overheard,
     pipes: BTreeMap<u64, Pipe>,
     by_conn: BTreeMap<ConnId, (u64, usize)>,
+    /// Connections of strangers.
+    strange: BTreeSet<ConnId>,
     next: u64,
     /// The most bytes that waited on a connection between nodes, since somebody looked.
     pub fullest: u64,
@@ -85,6 +87,7 @@ impl Net {
             overheard: Overheard::default(),
             pipes: BTreeMap::new(),
             by_conn: BTreeMap::new(),
+            strange: BTreeSet::new(),
             next: 1,
             fullest: 0,
             sent: 0,
@@ -206,8 +209,15 @@ impl Net {
 
     /// A connection of somebody who is no machine here: what is sent on it is lost.
     pub fn strange_conn(&mut self) -> ConnId {
+        let conn = ConnId::new(2 * self.next + 1);
         self.next += 1;
-        ConnId::new(2 * (self.next - 1) + 1)
+        self.strange.insert(conn);
+        conn
+    }
+
+    /// True if no machine here is at the other end of a connection.
+    pub fn is_strange(&self, conn: ConnId) -> bool {
+        self.strange.contains(&conn)
     }
 
     /// Asks for a connection: when the attempt reaches the other machine.

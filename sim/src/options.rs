@@ -181,6 +181,8 @@ pub struct Swarm {
     pub stranger_gap: u64,
     /// Between floods of requests.
     pub flood_gap: u64,
+    /// Crashes strike while the ensemble forms.
+    pub birth: bool,
     /// Two halves and a bridge between them whose connections break again and again.
     pub rivals: bool,
     /// Between faults that strike at a chosen step of the protocol.
@@ -248,9 +250,10 @@ impl Swarm {
             slow_disk_gap: slow(200_000, 500_000, 20_000_000),
             store_stall_gap: slow(200_000, 500_000, 20_000_000),
             suspend_gap: slow(200_000, 500_000, 20_000_000),
-            forge_gap: 0,
-            stranger_gap: 0,
             flood_gap: slow(50_000, 2_000_000, 20_000_000),
+            forge_gap: slow(200_000, 300_000, 10_000_000),
+            stranger_gap: slow(200_000, 300_000, 10_000_000),
+            birth: false,
             rivals: false,
             echo_gap: gap(400_000, 300_000, 10_000_000),
             ambush_gap: gap(600_000, 200_000, 10_000_000),
@@ -272,10 +275,11 @@ impl Swarm {
         if apart.chance(WIDE) {
             return swarm.into_wide(&mut apart);
         }
-        match rng.weighted(&[8, 6, 4]) {
+        match rng.weighted(&[16, 12, 8, 4]) {
             0 => swarm,
             1 => swarm.into_storm(rng),
-            _ => swarm.into_rivals(rng),
+            2 => swarm.into_rivals(rng),
+            _ => swarm.into_birth(rng),
         }
     }
 }

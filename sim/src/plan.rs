@@ -66,9 +66,9 @@ pub enum Fault {
     StoreStall { node: u32, lasts: u64 },
     /// Votes that the second never sent reach the first, so many of them at this pace: true to its
     /// name, its disk and the round, and false in what they claim.
-    Forge { to: u32, from: u32, lie: Lie, count: u32, gap: u64 },
-    /// A stranger connects and greets as the other node does, which has promised so much more.
-    Stranger { node: u32, from: u32, ahead: u64 },
+    Forge { to: u32, from: u32, forgery: Forgery },
+    /// A stranger connects and says something false in the name of the other node.
+    Stranger { node: u32, from: u32, tale: Tale },
     /// So many requests come to a node at once.
     Flood { node: u32, kind: FloodKind, count: u32, patience: u64 },
     /// The machine is suspended: its clock stands still, and everything comes later.
@@ -90,6 +90,19 @@ pub enum Fault {
     WallStep { node: u32, millis: i64 },
 }
 
+/// Forged votes: what they say and how they come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Forgery {
+    /// What they claim.
+    pub lie: Lie,
+    /// What the forger knows.
+    pub knows: Knows,
+    /// How many.
+    pub count: u32,
+    /// Between two of them.
+    pub gap: u64,
+}
+
 /// What a forged vote claims.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Lie {
@@ -107,6 +120,38 @@ pub enum Lie {
     LastRound,
     /// The sender leads an epoch of the future.
     Leads,
+}
+
+/// What a forger knows of the stamps by which a datagram is the present word of its sender.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Knows {
+    /// Nothing: it guesses.
+    Nothing,
+    /// It saw a datagram of the sender, and says its stamp again.
+    Old,
+    /// It sees what the sender says, and is so much ahead of it.
+    Present {
+        /// By how many datagrams.
+        ahead: u64,
+    },
+}
+
+/// What a stranger says on the port for peers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Tale {
+    /// Nothing at all, and it stays.
+    Silence,
+    /// The greeting of a follower that has promised so much more.
+    Promised {
+        /// How many epochs.
+        ahead: u64,
+    },
+    /// The greeting of a follower with another disk.
+    OtherDisk,
+    /// The greeting of a follower, and then that it has acknowledged everything.
+    Acknowledged,
+    /// Something that nobody begins with.
+    OutOfTurn,
 }
 
 /// What comes in a flood.
@@ -229,6 +274,26 @@ const AMBUSH_STREAM: u64 = 100;
 /// The stream of the rivals, behind that.
 const RIVALS_STREAM: u64 = 101;
 
+/// The stream of what strikes an ensemble that forms, behind that.
+const BIRTH_STREAM: u64 = 102;
+
+/// Power is lost when the first leader is established, and about when its followers hear that the
+/// first membership is committed.
+fn draw_birth(rng: &mut Rng, nodes: u64) -> Vec<Planned> {
+    let strikes = rng.between(1, 3);
+    let strike = |_| {
+        let on = *rng.pick(&["Established", "Established", "MembershipCommitted", "FollowerReady"]);
+        let down = rng.magnitude(1_000, 300_000);
+        let fault = match rng.weighted(&[3, 2, 2]) {
+            0 => Fault::CrashInStep { node: 0, actions: rng.between(0, 6) as u32, down },
+            1 => Fault::PowerCut { down },
+            _ => Fault::Crash { node: rng.between(1, nodes) as u32, down },
+        };
+        Planned { at: 0, on: Some(on.to_string()), fault }
+    };
+    (0..strikes).map(strike).collect()
+}
+
 /// Two halves and a bridge whose connections break all the time, once the ensemble has formed.
 fn draw_rivals(rng: &mut Rng, swarm: &Swarm, mut faults: Vec<Planned>) -> Vec<Planned> {
     faults.retain(|planned| !matches!(planned.fault, Fault::Break { .. }));
@@ -246,6 +311,12 @@ fn draw_rivals(rng: &mut Rng, swarm: &Swarm, mut faults: Vec<Planned>) -> Vec<Pl
     for at in times(rng, swarm.break_gap, swarm.options.duration) {
         let fault = Fault::Break { a: *bridge, b: *rng.pick(halves) };
         faults.push(Planned { at: at + start, on: None, fault });
+    }
+    // Just when one of the two asks for an epoch, or the bridge has promised it.
+    for at in times(rng, swarm.break_gap * 4, swarm.options.duration) {
+        let on = Some((*rng.pick(&["EpochProposed", "EpochAccepted", "Elected"])).to_string());
+        let b = if rng.chance(500_000) { 0 } else { *rng.pick(halves) };
+        faults.push(Planned { at: at + start, on, fault: Fault::Break { a: *bridge, b } });
     }
     faults
 }
@@ -310,11 +381,7 @@ fn draw_faults(rng: &Rng, swarm: &Swarm) -> Vec<Planned> {
             lasts: rng.magnitude(10_000, 20_000_000),
         }),
         (swarm.forge_gap, draw_forgery),
-        (swarm.stranger_gap, |rng, nodes, _| Fault::Stranger {
-            node: node(rng, nodes),
-            from: rng.between(1, nodes) as u32,
-            ahead: rng.magnitude(1, u64::MAX / 2),
-        }),
+        (swarm.stranger_gap, draw_stranger),
         (swarm.flood_gap, |rng, nodes, _| Fault::Flood {
             node: node(rng, nodes),
             kind: *rng.pick(&[
@@ -338,6 +405,10 @@ fn draw_faults(rng: &Rng, swarm: &Swarm) -> Vec<Planned> {
             let at = at + from;
             faults.push(Planned { at, on: None, fault });
         }
+    }
+    if swarm.birth {
+        faults.extend(draw_birth(&mut rng.split(BIRTH_STREAM), nodes));
+        return faults;
     }
     if swarm.rivals {
         return draw_rivals(&mut rng.split(RIVALS_STREAM), swarm, faults);
@@ -385,21 +456,34 @@ fn draw_crash_in_step(rng: &mut Rng, nodes: u64, _gap: u64) -> Fault {
 }
 
 fn draw_forgery(rng: &mut Rng, nodes: u64, _gap: u64) -> Fault {
-    Fault::Forge {
-        to: rng.between(1, nodes) as u32,
-        from: rng.between(1, nodes) as u32,
-        lie: *rng.pick(&[
-            Lie::OwnMore,
-            Lie::OwnLess,
-            Lie::YoursMore,
-            Lie::OthersMore,
-            Lie::FarRound,
-            Lie::LastRound,
-            Lie::Leads,
-        ]),
-        count: rng.magnitude(1, 200) as u32,
-        gap: rng.magnitude(300, 100_000),
-    }
+    let (to, from) = (rng.between(1, nodes) as u32, rng.between(1, nodes) as u32);
+    let lie = *rng.pick(&[
+        Lie::OwnMore,
+        Lie::OwnLess,
+        Lie::YoursMore,
+        Lie::OthersMore,
+        Lie::FarRound,
+        Lie::LastRound,
+        Lie::Leads,
+    ]);
+    let knows = match rng.weighted(&[1, 2, 2]) {
+        0 => Knows::Nothing,
+        1 => Knows::Old,
+        _ => Knows::Present { ahead: rng.magnitude(1, 1 << 40) },
+    };
+    let (count, gap) = (rng.magnitude(1, 200) as u32, rng.magnitude(300, 100_000));
+    Fault::Forge { to, from, forgery: Forgery { lie, knows, count, gap } }
+}
+
+fn draw_stranger(rng: &mut Rng, nodes: u64, _gap: u64) -> Fault {
+    let tale = match rng.weighted(&[1, 3, 1, 1, 1]) {
+        0 => Tale::Silence,
+        1 => Tale::Promised { ahead: rng.magnitude(1, u64::MAX / 2) },
+        2 => Tale::OtherDisk,
+        3 => Tale::Acknowledged,
+        _ => Tale::OutOfTurn,
+    };
+    Fault::Stranger { node: node(rng, nodes), from: rng.between(1, nodes) as u32, tale }
 }
 
 fn draw_echo(rng: &mut Rng, nodes: u64, _gap: u64) -> Fault {

@@ -5,6 +5,7 @@ use crate::check::{Check, Violation};
 use crate::codec;
 use crate::dice::Dice;
 use crate::disk::DiskOp;
+use crate::net::client_of;
 use crate::trace::What;
 use crate::turn;
 use crate::world::{Occur, World, place};
@@ -121,7 +122,12 @@ impl World {
             self.trace.feed(action);
             match action {
                 Action::Note(note) => {
-                    self.checks.noted(&self.hosts, node, note)?;
+                    match note {
+                        Note::PeerFault { conn, .. } if self.net.is_strange(*conn) => {
+                            self.mark("a stranger is found out");
+                        }
+                        _ => self.checks.noted(&self.hosts, node, note)?,
+                    }
                     self.needs_election(node, note)?;
                     if matches!(note, Note::Looking { .. }) {
                         self.does(node, Deed::Election)?;
@@ -176,19 +182,18 @@ impl World {
 
     /// A node does something that it may not do too often.
     fn does(&mut self, node: NodeId, deed: Deed) -> Check {
-        let most = bounds::most(deed, &self.plan.options);
+        let hostile = self.rates.hostile;
+        let most = bounds::most(deed, &self.plan.options, hostile);
         let done = self.rates.count(node, deed, self.now);
         let what = match deed {
+            Deed::Datagram if hostile => "datagrams a second among false ones",
             Deed::Datagram => "datagrams a second",
             Deed::Dial => "dials a second",
             Deed::Election => "elections a second",
             Deed::Halt => "halts a second",
         };
         self.peak(what, done * 100 / most);
-        match deed {
-            Deed::Datagram => Ok(()),
-            _ => bounds::seldom(node, deed, done, most),
-        }
+        bounds::seldom(node, deed, done, most)
     }
 
     /// Where nothing is worse than slow, nobody needs another leader.
@@ -254,6 +259,10 @@ impl World {
                         text: format!("{conn} {}", crate::show::message(&msg)),
                     });
                     self.checks.sent(&self.hosts[place(node)], peer, &msg)?;
+                    if let (Message::UpToDate { epoch, commit }, None) = (&msg, client_of(peer)) {
+                        let follower = &self.hosts[place(peer)];
+                        self.checks.progress.let_in(node, follower, *epoch, *commit)?;
+                    }
                     let msg = match self.plan.options.codec {
                         true => codec::message(msg.clone()),
                         false => msg.clone(),

@@ -1,7 +1,7 @@
 //! The world: one queue of everything that will happen, one thread, virtual time.
 
-use crate::check::bounds::{Rates, Room};
-use crate::check::{Check, Checks, Violation, client, linear};
+use crate::check::bounds::{Rates, Room, is_hostile};
+use crate::check::{Check, Checks, Violation, client, linear, serves};
 use crate::clients::{Clients, Ending};
 use crate::codec;
 use crate::dice::{Dice, Stream, stream};
@@ -10,7 +10,7 @@ use crate::host::{Host, Process};
 use crate::lane::Lane;
 use crate::liveness::Quiet;
 use crate::net::{Net, Packet, client_of};
-use crate::plan::{Fault, FloodKind, Lie, Plan};
+use crate::plan::{Fault, FloodKind, Forgery, Plan, Tale};
 use crate::queue::Queue;
 use crate::sessions::Sessions;
 use crate::trace::{Trace, What};
@@ -56,9 +56,9 @@ pub enum Occur {
     /// Votes of an old reign arrive at a node once more.
     Echo { to: NodeId, back: u32, until: u64 },
     /// Forged votes arrive.
-    Forge { to: NodeId, from: NodeId, lie: Lie, count: u32, gap: u64 },
+    Forge { to: NodeId, from: NodeId, forgery: Forgery },
     /// A stranger connects and greets.
-    Stranger { node: NodeId, from: NodeId, ahead: u64 },
+    Stranger { node: NodeId, from: NodeId, tale: Tale },
     /// Requests come in a flood.
     Flood { node: NodeId, kind: FloodKind, count: u32, patience: u64 },
     /// A turn of a process is over: it takes what came meanwhile.
@@ -129,6 +129,9 @@ pub struct World {
 /// Steps without any virtual time passing that count as a livelock.
 const STEPS_AT_ONE_TIME: u64 = 100_000;
 
+/// By so much later than due a node may notice something.
+const SLACK: u64 = 100_000;
+
 /// States that the search for a linear order may visit per key.
 const LINEAR_BUDGET: usize = 20_000;
 
@@ -158,7 +161,7 @@ impl World {
             marks: BTreeMap::new(),
             peaks: BTreeMap::new(),
             room: Room::new(&plan.options, largest),
-            rates: Rates::default(),
+            rates: Rates::new(is_hostile(&plan)),
             now: 0,
             queue: Queue::default(),
             quiet: None,
@@ -346,8 +349,8 @@ impl World {
             Occur::Strike(index) => self.strike(index),
             Occur::Ambush { node, fault } => self.inflict(*fault, node),
             Occur::Echo { to, back, until } => self.echo(to, back, until),
-            Occur::Forge { to, from, lie, count, gap } => self.forge(to, from, lie, count, gap),
-            Occur::Stranger { node, from, ahead } => self.stranger(node, from, ahead),
+            Occur::Forge { to, from, forgery } => self.forge(to, from, forgery),
+            Occur::Stranger { node, from, tale } => self.stranger(node, from, tale),
             Occur::Flood { node, kind, count, patience } => self.flood(node, kind, count, patience),
             Occur::Turn { node, boot } => self.turn(node, boot),
             // In the quiet period only its own cuts count.
@@ -445,7 +448,22 @@ impl World {
             return Ok(());
         }
         process.tick_at = None;
-        self.deliver(node, Event::Tick)
+        self.deliver(node, Event::Tick)?;
+        self.serves_by_a_sound_disk(node)
+    }
+
+    /// Nobody serves whose journal has hung for longer than it may. It knows when its timer fires.
+    fn serves_by_a_sound_disk(&self, node: NodeId) -> Check {
+        let host = self.host(node);
+        let patience = self.plan.options.timeouts.disk / 10 * 11 + self.plan.options.tick_late;
+        let Some(process) = &host.process else { return Ok(()) };
+        let idle = process.paused.is_none() && process.held.is_empty();
+        if serves(&process.status) && idle && host.journal_hangs(self.now, patience + SLACK) {
+            let what =
+                format!("{node} serves, though its disk has hung since {} us", host.journal_moved);
+            return Err(Violation::new("nobody serves with a hung disk", what));
+        }
+        Ok(())
     }
 
     fn dial(&mut self, from: NodeId, boot: u64, to: NodeId, refused: bool, patience: u64) -> Check {

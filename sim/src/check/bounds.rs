@@ -4,6 +4,7 @@ use super::{Check, ensure};
 use crate::host::Host;
 use crate::lane::Lane;
 use crate::options::Options;
+use crate::plan::{Fault, Plan, Planned};
 use std::collections::BTreeMap;
 use zabkeeper_core::ids::NodeId;
 use zabkeeper_core::replica::Status;
@@ -97,11 +98,18 @@ pub enum Deed {
 /// What each node did in the present second, of virtual time.
 #[derive(Debug, Default)]
 pub struct Rates {
+    /// True if not only nodes speak.
+    pub hostile: bool,
     second: u64,
     done: BTreeMap<(NodeId, Deed), u64>,
 }
 
 impl Rates {
+    /// Nothing was done yet.
+    pub fn new(hostile: bool) -> Self {
+        Self { hostile, ..Self::default() }
+    }
+
     /// A node does something once more: how often in this second.
     pub fn count(&mut self, node: NodeId, deed: Deed, now: u64) -> u64 {
         let second = now / 1_000_000;
@@ -115,13 +123,28 @@ impl Rates {
     }
 }
 
+/// How many answers a node gives to one sender within the shortest wait before it says its own vote
+/// again, whatever comes.
+const ANSWERS: u64 = 32;
+
+/// True if somebody says what nodes said before, or what they never said.
+pub fn is_hostile(plan: &Plan) -> bool {
+    let speaks = |planned: &Planned| {
+        matches!(planned.fault, Fault::Forge { .. } | Fault::Echo { .. } | Fault::Stranger { .. })
+    };
+    plan.options.net.replay > 0 || plan.options.net.twice > 0 || plan.faults.iter().any(speaks)
+}
+
 /// How often in a second a node may do something, by the timeouts of the core.
-pub fn most(deed: Deed, options: &Options) -> u64 {
+pub fn most(deed: Deed, options: &Options, hostile: bool) -> u64 {
     let times = |pause: u64| 1_000_000 / pause.max(1) + 1;
     let (t, peers) = (&options.timeouts, u64::from(options.nodes) - 1);
     match deed {
-        // What it sends by itself, what it answers, and what it says anew.
-        Deed::Datagram => peers * (3 * times(t.resend_min) + 50),
+        // To each other: what it says by itself, twice as fast as it waits at least, one answer in
+        // that time, and what it says anew.
+        Deed::Datagram if !hostile => peers * (3 * times(t.resend_min) + 50),
+        // Where somebody forges or repeats what others said, so many answers in that time.
+        Deed::Datagram => peers * ((3 + ANSWERS) * times(t.resend_min) + 50),
         Deed::Dial => times(t.redial) + 50,
         Deed::Election => times(t.finalize) + 50,
         Deed::Halt => 5,
@@ -136,4 +159,51 @@ pub fn seldom(node: NodeId, deed: Deed, done: u64, most: u64) -> Check {
         "{node}: {deed:?}: {done} in a second, {most} are enough"
     );
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NODE: NodeId = NodeId::new(1);
+
+    /// How often each deed may be done in a second by default, by three nodes.
+    fn bound(deed: Deed, hostile: bool) -> u64 {
+        most(deed, &Options::calm(3), hostile)
+    }
+
+    #[test]
+    fn what_is_done_once_too_often_in_a_second_is_a_violation() {
+        for deed in [Deed::Datagram, Deed::Dial, Deed::Election, Deed::Halt] {
+            let mut rates = Rates::new(false);
+            let most = bound(deed, false);
+            let mut verdict = |at: u64| seldom(NODE, deed, rates.count(NODE, deed, at), most);
+            for k in 0..most {
+                assert_eq!(verdict(5_000_000 + k), Ok(()), "{deed:?}");
+            }
+            assert!(verdict(5_999_999).is_err(), "{deed:?}");
+            assert_eq!(verdict(6_000_000), Ok(()), "{deed:?}: another second");
+        }
+    }
+
+    #[test]
+    fn two_nodes_that_answer_each_other_at_the_speed_of_the_network_are_found_out() {
+        // Each answer comes a round trip after the last, at 100 us each way.
+        assert!(bound(Deed::Datagram, false) < 1_000_000 / 200);
+        assert!(bound(Deed::Datagram, true) < 1_000_000 / 200);
+    }
+
+    #[test]
+    fn what_waits_beyond_its_room_is_a_violation() {
+        let room = Room::new(&Options::calm(3), 1 << 20);
+        for (what, room) in [
+            ("log", room.log),
+            ("journal", room.journal),
+            ("staged", room.staged),
+            ("peer", room.peer),
+        ] {
+            assert_eq!(fits(NODE, what, room, room), Ok(()));
+            assert!(fits(NODE, what, room + 1, room).is_err());
+        }
+    }
 }

@@ -8,7 +8,7 @@ use crate::host::Host;
 use std::collections::{BTreeMap, BTreeSet};
 use zabkeeper_core::entry::{Entry, Position};
 use zabkeeper_core::ids::{Epoch, NodeId, Round, Txid};
-use zabkeeper_core::message::{EpochAck, Message, Vote};
+use zabkeeper_core::message::{EpochAck, Message, Stance, Vote};
 
 /// The reigns of a run.
 #[derive(Debug, Default)]
@@ -21,6 +21,9 @@ pub struct Epochs {
     reported: BTreeMap<(NodeId, Epoch), BTreeMap<NodeId, (Epoch, Txid)>>,
     /// Who voted for whom in which round, ever.
     votes: BTreeSet<(Round, NodeId, NodeId)>,
+    /// Who was said to lead in which round, by somebody who is not there: whoever believes that joins
+    /// by the false word alone, in vain.
+    false_leads: BTreeSet<(Round, NodeId)>,
 }
 
 impl Epochs {
@@ -81,12 +84,21 @@ impl Epochs {
         self.votes.insert((vote.round, vote.candidate.node, vote.from));
     }
 
+    /// Somebody votes in the name of a node.
+    pub fn forged(&mut self, vote: &Vote) {
+        if matches!(vote.stance, Stance::Leading(_)) {
+            self.false_leads.insert((vote.round, vote.from));
+        }
+        self.voted(vote);
+    }
+
     /// An election ended at a node: by votes of that round, not of another.
     pub fn elected(&self, hosts: &[Host], node: NodeId, leader: NodeId, round: Round) -> Check {
         let voted = |from: NodeId| from == node || self.votes.contains(&(round, leader, from));
         let voters = hosts.iter().filter(|host| voted(host.id)).count();
+        let misled = node != leader && self.false_leads.contains(&(round, leader));
         ensure!(
-            voters > hosts.len() / 2,
+            voters > hosts.len() / 2 || misled,
             "elected by a quorum of one round",
             "{node} takes {leader} for elected in {round}, in which {voters} voted so"
         );

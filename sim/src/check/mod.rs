@@ -53,6 +53,15 @@ macro_rules! ensure {
 }
 pub(crate) use ensure;
 
+/// True if a node answers clients.
+pub fn serves(status: &Status) -> bool {
+    match status.role {
+        RoleStatus::Following { serving, .. } => serving,
+        RoleStatus::Leading { established } => established,
+        RoleStatus::Looking | RoleStatus::Halted => false,
+    }
+}
+
 /// The history of a run as the checkers keep it.
 #[derive(Debug, Default)]
 pub struct Checks {
@@ -70,7 +79,10 @@ impl Checks {
     /// A process issued a record; `host.issued` does not contain it yet.
     pub fn issued(&mut self, host: &Host, record: &Record) -> Check {
         progress::cut_safe(host, record, &self.order)?;
-        let leads = host.issued.promise.is_some_and(|promise| promise.leader == host.id);
+        // Who promised itself an epoch and lost power may enter it as the follower of another.
+        let claims = host.issued.promise.is_some_and(|promise| promise.leader == host.id);
+        let role = host.process.as_ref().map(|process| &process.status.role);
+        let leads = claims && matches!(role, Some(RoleStatus::Leading { .. }));
         if let (Record::Enter(epoch), true) = (record, leads) {
             self.epochs.begins(host, *epoch)?;
         }
@@ -99,13 +111,8 @@ impl Checks {
 
     /// A process ended a step; `host.issued` contains what it issued in it.
     pub fn stepped(&mut self, hosts: &[Host], host: &Host, status: &Status) -> Check {
-        let serves = match status.role {
-            RoleStatus::Following { serving, .. } => serving,
-            RoleStatus::Leading { established } => established,
-            RoleStatus::Looking | RoleStatus::Halted => false,
-        };
         ensure!(
-            !(host.wiped && serves),
+            !(host.wiped && serves(status)),
             "LostDiskCounts (32)",
             "{} serves with a disk that is not the one that acknowledged",
             host.id

@@ -4,7 +4,7 @@ use super::order::Order;
 use super::{Check, ensure};
 use crate::host::Host;
 use std::collections::BTreeMap;
-use zabkeeper_core::ids::{NodeId, Txid};
+use zabkeeper_core::ids::{Epoch, NodeId, Txid};
 use zabkeeper_core::replica::Status;
 use zabkeeper_core::storage::Record;
 
@@ -12,6 +12,8 @@ use zabkeeper_core::storage::Record;
 #[derive(Debug, Default)]
 pub struct Progress {
     reached: BTreeMap<NodeId, (Txid, Txid)>,
+    /// What each knew to be committed before its present step.
+    before: BTreeMap<NodeId, Txid>,
 }
 
 impl Progress {
@@ -63,7 +65,34 @@ impl Progress {
             status.durable,
             disk.last().txid
         );
+        // A node that does not know that its ensemble has formed waits for all members.
+        let forming = status.membership.version().is_zero();
+        let formed = forming.then(|| host.issued.log.membership_at(status.committed).version());
+        ensure!(
+            formed.is_none_or(Txid::is_zero),
+            "what is committed is in force",
+            "{} knows {} to be committed and acts as if the ensemble had not formed by {:?}",
+            host.id,
+            status.committed,
+            formed
+        );
+        self.before.insert(host.id, committed);
         self.reached.insert(host.id, (status.committed, status.applied));
+        Ok(())
+    }
+
+    /// A leader lets a follower serve: it tells it what is committed of what the follower's disk
+    /// has, since perhaps nothing is committed any more for a long time.
+    pub fn let_in(&self, leader: NodeId, follower: &Host, epoch: Epoch, told: Txid) -> Check {
+        let image = &follower.disk.image;
+        let known = self.before.get(&leader).copied().unwrap_or_default();
+        let holds = known.min(image.log.last().txid);
+        ensure!(
+            image.current != epoch || told >= holds,
+            "who is let in is told what is committed",
+            "{leader} tells {} that {told} is committed; it knows {known}, and the disk there has {holds}",
+            follower.id
+        );
         Ok(())
     }
 }
