@@ -104,8 +104,6 @@ pub enum Mutant {
     ServeOnHungDisk,
     /// M76: votes are answered however many come.
     AnswerWithoutEnd,
-    /// M77: a leader is joined again at once, however often that was in vain.
-    JoinWithoutPause,
     /// M74: a follower acknowledges parts of a snapshot when they arrive, not when its state store
     /// has them.
     AckPartUnstaged,

@@ -470,7 +470,7 @@ impl Node {
             let old = core::mem::replace(&mut self.role, Role::Halted);
             let attempt = matches!(old, Role::Following(_) | Role::Leading(_));
             let early = leave(cx, old, &next);
-            if attempt && !cx.s.cfg.mutant(Mutant::JoinWithoutPause) {
+            if attempt {
                 cx.s.standing.end(cx.now.at, cx.s.cfg.timeouts.redial);
             }
             cx.s.standing.begin();

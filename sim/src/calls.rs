@@ -8,7 +8,7 @@ use crate::world::{Occur, World};
 use zabkeeper_core::event::Event;
 use zabkeeper_core::ids::{NodeId, Ticket};
 use zabkeeper_core::message::RefuseReason;
-use zabkeeper_core::replica::{ClientRequest, Input, Reply};
+use zabkeeper_core::replica::{ClientRequest, Input, Reply, RoleStatus};
 use zabkeeper_core::time::Micros;
 use zabkeeper_core::tree::Tree;
 
@@ -75,12 +75,19 @@ impl World {
             return Err(Violation::new("one answer a request", what));
         };
         let at_door = process.doors.has(ticket);
+        let leads = matches!(process.status.role, RoleStatus::Leading { .. });
+        let epoch = process.status.current;
         self.trace.keep(now, node.get(), || What::Reply(format!("#{call} {reply:?}")));
         self.trace.see(|view| view.replied(now, call));
         let ending = Ending::from(reply.clone());
         let asked = &self.clients.calls[call];
         client::answered(asked, &ending, &self.checks.order)?;
         let client = asked.op.client;
+        if let (Some(taken), Ending::Read { .. }) = (self.checks.rounds.end(ticket, epoch), &ending)
+            && leads
+        {
+            self.checks.rounds.read(node, taken, self.hosts.len())?;
+        }
         if at_door {
             return self.answer_door(node, ticket, reply);
         }

@@ -133,7 +133,7 @@ impl Swarm {
             if rng.chance(on) { rng.magnitude(low, high) } else { 0 }
         };
         let state_bytes = limit(900_000, 1 << 20, 200 << 20);
-        let wide = Wide {
+        let mut wide = Wide {
             scale,
             from: 2_000_000,
             link_rate: limit(600_000, 250_000, 100_000_000),
@@ -143,15 +143,26 @@ impl Swarm {
             state_bytes,
             fair,
         };
+        if rng.chance(400_000) {
+            // A state store that takes long for a checkpoint, and gets on all the time.
+            options.timeouts.disk = 2_000_000;
+            options.duration = rng.between(10_000_000, 16_000_000);
+            wide.store_rate = rng.magnitude(1_000_000, 4_000_000);
+            (wide.link_rate, wide.journal_rate) = (0, 0);
+            wide.state_bytes = wide.state_bytes.max(32 << 20);
+        }
         let slow_disk_gap = gap(rng);
         let rough = |rng: &mut Rng| if fair { 0 } else { gap(rng) };
         let (crash_gap, break_gap, partition_gap) = (rough(rng), rough(rng), rough(rng));
         let (stream_cut_gap, slow_link_gap, ambush_gap) = (rough(rng), rough(rng), rough(rng));
         // A state of few keys, each up to the limit of a value.
         let keys = rng.magnitude(4, 400);
-        let value = (state_bytes / keys).clamp(100, 1 << 20).max(scale * 8);
+        let value = (wide.state_bytes / keys).clamp(100, 1 << 20).max(scale * 8);
         // From far below what the disks and links take to far above.
-        let load = rng.magnitude(100_000, 40_000_000);
+        let load = match wide.store_rate < 4_000_000 && wide.store_rate > 0 {
+            true => rng.magnitude(2 * wide.store_rate, 40_000_000),
+            false => rng.magnitude(100_000, 40_000_000),
+        };
         let clients = rng.between(2, 12);
         Self {
             crash_gap,

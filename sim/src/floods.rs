@@ -5,8 +5,10 @@ use crate::dice::{Stream, stream};
 use crate::plan::{FloodKind, Forgery, Knows, Lie, Op, OpKind, Tale};
 use crate::world::{Occur, World};
 use zabkeeper_core::event::Event;
-use zabkeeper_core::ids::{Epoch, Incarnation, NodeId, Round, Txid};
+use zabkeeper_core::ids::{Epoch, Incarnation, Life, NodeId, Round, Txid};
 use zabkeeper_core::message::{Candidate, Message, Stamp, Stance, Vote};
+use zabkeeper_core::storage::Record;
+use zabkeeper_core::tree::{Command, Path, Query};
 
 /// The clients of floods, above all others.
 const FLOODERS: u32 = 5_000;
@@ -98,6 +100,16 @@ impl World {
                 info.incarnation = Incarnation::new(u64::MAX);
                 vec![Message::FollowerInfo(info)]
             }
+            Tale::Cloned => {
+                let image = &self.host(from).disk.image;
+                let mut rng = stream(self.plan.seed, Stream::Boot).split(self.now);
+                let begin = image.begin(from, Life::new(rng.next_u64()));
+                if let Record::Begin(lives) = begin {
+                    info.lives = lives;
+                }
+                info.accepted = image.promise.map_or(Epoch::ZERO, |promise| promise.epoch);
+                vec![Message::FollowerInfo(info)]
+            }
             Tale::Acknowledged => vec![Message::FollowerInfo(info), acknowledges],
             Tale::OutOfTurn => vec![acknowledges],
         };
@@ -115,6 +127,36 @@ impl World {
         Ok(())
     }
 
+    /// Many keys below one are written, and then deleted with it.
+    fn bulk(&mut self, node: NodeId, count: u32, patience: u64) -> Check {
+        let path = |text: String| Path::parse(&text).expect("plain segments");
+        let top = path(format!("bulk/{}", self.clients.calls.len()));
+        let client = FLOODERS + self.clients.calls.len() as u32;
+        let sets = (0..count).map(|n| {
+            let value = vec![b'b'; 8].into();
+            (OpKind::Set, Command::Set { path: path(format!("{top}/{n}")), value })
+        });
+        let deletes = [
+            Command::Clear { path: top.clone() },
+            Command::Clear { path: top.clone() },
+            Command::Delete { path: top.clone(), recursive: true },
+            Command::Delete { path: top.clone(), recursive: false },
+        ];
+        let deletes = deletes.map(|command| (OpKind::Delete, command));
+        let mut calls = Vec::new();
+        // Key 0: their values do not name them.
+        for (kind, command) in sets.chain(deletes).collect::<Vec<_>>() {
+            let op = Op { at: self.now, client, node: node.get(), kind, key: 0, size: 0, patience };
+            let query = Query::Get { path: top.clone() };
+            let call = self.clients.push(op, query, Some(command));
+            self.clients.ask(call, self.now);
+            self.queue.push(self.now + patience, Occur::GiveUp { call });
+            calls.push(call);
+        }
+        self.mark("flood: many keys, and their deletion");
+        self.request(calls)
+    }
+
     /// Requests come to a node, all at once.
     pub(crate) fn flood(
         &mut self,
@@ -126,11 +168,14 @@ impl World {
         if self.quiet.is_some() {
             return Ok(());
         }
+        if kind == FloodKind::Bulk {
+            return self.bulk(node, count, patience);
+        }
         let (kind, future) = match kind {
             FloodKind::Writes => (OpKind::Set, false),
             FloodKind::Reads => (OpKind::Get, false),
             FloodKind::Local => (OpKind::Peek, false),
-            FloodKind::Future => (OpKind::Peek, true),
+            FloodKind::Future | FloodKind::Bulk => (OpKind::Peek, true),
         };
         let client = FLOODERS + self.clients.calls.len() as u32;
         let op =

@@ -57,7 +57,6 @@ pub const ALL: &[(Mutant, &str)] = &[
     (Mutant::AckPartUnstaged, "M74"),
     (Mutant::AckHistoryAtArrival, "M75"),
     (Mutant::AnswerWithoutEnd, "M76"),
-    (Mutant::JoinWithoutPause, "M77"),
     (Mutant::OldDiskCounts, "M63"),
 ];
 

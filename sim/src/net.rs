@@ -324,6 +324,14 @@ impl Net {
             return false;
         }
         let lasts = self.links.carry(from, to, size::packet(&packet), now);
+        if overtakes(&packet) && lasts > 0 && self.links.is_slow(from, to, now) {
+            // Behind what is on its way to the socket, ahead of the rest.
+            let ahead = self.links.carry(from, to, AHEAD / self.links.scale(), now);
+            let behind = pipe_busy(self.pipes.get(&id), end).saturating_sub(now).min(ahead);
+            let at = now + behind + lasts + self.delay(&mut fate, false);
+            self.overtake(id, 1 - end, at, packet, queue);
+            return true;
+        }
         let busy = self.pipes.get_mut(&id).map(|pipe| &mut pipe.ends[end].busy_until);
         let begins = busy.as_deref().map_or(now, |busy| now.max(*busy));
         let ends = begins + lasts;
@@ -400,6 +408,10 @@ impl Net {
         let pipe = self.pipes.get(&id)?;
         let cut = self.is_stream_cut(pipe.ends[1 - end].node, pipe.ends[end].node);
         let at = &mut self.pipes.get_mut(&id)?.ends[end];
+        // It was overtaken: what comes first now has a time of its own.
+        if at.inbox.front().is_some_and(|(due, _)| *due > now) {
+            return None;
+        }
         at.scheduled = false;
         if cut {
             return None;
@@ -468,6 +480,30 @@ impl Net {
             to.scheduled = true;
             let due = to.inbox.front().map_or(at, |(due, _)| *due);
             queue.push(due.max(now), Occur::Arrive { pipe: id, end });
+        }
+    }
+
+    /// Puts a packet ahead of those that arrive later, but for the opening of the connection.
+    fn overtake(&mut self, id: u64, end: usize, at: u64, packet: Packet, queue: &mut Queue<Occur>) {
+        let Some(to) = self.pipes.get_mut(&id).map(|pipe| &mut pipe.ends[end]) else { return };
+        if !to.open {
+            return;
+        }
+        let opens = to.inbox.iter().position(|(_, packet)| matches!(packet, Packet::Open));
+        // Heartbeats keep their order among themselves.
+        let last = to.inbox.iter().rposition(|(_, packet)| overtakes(packet));
+        let first = opens.max(last).map_or(0, |index| index + 1);
+        let before = first.checked_sub(1).and_then(|index| to.inbox.get(index));
+        let at = before.map_or(at, |(due, _)| at.max(*due));
+        let late = to.inbox.iter().skip(first).position(|(due, _)| *due > at);
+        let index = late.map_or(to.inbox.len(), |index| first + index);
+        to.last_at = to.last_at.max(at);
+        to.bytes += weight(&packet);
+        to.inbox.insert(index, (at, packet));
+        to.scheduled = true;
+        queue.push(at, Occur::Arrive { pipe: id, end });
+        if index + 1 < to.inbox.len() {
+            *self.counts.entry("heartbeats that overtook").or_default() += 1;
         }
     }
 
@@ -578,6 +614,22 @@ impl Net {
     fn count(&mut self, what: &'static str) {
         *self.counts.entry(what).or_default() += 1;
     }
+}
+
+/// Bytes of a piece of a long message.
+const AHEAD: u64 = 96 << 10;
+
+/// True for what may overtake long messages, as in production.
+fn overtakes(packet: &Packet) -> bool {
+    matches!(
+        packet,
+        Packet::Message(_, Message::Ping { .. } | Message::Pong { .. } | Message::Alive { .. })
+    )
+}
+
+/// Until when what one end was given to send is on its way.
+fn pipe_busy(pipe: Option<&Pipe>, end: usize) -> u64 {
+    pipe.map_or(0, |pipe| pipe.ends[end].busy_until)
 }
 
 /// Remembers which messages got lost, if that is wanted.

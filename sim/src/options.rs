@@ -49,6 +49,9 @@ pub struct ClientOptions {
     pub connect_timeout: u64,
     /// How long a connection may be silent.
     pub attempt_timeout: u64,
+    /// How long it may be unused and still get a request.
+    #[serde(default = "never")]
+    pub idle_timeout: u64,
     /// First pause.
     pub backoff_min: u64,
     /// Longest pause.
@@ -126,6 +129,8 @@ pub struct LimitOptions {
     pub checkpoint_entries: usize,
     pub checkpoint_part: usize,
     pub read_part: usize,
+    #[serde(default = "apply_part")]
+    pub apply_part: usize,
     pub message_bytes: usize,
     pub window_bytes: usize,
     pub window_chunks: u64,
@@ -199,6 +204,16 @@ pub struct Swarm {
     pub mix: [u32; 5],
     /// The longest value in bytes.
     pub value_max: u64,
+}
+
+/// What older plans mean.
+fn never() -> u64 {
+    u64::MAX
+}
+
+/// What older plans mean.
+fn apply_part() -> usize {
+    Limits::default().apply_part
 }
 
 /// How many of a million seeds mean a large world.
@@ -348,6 +363,7 @@ fn draw_clients(rng: &mut Rng, net: &NetOptions) -> Option<ClientOptions> {
                 // Less than a round trip would mean: never.
                 connect_timeout: rng.magnitude(5_000, 500_000).max(3 * net.latency_max),
                 attempt_timeout: rng.magnitude(20_000, 2_000_000),
+                idle_timeout: rng.magnitude(20_000, 2_000_000),
                 backoff_min,
                 backoff_max: rng.magnitude(backoff_min, 500_000),
                 margin: rng.magnitude(1_000, 200_000),
@@ -389,6 +405,11 @@ fn draw_limits(rng: &mut Rng) -> LimitOptions {
             default.checkpoint_part
         },
         read_part: if tiny(&mut apart) { apart.between(1, 3) as usize } else { default.read_part },
+        apply_part: if tiny(&mut apart) {
+            apart.magnitude(1, 300) as usize
+        } else {
+            default.apply_part
+        },
         message_bytes: if tiny(rng) {
             rng.magnitude(100, 4_000) as usize
         } else {
@@ -436,6 +457,7 @@ impl From<&Limits> for LimitOptions {
             checkpoint_entries: from.checkpoint_entries,
             checkpoint_part: from.checkpoint_part,
             read_part: from.read_part,
+            apply_part: from.apply_part,
             message_bytes: from.message_bytes,
             window_bytes: from.window_bytes,
             window_chunks: from.window_chunks,
@@ -507,7 +529,7 @@ impl Options {
             checkpoint_entries: l.checkpoint_entries,
             checkpoint_part: l.checkpoint_part,
             read_part: l.read_part,
-            apply_part: Limits::default().apply_part,
+            apply_part: l.apply_part,
             state_bytes: Limits::default().state_bytes,
             message_bytes: l.message_bytes,
             window_bytes: l.window_bytes,
@@ -527,6 +549,7 @@ impl Default for ClientOptions {
         Self {
             connect_timeout: default.connect_timeout.get(),
             attempt_timeout: default.attempt_timeout.get(),
+            idle_timeout: default.idle_timeout.get(),
             backoff_min: default.backoff_min.get(),
             backoff_max: default.backoff_max.get(),
             margin: default.margin.get(),
@@ -544,8 +567,7 @@ impl ClientOptions {
             backoff_min: Micros::new(self.backoff_min),
             backoff_max: Micros::new(self.backoff_max),
             margin: Micros::new(self.margin),
-            // Simulated clients hardly rest, and their first connection is judged by its answers.
-            idle_timeout: Micros::new(u64::MAX),
+            idle_timeout: Micros::new(self.idle_timeout),
             ..client::Config::new(endpoints)
         }
     }

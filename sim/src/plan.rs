@@ -148,6 +148,8 @@ pub enum Tale {
     },
     /// The greeting of a follower with another disk.
     OtherDisk,
+    /// The greeting of a process that runs on a copy of the node's directory.
+    Cloned,
     /// The greeting of a follower, and then that it has acknowledged everything.
     Acknowledged,
     /// Something that nobody begins with.
@@ -165,6 +167,9 @@ pub enum FloodKind {
     Local,
     /// Local reads of a state that is not there yet and never will be.
     Future,
+    /// Writes of so many keys below one, and then that one is deleted: in parts, and at once with all
+    /// that is below it.
+    Bulk,
 }
 
 impl Fault {
@@ -389,6 +394,8 @@ fn draw_faults(rng: &Rng, swarm: &Swarm) -> Vec<Planned> {
                 FloodKind::Reads,
                 FloodKind::Local,
                 FloodKind::Future,
+                FloodKind::Bulk,
+                FloodKind::Bulk,
             ]),
             count: rng.magnitude(100, 3_000) as u32,
             patience: rng.magnitude(100_000, 60_000_000),
@@ -476,12 +483,13 @@ fn draw_forgery(rng: &mut Rng, nodes: u64, _gap: u64) -> Fault {
 }
 
 fn draw_stranger(rng: &mut Rng, nodes: u64, _gap: u64) -> Fault {
-    let tale = match rng.weighted(&[1, 3, 1, 1, 1]) {
+    let tale = match rng.weighted(&[1, 3, 1, 1, 1, 2]) {
         0 => Tale::Silence,
         1 => Tale::Promised { ahead: rng.magnitude(1, u64::MAX / 2) },
         2 => Tale::OtherDisk,
         3 => Tale::Acknowledged,
-        _ => Tale::OutOfTurn,
+        4 => Tale::OutOfTurn,
+        _ => Tale::Cloned,
     };
     Fault::Stranger { node: node(rng, nodes), from: rng.between(1, nodes) as u32, tale }
 }

@@ -15,7 +15,9 @@ use zabkeeper_core::ids::NodeId;
 use zabkeeper_core::message::Message;
 use zabkeeper_core::mutants::Mutant;
 use zabkeeper_core::note::Note;
-use zabkeeper_core::replica::{Input, Outputs, Status};
+use zabkeeper_core::replica::{
+    ClientRequest, Input, Outputs, ReadLevel, Request, RoleStatus, Status,
+};
 use zabkeeper_core::tree::{Query, Tree};
 
 /// How long a datagram takes that says to a node that it does not belong there.
@@ -48,6 +50,7 @@ impl World {
 
     /// One step of a process that has time for it.
     pub(crate) fn step(&mut self, node: NodeId, input: Input<Query>) -> Check {
+        self.note_rounds(node, &input);
         let now = self.now;
         let host = &mut self.hosts[place(node)];
         let clock = host.clock(now);
@@ -77,6 +80,30 @@ impl World {
         match work {
             Some(work) => self.spend(node, boot, work, applied),
             None => Ok(()),
+        }
+    }
+
+    /// What the check of linearizable reads looks at: reads that are taken, and answers to rounds.
+    fn note_rounds(&mut self, node: NodeId, input: &Input<Query>) {
+        match input {
+            Input::Event(Event::Received { conn, msg: Message::Pong { epoch, nonce, .. } }) => {
+                if let Some(by) = self.net.peer(*conn) {
+                    self.checks.rounds.pong(node, by, (*epoch, *nonce));
+                }
+            }
+            Input::Event(_) => {}
+            Input::Requests(requests) => {
+                let status = self.host(node).process.as_ref().map(|process| &process.status);
+                let leads = |status: &&Status| matches!(status.role, RoleStatus::Leading { .. });
+                let Some(epoch) = status.filter(leads).map(|status| status.current) else { return };
+                let asks = |request: &&ClientRequest<Query>| {
+                    let level = ReadLevel::Linearizable;
+                    matches!(&request.request, Request::Read { level: of, .. } if *of == level)
+                };
+                for request in requests.iter().filter(asks) {
+                    self.checks.rounds.take(request.ticket, self.now, epoch);
+                }
+            }
         }
     }
 
@@ -252,6 +279,9 @@ impl World {
                 self.net.dial(node, host.boots, to, now, &mut self.queue);
             }
             Action::Send { to, msg } => {
+                if let Message::Ping { epoch, nonce, .. } = &msg {
+                    self.checks.rounds.ping(node, (*epoch, *nonce), now);
+                }
                 for conn in to {
                     let Some(peer) = self.net.peer(conn) else { continue };
                     self.trace.keep(now, node.get(), || What::Sent {

@@ -1,7 +1,7 @@
 //! How long a turn of a process takes: a function of what it did. What comes meanwhile is late, so
 //! one long turn shows at everything else at its node.
 
-use crate::check::Check;
+use crate::check::{Check, bounds};
 use crate::size;
 use crate::wide;
 use crate::world::{Occur, World, place};
@@ -52,6 +52,9 @@ impl World {
         let upto = self.host(node).process.as_ref().map(|process| process.status.applied);
         let applied = self.checks.order.bytes_between(applied, upto.unwrap_or_default()) * scale;
         let lasts = wide::time(work + applied, rate);
+        let (done, room) = ((work + applied) / scale, self.room.turn);
+        self.peak("bytes worked off in a turn", done * 100 / room);
+        bounds::fits(node, "worked off in a turn", done, room)?;
         self.peak("milliseconds a turn", lasts / 1_000);
         let Some(process) = &mut self.hosts[place(node)].process else { return Ok(()) };
         process.busy_until = now + lasts;

@@ -138,6 +138,17 @@ impl Links {
         self.slow.clear();
     }
 
+    /// How many bytes one stands for.
+    pub fn scale(&self) -> u64 {
+        self.scale
+    }
+
+    /// True if this direction has a width now.
+    pub fn is_slow(&self, from: NodeId, to: NodeId, now: u64) -> bool {
+        let slow = self.slow.get(&(from, to)).is_some_and(|slow| now < slow.until);
+        slow || self.rate > 0 && now >= self.from
+    }
+
     /// How long a message of so many bytes takes on this direction that begins now.
     pub fn carry(&self, from: NodeId, to: NodeId, bytes: u64, now: u64) -> u64 {
         let own = if now < self.from { 0 } else { self.rate };

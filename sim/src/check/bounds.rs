@@ -42,6 +42,8 @@ pub struct Room {
     pub staged: u64,
     /// On a connection to a peer, but for the requests of clients that are passed on.
     pub peer: u64,
+    /// What a process may take in, apply and make in one turn.
+    pub turn: u64,
 }
 
 impl Room {
@@ -58,6 +60,11 @@ impl Room {
             journal: log + limits.pending_bytes as u64 + 2 * window,
             staged: 2 * parts,
             peer: 2 * window + parts,
+            // To each peer what fits into its window, and once what else a turn does: a part of a
+            // checkpoint, what it takes in, and what it applies of that.
+            turn: u64::from(options.nodes) * (window + parts)
+                + limits.checkpoint_part as u64 * value
+                + 3 * window,
         }
     }
 }
@@ -201,6 +208,7 @@ mod tests {
             ("journal", room.journal),
             ("staged", room.staged),
             ("peer", room.peer),
+            ("turn", room.turn),
         ] {
             assert_eq!(fits(NODE, what, room, room), Ok(()));
             assert!(fits(NODE, what, room + 1, room).is_err());

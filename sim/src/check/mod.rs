@@ -9,6 +9,7 @@ pub mod linear;
 pub mod order;
 pub mod progress;
 pub mod quorum;
+pub mod rounds;
 
 use crate::host::Host;
 use std::fmt;
@@ -73,6 +74,8 @@ pub struct Checks {
     pub durability: durability::Durability,
     /// How far each process came.
     pub progress: progress::Progress,
+    /// What linearizable reads rest on.
+    pub rounds: rounds::Rounds,
 }
 
 impl Checks {

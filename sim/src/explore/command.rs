@@ -135,7 +135,7 @@ impl fmt::Display for Progress {
         write!(
             f,
             "{states} states, {transitions} transitions, depth {depth}, {dead_ends} dead ends \
-             ({stuck} without a leader)"
+             ({stuck} without a leader until time passes)"
         )
     }
 }

@@ -149,7 +149,11 @@ impl<'a> Search<'a> {
             let known = next.as_ref().is_ok_and(|(print, _)| self.known.contains(print));
             (!known).then_some(Found { step, next })
         });
-        Successors { steps: count, stuck, found: found.collect() }
+        let mut found: Vec<Found> = found.collect();
+        if stuck && let Err(violation) = guarded(|| world.ends_with_time(self.turns)) {
+            found.push(Found { step: Step::Expire(0), next: Err(violation) });
+        }
+        Successors { steps: count, stuck, found }
     }
 
     /// Adds what a state leads to. The reason to end, if there is one.

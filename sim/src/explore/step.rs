@@ -2,7 +2,7 @@
 
 use super::print::Shared;
 use super::turn::{Input, Turns};
-use super::world::{Fate, Flow, Link, Machine, Orders, PRESENT, World};
+use super::world::{Budget, Fate, Flow, Link, Machine, Orders, PRESENT, World};
 use crate::check::{Check, Violation};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -41,6 +41,11 @@ pub(super) enum Step {
     /// Everything that a node waits for runs out.
     Expire(u8),
 }
+
+/// So often everybody waits in vain, at most, before there is a leader again.
+const WAITS: usize = 20;
+/// So many steps are enough for all that one such time leads to.
+const STEPS: usize = 5_000;
 
 impl World {
     pub(super) fn machine(&self, id: NodeId) -> &Machine {
@@ -117,6 +122,27 @@ impl World {
         }
         next.seal();
         Ok(next)
+    }
+
+    /// In a state in which nothing can happen any more, and in which nobody leads: once everybody
+    /// has waited in vain, perhaps several times, there is a leader.
+    pub(super) fn ends_with_time(&self, turns: &Turns) -> Check {
+        let mut world = self.clone();
+        for _ in 0..WAITS {
+            for i in 0..world.machines.len() as u8 {
+                world.left = Budget { proposals: 0, crashes: 0, losses: 0, timeouts: 1 };
+                world = world.after(Step::Expire(i), turns)?;
+            }
+            let mut rest = 0..STEPS;
+            while let (Some(_), Some(step)) = (rest.next(), world.steps().first()) {
+                world = world.after(*step, turns)?;
+            }
+            if world.serves() {
+                return Ok(());
+            }
+        }
+        let what = format!("all have waited in vain {WAITS} times, and nobody leads");
+        Err(Violation::new("a state without a leader ends with time", what))
     }
 
     /// A step that need not wait for others, since it does not matter when it happens: a
