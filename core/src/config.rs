@@ -63,6 +63,9 @@ pub struct Limits {
     pub retain_bytes: usize,
     /// Entries of log kept in memory for followers that were away.
     pub retain_entries: usize,
+    /// Bytes of log kept on disk beyond what a restart needs, at most: a third of the size of the
+    /// state for followers that were away, and all that one lacks to which a state is being sent.
+    pub journal_bytes: usize,
     /// Bytes of entries applied after which the next checkpoint of the state begins: what a restart
     /// applies again at most, apart from what is applied while a checkpoint is written.
     pub checkpoint_bytes: usize,
@@ -105,6 +108,7 @@ impl Default for Limits {
         Self {
             retain_bytes: 2 << 20,
             retain_entries: 100_000,
+            journal_bytes: 1 << 30,
             checkpoint_bytes: 16 << 20,
             checkpoint_entries: 200_000,
             checkpoint_part: 256,

@@ -2,12 +2,12 @@
 //! compared, recorded and replayed.
 
 use crate::digest::Digest;
-use crate::entry::{Body, Payload, Position};
+use crate::entry::{Body, Entry, Payload, Position};
 use crate::error::{CloseReason, HaltReason};
 use crate::ids::{ConnId, NodeId, Ticket, Txid, WriteId};
 use crate::message::{Item, Message, RefuseReason, Rejection, SnapshotHead, Vote};
 use crate::note::Note;
-use crate::storage::{Change, Checkpoint, Record};
+use crate::storage::{Change, Checkpoint, Keep, Record};
 use crate::time::{Instant, WallTime};
 use alloc::vec::Vec;
 
@@ -74,6 +74,17 @@ pub enum Event {
     /// The disk has less free space than it should have, or has enough again. Writes that make the
     /// state grow are refused meanwhile; what deletes is not, since that is the way back.
     SpaceShort(bool),
+    /// What the journal holds of the log on disk, as asked for by [`Action::ReadLog`].
+    LogRead {
+        /// For which connection.
+        conn: ConnId,
+        /// The last place of this history at or before the one asked for; `None` if the disk does not
+        /// reach back to it.
+        from: Option<Position>,
+        /// The entries after it, without a hole, as many as were wanted; none if the disk cannot
+        /// read them.
+        entries: Vec<Entry>,
+    },
     /// A write or flush failed.
     StorageFailed,
     /// Clients of this node want writes, in this order.
@@ -148,6 +159,20 @@ pub enum Action {
         id: WriteId,
         /// The record.
         record: Record,
+    },
+    /// From now on keep so much of the log before its start, in order with [`Action::Persist`].
+    KeepLog(Keep),
+    /// Read entries of the log from the disk, all of which are committed and durable; answer with
+    /// [`Event::LogRead`]. There is one such question a connection at a time.
+    ReadLog {
+        /// For which connection.
+        conn: ConnId,
+        /// Entries after this ...
+        after: Txid,
+        /// ... up to this, which is not before it.
+        upto: Txid,
+        /// About so many bytes of them at most, but at least one.
+        max_bytes: usize,
     },
     /// Begin to store an incoming snapshot aside, dropping any begun earlier.
     StageOpen(u64),

@@ -15,7 +15,7 @@ use crate::mutants::Mutant;
 use crate::note::{LeaveReason, Note};
 use crate::quorum::{Ensemble, Membership};
 use crate::replica::{Obstacle, RoleStatus, Status};
-use crate::state::{Cx, Next, State};
+use crate::state::{Cx, Next, Pin, State};
 use crate::storage::Recovered;
 use crate::time::{Instant, Micros, Now};
 use alloc::collections::BTreeMap;
@@ -59,7 +59,7 @@ impl Node {
         let mut cx = Cx { s: &mut node.state, out, now };
         // The last life may have ended between a checkpoint and the pruning behind it.
         cx.forget(|| None);
-        cx.prune(None);
+        cx.prune(None, None);
         node.role = Role::Looking(Looking::start(&mut cx));
         node.settle(now, out);
         Ok(node)
@@ -90,21 +90,12 @@ impl Node {
         forwarded || self.state.requests.holds_writes()
     }
 
-    /// Keeps the log in memory short, and drops the followers that this leaves behind.
+    /// Keeps the log in memory short.
     fn forget(&mut self, now: Now, out: &mut Actions) {
+        let pin = || pin(&self.role);
         let cx = &mut Cx { s: &mut self.state, out, now };
-        let leading = match &mut self.role {
-            Role::Leading(leading) => Some(leading),
-            _ => None,
-        };
-        if !cx.forget(|| leading.as_ref().and_then(|leading| leading.pin())) {
-            return;
-        }
-        if cx.s.cfg.mutant(Mutant::PruneUnsaved) {
-            cx.prune(None);
-        }
-        if let Some(leading) = leading {
-            leading.drop_slow(cx);
+        if cx.forget(pin) && cx.s.cfg.mutant(Mutant::PruneUnsaved) {
+            cx.prune(None, pin());
         }
     }
 
@@ -168,7 +159,7 @@ impl Node {
             Event::Closed(conn) => self.on_closed(now, conn, out),
             Event::Persisted(upto) => self.on_persisted(now, upto, out),
             Event::Checkpointed(upto) => {
-                cx.checkpointed(upto);
+                cx.checkpointed(upto, pin(&self.role));
                 Next::Stay
             }
             Event::SpaceShort(short) => {
@@ -188,6 +179,12 @@ impl Node {
                 match &mut self.role {
                     Role::Following(following) => following.on_staged(cx, stage, parts),
                     _ => cx.parked_staged(stage, parts),
+                }
+                Next::Stay
+            }
+            Event::LogRead { conn, from, entries } => {
+                if let Role::Leading(leading) = &mut self.role {
+                    leading.on_log_read(cx, conn, from, entries);
                 }
                 Next::Stay
             }
@@ -518,6 +515,14 @@ impl Node {
     }
 }
 
+/// What is needed of the log for those that are being fed.
+fn pin(role: &Role) -> Option<Pin> {
+    match role {
+        Role::Leading(leading) => leading.pin(),
+        Role::Looking(_) | Role::Following(_) | Role::Halted => None,
+    }
+}
+
 /// Leaves a role. The connections of early followers go along to a new leader.
 fn leave(cx: &mut Cx<'_>, role: Role, next: &Next) -> BTreeMap<ConnId, (FollowerInfo, Instant)> {
     let mut early = BTreeMap::new();
@@ -767,6 +772,11 @@ impl Node {
     /// Bytes of the writes of this node's clients that are not done.
     pub fn waiting_bytes(&self) -> usize {
         self.state.requests.bytes()
+    }
+
+    /// The application's state has so many bytes.
+    pub fn weigh(&mut self, bytes: usize) {
+        self.state.weight = Some(bytes);
     }
 
     /// What a step may do.

@@ -1,7 +1,6 @@
 //! How a leader brings a follower's log to its own: the table of decisions, as one pure function.
 
 use crate::entry::Position;
-use crate::log::Log;
 use crate::message::EpochAck;
 
 /// How a follower is brought up to date.
@@ -39,10 +38,11 @@ impl SyncPlan {
 }
 
 /// Decides by *membership* of the follower's last entry in the leader's log, not by range: an entry
-/// within the range may be one that a dead leader logged alone.
-pub fn plan(follower: &EpochAck, log: &Log) -> SyncPlan {
+/// within the range may be one that a dead leader logged alone. `floor` is the last place of the
+/// leader's history at or before that entry, if its log reaches back to there, in memory or on disk.
+pub fn plan(follower: &EpochAck, floor: Option<Position>) -> SyncPlan {
     let last = follower.last;
-    match log.floor(last.txid) {
+    match floor {
         // The prefix is gone: only the whole state helps. It reaches beyond the follower's log,
         // since the start of the leader's log does; a snapshot must never be older than that.
         None => SyncPlan::Snap,
@@ -58,6 +58,7 @@ mod tests {
     use super::*;
     use crate::entry::{Body, Entry};
     use crate::ids::{Epoch, NodeId, Txid};
+    use crate::log::Log;
     use crate::quorum::{Member, Membership};
     use crate::storage::Base;
     use crate::time::WallTime;
@@ -101,21 +102,26 @@ mod tests {
         }
     }
 
+    fn plan_of(follower: &Log, leader: &Log) -> SyncPlan {
+        let ack = ack(follower);
+        plan(&ack, leader.floor(ack.last.txid))
+    }
+
     const HISTORY: &[(u64, u64)] = &[(1, 1), (1, 2), (2, 1), (2, 2), (4, 1)];
 
     #[test]
     fn an_equal_log_needs_an_empty_diff() {
         let leader = log(HISTORY, "x");
-        assert_eq!(plan(&ack(&leader), &leader), SyncPlan::Diff(leader.last()));
+        assert_eq!(plan_of(&leader, &leader), SyncPlan::Diff(leader.last()));
     }
 
     #[test]
     fn a_prefix_needs_the_rest() {
         let leader = log(HISTORY, "x");
         let follower = log(&HISTORY[..3], "x");
-        assert_eq!(plan(&ack(&follower), &leader), SyncPlan::Diff(follower.last()));
+        assert_eq!(plan_of(&follower, &leader), SyncPlan::Diff(follower.last()));
         let empty = log(&[], "x");
-        assert_eq!(plan(&ack(&empty), &leader), SyncPlan::Diff(Position::ZERO));
+        assert_eq!(plan_of(&empty, &leader), SyncPlan::Diff(Position::ZERO));
     }
 
     #[test]
@@ -124,16 +130,16 @@ mod tests {
         // The follower logged 2.3 alone, then 3.1: neither is in the leader's log, both in range.
         let follower = log(&[(1, 1), (1, 2), (2, 1), (2, 2), (2, 3)], "x");
         let at = leader.position_at(t(2, 2)).unwrap();
-        assert_eq!(plan(&ack(&follower), &leader), SyncPlan::Trunc(at));
+        assert_eq!(plan_of(&follower, &leader), SyncPlan::Trunc(at));
         let follower = log(&[(1, 1), (1, 2), (3, 1)], "x");
-        assert_eq!(plan(&ack(&follower), &leader), SyncPlan::Trunc(at));
+        assert_eq!(plan_of(&follower, &leader), SyncPlan::Trunc(at));
     }
 
     #[test]
     fn a_follower_ahead_is_cut_to_the_leaders_end() {
         let leader = log(HISTORY, "x");
         let follower = log(&[(1, 1), (1, 2), (2, 1), (2, 2), (4, 1), (4, 2)], "x");
-        assert_eq!(plan(&ack(&follower), &leader), SyncPlan::Trunc(leader.last()));
+        assert_eq!(plan_of(&follower, &leader), SyncPlan::Trunc(leader.last()));
     }
 
     #[test]
@@ -141,16 +147,16 @@ mod tests {
         let mut leader = log(HISTORY, "x");
         leader.prune(leader.position_at(t(2, 1)).unwrap());
         let follower = log(&HISTORY[..2], "x");
-        assert_eq!(plan(&ack(&follower), &leader), SyncPlan::Snap);
-        assert_eq!(plan(&ack(&log(&[], "x")), &leader), SyncPlan::Snap);
+        assert_eq!(plan_of(&follower, &leader), SyncPlan::Snap);
+        assert_eq!(plan_of(&log(&[], "x"), &leader), SyncPlan::Snap);
         let at_the_start = log(&HISTORY[..3], "x");
-        assert_eq!(plan(&ack(&at_the_start), &leader), SyncPlan::Diff(at_the_start.last()));
+        assert_eq!(plan_of(&at_the_start, &leader), SyncPlan::Diff(at_the_start.last()));
     }
 
     #[test]
     fn equal_txids_of_different_histories_are_left_to_the_follower_to_find() {
         let leader = log(HISTORY, "x");
         let follower = log(HISTORY, "y");
-        assert_eq!(plan(&ack(&follower), &leader), SyncPlan::Trunc(leader.last()));
+        assert_eq!(plan_of(&follower, &leader), SyncPlan::Trunc(leader.last()));
     }
 }

@@ -377,6 +377,7 @@ impl<A: App> Replica<A> {
             Upcall::AbortInstall => self.incoming = None,
             Upcall::Checkpoint(at) => {
                 self.app.begin_changes();
+                self.node.weigh(self.app.bytes());
                 self.saving = Some((at, self.app.digest()));
             }
         }

@@ -19,7 +19,7 @@ use crate::quorum::Ensemble;
 use crate::requests::Requests;
 use crate::rng::Rng;
 use crate::standing::Standing;
-use crate::storage::{Base, Identity, Promise, Record};
+use crate::storage::{Base, Identity, Keep, Promise, Record};
 use crate::time::{Instant, Micros, Now};
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
@@ -78,6 +78,8 @@ pub(crate) struct State {
     pub(crate) disk_short: bool,
     /// True while the application's state has as many bytes as it may.
     pub(crate) state_full: bool,
+    /// Bytes of the application's state when it was last stored, if it was.
+    pub(crate) weight: Option<usize>,
     /// Inbound connections that have not said who they are, with when they came.
     pub(crate) strangers: BTreeMap<ConnId, Instant>,
 }
@@ -171,6 +173,7 @@ impl State {
             compaction: Compaction::new(applied, start, identity.incarnation),
             disk_short: false,
             state_full: false,
+            weight: None,
             strangers: BTreeMap::new(),
             noted: committed,
             settle_at: None,
@@ -320,11 +323,23 @@ impl State {
         limits.retain_bytes.max(limits.checkpoint_bytes).saturating_mul(4)
     }
 
-    /// Bytes of log at which a follower that is being fed no longer holds back what is forgotten.
-    /// Well below the limit of the log, so that no slow follower can ever bring the writes to a
-    /// halt.
+    /// What the disk is to keep of the log before its start, if the size of the state is known: for
+    /// a follower that is being fed all that it lacks, within a limit or as long as it gets on; for
+    /// those that are away a share of the state, beyond which sending that is less.
+    fn keep(&self, pin: Option<Pin>) -> Option<Keep> {
+        const SHARE: usize = 3;
+        let limits = &self.cfg.limits;
+        let share = (self.weight? / SHARE).max(limits.checkpoint_bytes).min(limits.journal_bytes);
+        let pin = pin.filter(|_| !self.cfg.mutant(Mutant::KeepNothing));
+        let worth = pin.map_or(0, |pin| pin.worth);
+        let most = limits.journal_bytes.max(self.log_limit() / 2).max(worth);
+        Some(Keep { after: pin.map(|pin| pin.at), most: most as u64, bytes: share as u64 })
+    }
+
+    /// Bytes of log at which a follower that is being fed no longer holds back what is forgotten in
+    /// memory: what it lacks then is read from the disk.
     fn pin_limit(&self) -> usize {
-        self.log_limit() / 2
+        self.cfg.limits.retain_bytes.saturating_mul(4)
     }
 }
 
@@ -568,19 +583,20 @@ impl Cx<'_> {
     }
 
     /// The state store holds everything up to here.
-    pub(crate) fn checkpointed(&mut self, upto: Txid) {
+    pub(crate) fn checkpointed(&mut self, upto: Txid, pin: Option<Pin>) {
         let base = self.s.compaction.finish(self.now.at);
         if upto < self.s.compaction.start || self.s.installing.is_some() {
             return; // A checkpoint of before the last snapshot.
         }
         self.s.compaction.durable = self.s.compaction.durable.max(upto);
-        self.prune(base);
+        self.prune(base, pin);
         self.checkpoint_if_due();
     }
 
-    /// Lets the log on disk start as late as the state store allows, but not after the log in
-    /// memory, which knows what followers may want. `saved` is the checkpoint just finished.
-    pub(crate) fn prune(&mut self, saved: Option<Base>) {
+    /// Lets the log on disk start as late as the state store allows, but not after the log in memory.
+    /// `saved` is the checkpoint just finished. What is before the start is no longer of use to this
+    /// node; `pin` is what a follower wants of it.
+    pub(crate) fn prune(&mut self, saved: Option<Base>, pin: Option<Pin>) {
         let unsaved = self.s.cfg.mutant(Mutant::PruneUnsaved);
         let Compaction { durable, start, .. } = self.s.compaction;
         let memory = self.s.log.base();
@@ -592,20 +608,23 @@ impl Cx<'_> {
         if base.at.txid > start {
             self.s.compaction.start = base.at.txid;
             self.note(Note::Pruned(base.at.txid));
+            if let Some(keep) = self.s.keep(pin) {
+                self.out.push(Action::KeepLog(keep));
+            }
             self.persist(Record::Prune(base));
         }
     }
 
     /// Forgets the oldest entries in memory once they are well beyond what is kept for followers:
     /// nothing that is not applied, and nothing from a pin on, which a follower is being fed from,
-    /// unless that holds back too much: more than a limit, and more than it has been fed so far.
+    /// unless that holds back too much: the disk has it, too.
     pub(crate) fn forget(&mut self, pin: impl FnOnce() -> Option<Pin>) -> bool {
         let limits = &self.s.cfg.limits;
         let (mut bytes, mut entries) = (self.s.log.bytes(), self.s.log.len());
         if bytes <= limits.retain_bytes / 8 * 9 && entries <= limits.retain_entries / 8 * 9 {
             return false;
         }
-        let pin = pin().filter(|pin| bytes <= self.s.pin_limit().max(pin.worth));
+        let pin = pin().filter(|_| bytes <= self.s.pin_limit());
         let limit = pin.map_or(self.s.applied, |pin| pin.at).min(self.s.applied);
         let mut to = self.s.log.base().at;
         for entry in self.s.log.iter() {

@@ -15,6 +15,9 @@
 //! 5. Each start begins a new life: before the node is restored, the record that [`Image::begin`]
 //!    makes of a random number is durable.
 //!
+//! 6. What is before the start of the log can be read back as far as [`Keep`] says, and only as
+//!    recovery would have presented it: nothing that was cut.
+//!
 //! The application's state is a second store, written behind the journal in checkpoints; a
 //! checkpoint is atomic with the position it stands for, and never ahead of the journal.
 
@@ -103,6 +106,18 @@ impl Record {
     pub fn append(entries: Vec<Entry>) -> Self {
         Self::Append { entries, commit: Txid::ZERO }
     }
+}
+
+/// What the journal's disk keeps of the log before its start: for followers that lack it, and not
+/// for this node. Whatever is not kept any more costs such a follower a snapshot, never more.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub struct Keep {
+    /// The entries after this one are needed by a follower that is being fed, if any is.
+    pub after: Option<Txid>,
+    /// They are kept unless that is more than so many bytes.
+    pub most: u64,
+    /// The newest entries are kept in any case: about so many bytes.
+    pub bytes: u64,
 }
 
 /// A change of one element of the application's state since the last checkpoint.

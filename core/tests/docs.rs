@@ -50,7 +50,7 @@ fn check(document: &str, folders: &[&str]) -> usize {
 
 #[test]
 fn the_protocol_document_names_what_exists() {
-    let folders = ["core/src", "core/tests", "core/tests/testdata"];
+    let folders = ["core/src", "core/tests", "core/tests/testdata", "runtime-mio/src"];
     let checked = check("docs/protocol.md", &folders);
     assert!(checked > 80, "only {checked} references were found");
 }

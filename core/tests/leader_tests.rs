@@ -44,6 +44,8 @@ struct Bench {
     actions: Vec<Action>,
     upcalls: Vec<Upcall>,
     hold_disk: bool,
+    /// Until it is answered, what is asked of the log on disk; else there is nothing of it.
+    hold_reads: bool,
     /// What the node asked each other voter last.
     asked: BTreeMap<NodeId, u64>,
     votes: u64,
@@ -74,6 +76,7 @@ impl Bench {
             actions: Vec::new(),
             upcalls: Vec::new(),
             hold_disk: false,
+            hold_reads: false,
             asked: BTreeMap::new(),
             votes: 0,
         };
@@ -99,8 +102,13 @@ impl Bench {
             Action::Notify { to, vote } => Some((*to, vote.stamp.asks)),
             _ => None,
         }));
+        let asks = out.actions.iter().filter_map(read).filter(|_| !self.hold_reads);
+        let reads: Vec<ConnId> = asks.collect();
         self.actions.extend(out.actions);
         self.upcalls.extend(out.upcalls);
+        for conn in reads {
+            self.event(Event::LogRead { conn, from: None, entries: Vec::new() });
+        }
         if let Some(upto) = upto.filter(|_| !self.hold_disk) {
             self.event(Event::Persisted(upto));
         }
@@ -178,6 +186,14 @@ impl Bench {
         assert_eq!(bench.role(), RoleStatus::Leading { established: true });
         bench.take();
         bench
+    }
+}
+
+/// For whom the disk is asked for entries.
+fn read(action: &Action) -> Option<ConnId> {
+    match action {
+        Action::ReadLog { conn, .. } => Some(*conn),
+        _ => None,
     }
 }
 

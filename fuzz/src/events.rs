@@ -53,6 +53,8 @@ struct Driver {
     /// What was issued to the disk and has not completed.
     writes: VecDeque<WriteId>,
     checkpoints: VecDeque<Txid>,
+    /// What the disk is asked for of its log.
+    reads: VecDeque<(ConnId, Txid, Txid)>,
     /// What the disk will hold: issued records must follow each other.
     issued: Image,
     halted: bool,
@@ -103,6 +105,7 @@ impl Driver {
             open: BTreeSet::new(),
             writes: VecDeque::new(),
             checkpoints: VecDeque::new(),
+            reads: VecDeque::new(),
             issued: Image::new(base),
             halted: false,
             reached: BTreeSet::new(),
@@ -116,6 +119,7 @@ impl Driver {
             0 => self.now += input.number().min(10_000_000),
             1 => self.tick(),
             2 | 3 => self.complete_writes(input),
+            4 if !self.reads.is_empty() => self.read(),
             4 => {
                 if let Some(at) = self.checkpoints.pop_front() {
                     self.event(Event::Checkpointed(at));
@@ -180,6 +184,17 @@ impl Driver {
             self.event(Event::Notified(vote));
         }
         self.tick();
+    }
+
+    /// Answers what the disk is asked for: with what a restart would find, if it reaches so far.
+    fn read(&mut self) {
+        let Some((conn, after, upto)) = self.reads.pop_front() else { return };
+        let from = self.issued.log.floor(after);
+        let entries = match from {
+            Some(from) => self.issued.log.batch(from.txid, upto, 100),
+            None => Vec::new(),
+        };
+        self.event(Event::LogRead { conn, from, entries });
     }
 
     fn complete_writes(&mut self, input: &mut Input<'_>) {
@@ -281,6 +296,9 @@ impl Driver {
                 Action::Persist { id, record } => {
                     self.issued.apply(&record).expect("records follow each other");
                     self.writes.push_back(id);
+                }
+                Action::ReadLog { conn, after, upto, .. } => {
+                    self.reads.push_back((conn, after, upto));
                 }
                 Action::Checkpoint(checkpoint) => self.checkpoints.push_back(checkpoint.at.txid),
                 Action::Note(note) => {

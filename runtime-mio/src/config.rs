@@ -439,6 +439,7 @@ fn limits(
     let places = [
         ("RetainBytes", &mut core.retain_bytes, 1 << 12..=1 << 36),
         ("RetainEntries", &mut core.retain_entries, 1..=1 << 32),
+        ("JournalBytes", &mut core.journal_bytes, 0..=1 << 40),
         ("CheckpointBytes", &mut core.checkpoint_bytes, 1 << 12..=1 << 36),
         ("CheckpointEntries", &mut core.checkpoint_entries, 1..=1 << 32),
         ("ValueBytes", &mut net.value_bytes, 1..=VALUE_MAX),

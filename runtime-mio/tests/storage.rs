@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use storage_common::*;
 use zabkeeper_core::digest::Digest;
 use zabkeeper_core::entry::Position;
-use zabkeeper_core::ids::{Epoch, NodeId, Txid, WriteId};
+use zabkeeper_core::ids::{ConnId, Epoch, NodeId, Txid, WriteId};
 use zabkeeper_core::storage::{Base, Promise, Record};
 use zabkeeper_runtime_mio::server::ExitReason;
 use zabkeeper_runtime_mio::storage::{
@@ -283,7 +283,8 @@ fn a_disk_that_fills_up_ends_the_storage_and_keeps_what_was_acknowledged() {
                 Completion::SpaceShort(short) => assert!(short, "it runs full"),
                 Completion::Checkpointed(_)
                 | Completion::Staged { .. }
-                | Completion::Progress(_) => {
+                | Completion::Progress(_)
+                | Completion::LogRead { .. } => {
                     panic!("no state was to be stored")
                 }
             }
@@ -362,6 +363,49 @@ fn the_threads_complete_everything_in_order_and_keep_it() {
     assert_eq!(opened.recovered.applied, after[0].position());
     assert_eq!(opened.recovered.entries, after);
     assert_eq!(load(opened.items).keys().collect::<Vec<_>>(), ["c"]);
+}
+
+#[test]
+fn the_log_before_its_start_is_read_back_in_pieces_also_by_the_next_life() {
+    let dir = Scratch::new("read-back");
+    let entries = chain(Position::ZERO, 1, 400, 60_000);
+    let last = entries.last().unwrap().position();
+    for life in 0..2 {
+        let (tell, told) = channel();
+        let store = open_node(&dir).store;
+        let handle = StorageThread::spawn(store, move || _ = tell.send(())).unwrap();
+        let wait = |wanted: &dyn Fn(&Completion) -> bool| loop {
+            told.recv().unwrap();
+            if let Some(found) = handle.completions().into_iter().find(|one| wanted(one)) {
+                return found;
+            }
+        };
+        if life == 0 {
+            let records = entries.iter().map(|entry| Record::append(vec![entry.clone()]));
+            for (n, record) in (1..).zip(records) {
+                handle.submit(vec![StorageCommand::Persist { id: WriteId::new(n), record }]);
+            }
+            handle.submit(vec![StorageCommand::Checkpoint(checkpoint(last, 1, &[]))]);
+            wait(&|one| matches!(one, Completion::Checkpointed(_)));
+            let (id, record) = (WriteId::new(401), Record::Prune(base(last)));
+            handle.submit(vec![StorageCommand::Persist { id, record }]);
+            wait(&|one| *one == Completion::Persisted(id));
+        }
+        let (mut after, mut read) = (Txid::ZERO, Vec::new());
+        let conn = ConnId::new(7);
+        while after < last.txid {
+            let upto = last.txid;
+            handle.submit(vec![StorageCommand::ReadLog { conn, after, upto, max_bytes: 1 << 20 }]);
+            let answer = wait(&|one| matches!(one, Completion::LogRead { .. }));
+            let Completion::LogRead { from, entries: piece, .. } = answer else { continue };
+            assert_eq!(from.unwrap().txid, after);
+            assert!(!piece.is_empty() && piece.len() < 18, "{}", piece.len());
+            after = piece.last().unwrap().txid;
+            read.extend(piece);
+        }
+        assert!(read == entries);
+        handle.stop();
+    }
 }
 
 #[test]

@@ -210,7 +210,7 @@ impl Writer {
                 let membership = bootstrap(1, 3, 11).membership;
                 self.persist(Record::Prune(Base { at, membership }));
             }
-            Completion::SpaceShort(_) | Completion::Progress(_) => {}
+            Completion::SpaceShort(_) | Completion::Progress(_) | Completion::LogRead { .. } => {}
             Completion::Failed(why) => {
                 acknowledged.failed.store(true, Ordering::SeqCst);
                 panic!("{why}");

@@ -218,6 +218,7 @@ impl LimitOptions {
             window_bytes: self.window_bytes / scale,
             pending_bytes: self.pending_bytes / scale,
             command_bytes: self.command_bytes / scale + 64,
+            journal_bytes: self.journal_bytes / scale,
             ..self
         }
     }

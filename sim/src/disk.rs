@@ -4,6 +4,7 @@
 
 use crate::dice::Dice;
 use crate::lane::{Lane, Line, Waiting};
+use crate::past::Past;
 use std::collections::{BTreeMap, VecDeque};
 use zabkeeper_core::app::App;
 use zabkeeper_core::digest::Digest;
@@ -13,7 +14,7 @@ use zabkeeper_core::image::Image;
 use zabkeeper_core::message::Item;
 use zabkeeper_core::parts;
 use zabkeeper_core::rng::Rng;
-use zabkeeper_core::storage::{Base, Checkpoint, Identity, Record, Recovered};
+use zabkeeper_core::storage::{Base, Checkpoint, Identity, Keep, Record, Recovered};
 use zabkeeper_core::tree::Tree;
 
 /// What a process hands to its disk, in order.
@@ -21,6 +22,8 @@ use zabkeeper_core::tree::Tree;
 pub enum DiskOp {
     /// A record of the journal.
     Record(WriteId, Record),
+    /// So much of the log is kept before its start.
+    Keep(Keep),
     /// A snapshot begins to be staged.
     StageOpen(u64),
     /// A part of it.
@@ -60,6 +63,8 @@ pub struct Disk {
     pub identity: Identity,
     /// The durable journal, folded.
     pub image: Image,
+    /// The durable log, with what is before its start.
+    pub past: Past,
     /// The durable state of the application.
     pub state: Stored,
     /// Nothing completes before this time.
@@ -87,6 +92,7 @@ impl Disk {
     pub fn new(identity: Identity, base: Base) -> Self {
         Self {
             identity,
+            past: Past::new(base.at),
             image: Image::new(base),
             state: Stored {
                 at: Position::ZERO,
@@ -108,7 +114,8 @@ impl Disk {
     pub fn push(&mut self, op: DiskOp) {
         self.pushed += 1;
         let order = self.pushed;
-        let lane = if matches!(op, DiskOp::Record(..)) { Lane::Journal } else { Lane::Store };
+        let journal = matches!(op, DiskOp::Record(..) | DiskOp::Keep(_));
+        let lane = if journal { Lane::Journal } else { Lane::Store };
         self.line_mut(lane).push(order, op);
     }
 
@@ -182,7 +189,7 @@ impl Disk {
                     self.parts = (self.parts.0 + 1, self.parts.1 + stream.len() as u64);
                     done.push(Completion::Staged(*stage, self.parts.0));
                 }
-                DiskOp::StageDrop(_) => {}
+                DiskOp::StageDrop(_) | DiskOp::Keep(_) => {}
             }
             self.apply(op)?;
         }
@@ -214,6 +221,7 @@ impl Disk {
             self.apply(one.op)?;
         }
         self.stage = None;
+        self.past.forget_wishes();
         Ok(())
     }
 
@@ -245,7 +253,9 @@ impl Disk {
                 self.image
                     .apply(&record)
                     .map_err(|error| format!("record {id} breaks the journal: {error}"))?;
+                self.past.apply(&record);
             }
+            DiskOp::Keep(keep) => self.past.keep(keep),
             DiskOp::StageOpen(stage) => self.stage = Some((stage, BTreeMap::new())),
             DiskOp::Stage(stage, items) => match &mut self.stage {
                 Some((open, staged)) if *open == stage => {

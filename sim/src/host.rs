@@ -9,7 +9,7 @@ use crate::wide::Pace;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use zabkeeper_core::config::Config;
 use zabkeeper_core::error::HaltReason;
-use zabkeeper_core::ids::{NodeId, Round, Ticket, Txid};
+use zabkeeper_core::ids::{ConnId, NodeId, Round, Ticket, Txid};
 use zabkeeper_core::image::Image;
 use zabkeeper_core::replica::{Input, Replica, Status};
 use zabkeeper_core::rng::Rng;
@@ -44,6 +44,8 @@ pub struct Host {
     pub store_moved: u64,
     /// When its journal moved on last, or got something to do.
     pub journal_moved: u64,
+    /// How often its disk was asked for entries.
+    pub reads: u64,
     /// How fast its disk is.
     pub pace: Pace,
     /// The running process.
@@ -84,6 +86,8 @@ pub struct Process {
     pub checkpoint: Option<Txid>,
     /// The parts of the checkpoint to come, and where it will be.
     pub parts: Vec<(Txid, Vec<Change>)>,
+    /// After which entry its disk is being asked for more, for which connection.
+    pub reads: BTreeMap<ConnId, Txid>,
     /// The client requests that it has not answered, and which call each is.
     pub tickets: BTreeMap<Ticket, usize>,
     /// Those that nobody waits for any more: an answer is needless but does no harm.
@@ -113,6 +117,7 @@ impl Host {
             boots: 0,
             store_moved: 0,
             journal_moved: 0,
+            reads: 0,
             pace: Pace::new(options),
             process: None,
             halted: None,

@@ -57,6 +57,7 @@ pub const ALL: &[(Mutant, &str)] = &[
     (Mutant::AckPartUnstaged, "M74"),
     (Mutant::AckHistoryAtArrival, "M75"),
     (Mutant::AnswerWithoutEnd, "M76"),
+    (Mutant::KeepNothing, "M78"),
     (Mutant::OldDiskCounts, "M63"),
 ];
 

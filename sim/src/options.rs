@@ -138,6 +138,7 @@ pub struct LimitOptions {
     pub pending_bytes: usize,
     pub command_bytes: usize,
     pub counter_max: u64,
+    pub journal_bytes: usize,
 }
 
 /// How often what goes wrong, and what clients do; shapes the plan and is not needed afterwards.
@@ -429,6 +430,11 @@ fn draw_limits(rng: &mut Rng) -> LimitOptions {
         pending_bytes: default.pending_bytes,
         command_bytes: if tiny(rng) { 300 } else { default.command_bytes },
         counter_max: if tiny(rng) { rng.between(20, 80) } else { default.counter_max },
+        journal_bytes: match apart.weighted(&[2, 1, 1]) {
+            0 => 0,
+            1 => apart.magnitude(200, 20_000) as usize,
+            _ => default.journal_bytes,
+        },
     }
 }
 
@@ -465,6 +471,7 @@ impl From<&Limits> for LimitOptions {
             pending_bytes: from.pending_bytes,
             command_bytes: from.command_bytes,
             counter_max: from.counter_max,
+            journal_bytes: from.journal_bytes,
         }
     }
 }
@@ -538,6 +545,7 @@ impl Options {
             pending_bytes: l.pending_bytes,
             command_bytes: l.command_bytes,
             counter_max: l.counter_max,
+            journal_bytes: l.journal_bytes,
         };
         config
     }

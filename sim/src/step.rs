@@ -6,6 +6,7 @@ use crate::codec;
 use crate::dice::Dice;
 use crate::disk::DiskOp;
 use crate::net::client_of;
+use crate::reading::Wanted;
 use crate::trace::What;
 use crate::turn;
 use crate::world::{Occur, World, place};
@@ -61,6 +62,9 @@ impl World {
         self.trace.feed(&(now, node.get()));
         if let Input::Event(event) = &input {
             self.trace.feed(event);
+            if let Event::Closed(conn) = event {
+                process.reads.remove(conn);
+            }
             if let Event::Received { conn, msg: Message::EpochAck(ack) } = event
                 && let Some(by) = self.net.peer(*conn)
             {
@@ -310,6 +314,9 @@ impl World {
             }
             Action::Close { conn, why } => {
                 self.trace.keep(now, node.get(), || What::Action(format!("close {conn}: {why:?}")));
+                if let Some(process) = &mut self.hosts[place(node)].process {
+                    process.reads.remove(&conn);
+                }
                 self.net.close(conn, now, &mut self.queue);
             }
             Action::Persist { id, record } => {
@@ -322,6 +329,13 @@ impl World {
                     false => record,
                 };
                 host.disk.push(DiskOp::Record(id, record));
+            }
+            Action::KeepLog(keep) => {
+                self.covers_reads(node, keep)?;
+                self.host_mut(node).disk.push(DiskOp::Keep(keep));
+            }
+            Action::ReadLog { conn, after, upto, max_bytes } => {
+                return self.ask_log(node, Wanted { conn, after, upto, max_bytes });
             }
             Action::StageOpen(stage) => host.disk.push(DiskOp::StageOpen(stage)),
             Action::Stage { stage, items } => {

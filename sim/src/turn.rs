@@ -17,6 +17,9 @@ const ONE: u64 = 200;
 pub(crate) fn input(input: &Input<Query>, scale: u64) -> u64 {
     ONE + match input {
         Input::Event(Event::Received { msg, .. }) => size::real(size::message(msg), 1, scale),
+        Input::Event(Event::LogRead { entries, .. }) => {
+            size::real(size::entries(entries), entries.len() as u64, scale)
+        }
         Input::Event(_) => 0,
         Input::Requests(requests) => {
             let bytes = requests.iter().map(|request| size::request(&request.request)).sum();

@@ -12,6 +12,7 @@ use crate::liveness::Quiet;
 use crate::net::{Net, Packet, client_of};
 use crate::plan::{Fault, FloodKind, Forgery, Plan, Tale};
 use crate::queue::Queue;
+use crate::reading::Wanted;
 use crate::sessions::Sessions;
 use crate::trace::{Trace, What};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -33,6 +34,8 @@ pub enum Occur {
     Timer { node: NodeId, boot: u64, at: u64 },
     /// A flush ends.
     Flushed { node: NodeId, boot: u64, lane: Lane, flush: u64 },
+    /// A disk has read entries of the log.
+    LogRead { node: NodeId, boot: u64, wanted: Wanted },
     /// A datagram arrives.
     Datagram { to: NodeId, vote: Vote, sent: u64 },
     /// A damaged datagram arrives.
@@ -314,6 +317,7 @@ impl World {
             Occur::Start { node, boot } => self.start(node, boot),
             Occur::Timer { node, boot, at } => self.timer(node, boot, at),
             Occur::Flushed { node, boot, lane, flush } => self.flushed(node, boot, lane, flush),
+            Occur::LogRead { node, boot, wanted } => self.log_read(node, boot, wanted),
             Occur::Datagram { to, vote, sent } => {
                 self.arrived(to, sent);
                 self.deliver(to, Event::Notified(vote))
@@ -429,6 +433,7 @@ impl World {
             saw_membership: false,
             checkpoint: None,
             parts: Vec::new(),
+            reads: BTreeMap::new(),
             tickets: BTreeMap::new(),
             forgotten: BTreeSet::new(),
             doors: Doors::default(),

@@ -1,19 +1,26 @@
 //! Feeding one follower from the log.
 //!
-//! A follower is one cursor over the leader's log. Everything up to the attach point (the end of
+//! A follower is one cursor over the leader's log, in memory as far as that reaches and on disk
+//! below. Everything up to the attach point (the end of
 //! the log when its synchronisation was planned) travels as LOG-ENTRIES, then NEW-LEADER, then
 //! everything after it as PROPOSE, on one connection in one order: there can be no gap and no
 //! overlap. A slow follower is paced by what its disk has acknowledged: nothing queues up for it,
 //! neither here nor there.
 
+use super::reading::Reading;
 use super::source::Source;
-use crate::entry::Position;
+use crate::entry::{Entry, Position};
 use crate::ids::{ConnId, Epoch, Txid};
 use crate::message::{EpochAck, Message};
 use crate::mutants::Mutant;
 use crate::plan::{SyncPlan, plan};
 use crate::state::{Cx, Pin};
 use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+
+/// What a follower needs is not on the disk any more.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Gone;
 
 /// The state of one follower's feed.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -23,6 +30,7 @@ pub(crate) struct Feed {
     /// The attach point: the end of the history that the follower acknowledges as a whole.
     end: Position,
     stage: Stage,
+    reading: Reading,
     /// Messages sent and not acknowledged: the last txid of each and its bytes.
     in_flight: VecDeque<(Txid, usize)>,
     in_flight_bytes: usize,
@@ -34,6 +42,8 @@ pub(crate) struct Feed {
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 enum Stage {
+    /// The disk is asked whether the log there reaches back to the end of the follower's.
+    Planning,
     /// The application's state, in parts.
     Snapshot(alloc::boxed::Box<Source>),
     /// The history up to the attach point.
@@ -43,16 +53,58 @@ enum Stage {
 }
 
 impl Feed {
-    /// Plans the synchronisation of a follower and begins it. `held` is a state that was on its way
-    /// to the follower when its last connection broke.
+    /// Begins the synchronisation of a follower. `held` is a state that was on its way to it when its
+    /// last connection broke. The plan, if it can be made without asking the disk.
     pub(crate) fn start(
         cx: &mut Cx<'_>,
         conn: ConnId,
         ack: &EpochAck,
-        snapshot_at: Position,
-        mut held: Option<Source>,
-    ) -> (Self, SyncPlan) {
-        let mut plan = plan(ack, &cx.s.log);
+        held: Option<Source>,
+    ) -> (Self, Option<SyncPlan>) {
+        let mut feed = Self {
+            sent: ack.last.txid,
+            end: cx.s.log.last(),
+            stage: Stage::Planning,
+            reading: Reading::default(),
+            in_flight: VecDeque::new(),
+            in_flight_bytes: 0,
+            moved: 0,
+            matched: Txid::ZERO,
+        };
+        let floor = cx.s.log.floor(ack.last.txid);
+        let resumes = |held: &Source| {
+            ack.staged.is_some_and(|staged| held.resumes(staged.at, staged.received))
+        };
+        let (resumed, useless) = match held {
+            Some(held) if floor.is_none() && resumes(&held) => (Some(held), None),
+            held => (None, held),
+        };
+        if let Some(useless) = useless {
+            useless.close(cx);
+        }
+        if let (Some(mut source), Some(staged)) = (resumed, ack.staged) {
+            source.resume(cx, conn, staged.received);
+            feed.feed_from(source);
+            return (feed, Some(SyncPlan::Snap));
+        }
+        let all = cx.s.cfg.mutant(Mutant::SnapshotOfLess) && ack.last != cx.s.log.last();
+        if floor.is_none() && !all {
+            feed.reading.ask(cx, conn, ack.last.txid);
+            return (feed, None);
+        }
+        let plan = feed.begin(cx, conn, ack, floor);
+        (feed, Some(plan))
+    }
+
+    /// Makes the plan and begins to carry it out.
+    fn begin(
+        &mut self,
+        cx: &mut Cx<'_>,
+        conn: ConnId,
+        ack: &EpochAck,
+        floor: Option<Position>,
+    ) -> SyncPlan {
+        let mut plan = plan(ack, floor);
         let range = cx.s.log.base().at.txid..=cx.s.log.last().txid;
         if cx.s.cfg.mutant(Mutant::DiffByRange) && range.contains(&ack.last.txid) {
             plan = SyncPlan::Diff(ack.last);
@@ -60,43 +112,42 @@ impl Feed {
         if cx.s.cfg.mutant(Mutant::SnapshotOfLess) && ack.last != cx.s.log.last() {
             plan = SyncPlan::Snap;
         }
-        let end = cx.s.log.last();
-        let (sent, stage) = match plan {
-            SyncPlan::Diff(from) => (from.txid, Stage::History),
+        self.end = cx.s.log.last();
+        match plan {
+            SyncPlan::Diff(from) => (self.sent, self.stage) = (from.txid, Stage::History),
             SyncPlan::Trunc(to) => {
                 cx.send(conn, Message::Truncate { to });
-                (to.txid, Stage::History)
+                (self.sent, self.stage) = (to.txid, Stage::History);
             }
-            SyncPlan::Snap => {
-                let resumed = held.take_if(|held| {
-                    ack.staged.is_some_and(|staged| held.resumes(staged.at, staged.received))
-                });
-                let source = match (resumed, ack.staged) {
-                    (Some(mut source), Some(staged)) => {
-                        source.resume(cx, conn, staged.received);
-                        source
-                    }
-                    _ => Source::open(cx, conn, snapshot_at),
-                };
-                (source.at().txid, Stage::Snapshot(source.into()))
-            }
-        };
-        if let Some(useless) = held {
-            useless.close(cx);
+            SyncPlan::Snap => self.feed_from(Source::open(cx, conn)),
         }
-        let feed = Self {
-            sent,
-            end,
-            stage,
-            in_flight: VecDeque::new(),
-            in_flight_bytes: 0,
-            moved: 0,
-            matched: Txid::ZERO,
-        };
-        (feed, plan)
+        plan
     }
 
-    /// Entries after this should not be forgotten while the feed lasts.
+    fn feed_from(&mut self, source: Source) {
+        (self.sent, self.stage) = (source.at().txid, Stage::Snapshot(source.into()));
+    }
+
+    /// The disk answers. The plan, if that was the question; an error if what the follower needs is
+    /// not there any more.
+    pub(crate) fn on_log_read(
+        &mut self,
+        cx: &mut Cx<'_>,
+        conn: ConnId,
+        ack: &EpochAck,
+        (from, entries): (Option<Position>, Vec<Entry>),
+    ) -> Result<Option<SyncPlan>, Gone> {
+        if matches!(self.stage, Stage::Planning) {
+            let floor = self.reading.found(from, entries);
+            return Ok(Some(self.begin(cx, conn, ack, floor)));
+        }
+        match self.reading.take(from, entries) {
+            Some(false) => Err(Gone),
+            Some(true) | None => Ok(None),
+        }
+    }
+
+    /// Everything up to here was sent: entries after it are needed while the feed lasts.
     pub(crate) fn pin(&self) -> Txid {
         self.sent
     }
@@ -125,9 +176,9 @@ impl Feed {
 
     /// Sends what the window allows.
     pub(crate) fn pump(&mut self, cx: &mut Cx<'_>, conn: ConnId, epoch: Epoch) {
-        assert!(self.sent >= cx.s.log.base().at.txid, "a feed behind the log is dropped");
         loop {
             match &mut self.stage {
+                Stage::Planning => return,
                 Stage::Snapshot(source) => return source.pump(cx, conn),
                 _ if self.in_flight_bytes >= cx.s.cfg.limits.window_bytes => return,
                 Stage::History if self.sent < self.end.txid => {
@@ -137,7 +188,7 @@ impl Feed {
                     if self.in_flight.len() >= (limits.window_bytes / max_bytes.max(1)).max(1) {
                         return;
                     }
-                    let entries = cx.s.log.batch(self.sent, self.end.txid, max_bytes);
+                    let entries = self.reading.next(cx, conn, self.sent, self.end.txid);
                     let Some(last) = entries.last() else {
                         return;
                     };
@@ -152,10 +203,12 @@ impl Feed {
                     }
                 }
                 Stage::Live { .. } => {
-                    let max_bytes = cx.s.cfg.limits.message_bytes;
-                    let entries = cx.s.log.batch(self.sent, cx.s.log.last().txid, max_bytes);
+                    let upto = cx.s.log.last().txid;
+                    let entries = self.reading.next(cx, conn, self.sent, upto);
                     let Some(last) = entries.last() else {
-                        self.moved = 0;
+                        if self.sent == upto {
+                            self.moved = 0;
+                        }
                         return;
                     };
                     self.sent(last.txid, entries.iter().map(|entry| entry.size()).sum());
@@ -207,7 +260,7 @@ impl Feed {
     /// The follower has entries: frees their room in the window. False for entries that were
     /// never sent.
     pub(crate) fn on_received(&mut self, upto: Txid) -> bool {
-        if upto > self.sent {
+        if upto > self.sent || matches!(self.stage, Stage::Planning) {
             return false;
         }
         while let Some((_, bytes)) = self.in_flight.pop_front_if(|(txid, _)| *txid <= upto) {

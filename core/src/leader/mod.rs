@@ -2,6 +2,7 @@
 
 mod feed;
 mod pace;
+mod reading;
 mod reads;
 mod reign;
 mod source;
@@ -169,7 +170,7 @@ impl Leading {
         Vote { hears: true, ..vote }
     }
 
-    /// Entries after this should not be forgotten: a follower is being fed from there.
+    /// Entries after this are needed: a follower is being fed from there.
     pub(crate) fn pin(&self) -> Option<Pin> {
         let feeds = self.peers.values().filter_map(|peer| peer.feed.as_ref()).map(Feed::worth);
         feeds.chain(self.parked.values().map(|(source, _)| source.pin())).min()

@@ -1,9 +1,9 @@
 //! The reign: synchronisation of followers, establishment, broadcast, heartbeats and reads.
 
-use super::feed::Feed;
+use super::feed::{Feed, Gone};
 use super::reads::{Asker, Rounds};
 use super::{Leading, Stage};
-use crate::entry::{Body, Entry, Origin};
+use crate::entry::{Body, Entry, Origin, Position};
 use crate::error::{CloseReason, PeerFault};
 use crate::ids::{ConnId, Epoch, Life, NodeId, Txid};
 use crate::lives::Recorded;
@@ -99,11 +99,12 @@ impl Leading {
         let Some(ack) = peer.ack else {
             return Next::Stay;
         };
-        let at = cx.s.log.position_at(cx.s.applied).expect("the applied entry is in the log");
         let held = self.parked.remove(&peer.node).map(|(source, _)| source);
-        let (feed, plan) = Feed::start(cx, conn, &ack, at, held);
+        let (feed, plan) = Feed::start(cx, conn, &ack, held);
         (peer.heard, peer.worked) = (cx.now.at, cx.now.at);
-        cx.note(Note::SyncPlanned { peer: peer.node, kind: plan.kind() });
+        if let Some(plan) = plan {
+            cx.note(Note::SyncPlanned { peer: peer.node, kind: plan.kind() });
+        }
         let feed = peer.feed.insert(feed);
         feed.pump(cx, conn, epoch);
         if cx.s.cfg.mutant(Mutant::CommitOldEpochByCounting) {
@@ -123,15 +124,27 @@ impl Leading {
         feed.pump(cx, conn, epoch);
     }
 
-    /// Drops the followers whose next entry was forgotten: they come back by a snapshot.
-    pub(crate) fn drop_slow(&mut self, cx: &mut Cx<'_>) {
-        let base = cx.s.log.base().at.txid;
-        let behind = |feed: &Feed| feed.pin() < base;
-        let slow = self.peers.iter().filter(|(_, peer)| peer.feed.as_ref().is_some_and(behind));
-        for conn in slow.map(|(conn, _)| *conn).collect::<Vec<_>>() {
-            self.drop_peer(cx, conn, Some(CloseReason::TooSlow));
+    /// The disk answers what was asked of it for a follower. One whose next entry is gone is dropped:
+    /// it comes back by a snapshot.
+    pub(crate) fn on_log_read(
+        &mut self,
+        cx: &mut Cx<'_>,
+        conn: ConnId,
+        from: Option<Position>,
+        entries: Vec<Entry>,
+    ) {
+        let Some(peer) = self.peers.get_mut(&conn) else { return };
+        let (Some(feed), Some(ack)) = (&mut peer.feed, peer.ack) else { return };
+        peer.worked = cx.now.at;
+        match feed.on_log_read(cx, conn, &ack, (from, entries)) {
+            Ok(Some(plan)) => {
+                cx.note(Note::SyncPlanned { peer: peer.node, kind: plan.kind() });
+            }
+            Ok(None) => {}
+            Err(Gone) => return self.drop_peer(cx, conn, Some(CloseReason::TooSlow)),
         }
-        self.drop_parked(cx, |source, _| source.at().txid < base);
+        self.progress = cx.now.at;
+        self.pump(cx, conn);
     }
 
     pub(super) fn on_entries_ack(&mut self, cx: &mut Cx<'_>, conn: ConnId, upto: Txid) -> Handled {

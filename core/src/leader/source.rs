@@ -8,9 +8,11 @@ use crate::event::Upcall;
 use crate::ids::ConnId;
 use crate::message::{Item, Message, SnapshotHead};
 use crate::parts;
+use crate::quorum::Membership;
 use crate::state::{Cx, Pin};
 use crate::time::{Instant, Micros};
 use alloc::collections::VecDeque;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 /// The smallest part: what a connection that breaks may have sent in vain.
@@ -32,6 +34,7 @@ pub(crate) struct Source {
     /// Names it to the application: the connection for which it was opened first.
     id: ConnId,
     at: Position,
+    membership: Arc<Membership>,
     /// Known once the application holds it.
     digest: Option<Digest>,
     /// Read and not sent yet.
@@ -67,12 +70,14 @@ impl Part {
 }
 
 impl Source {
-    /// Has the application hold its present state, which is that at `at`.
-    pub(crate) fn open(cx: &mut Cx<'_>, conn: ConnId, at: Position) -> Self {
+    /// Has the application hold its present state.
+    pub(crate) fn open(cx: &mut Cx<'_>, conn: ConnId) -> Self {
         cx.out.call(Upcall::OpenSnapshot(conn));
+        let at = cx.s.log.position_at(cx.s.applied).expect("the applied entry is in the log");
         let mut source = Self {
             id: conn,
             at,
+            membership: cx.s.log.membership_at(at.txid),
             digest: None,
             unsent: Vec::new(),
             reading: false,
@@ -105,7 +110,7 @@ impl Source {
     /// The application holds the state: it can be announced.
     pub(crate) fn opened(&mut self, cx: &mut Cx<'_>, conn: ConnId, digest: Digest) {
         self.digest = Some(digest);
-        let membership = cx.s.log.membership_at(self.at.txid);
+        let membership = self.membership.clone();
         cx.send(conn, Message::Snapshot(SnapshotHead { at: self.at, membership, digest }));
     }
 

@@ -4,7 +4,7 @@
 use super::*;
 use zabkeeper_core::message::{Item, Staged};
 use zabkeeper_core::parts;
-use zabkeeper_core::storage::Record;
+use zabkeeper_core::storage::{Keep, Record};
 
 fn items(count: u8, bytes: usize) -> Vec<Item> {
     let item = |n| Item { key: [n].as_slice().into(), value: vec![n; bytes].into() };
@@ -250,13 +250,114 @@ fn a_state_that_the_follower_does_not_hold_is_sent_from_its_beginning() {
     assert!(bench.upcalls.contains(&Upcall::OpenSnapshot(c3)));
 }
 
+/// A leader that has forgotten most of what follows 1.1, in memory, and all that it logged.
+fn far_ahead() -> (Bench, Vec<Entry>) {
+    let mut config = Config::new(n(3));
+    config.limits.retain_entries = 2;
+    let mut bench = Bench::established_with(config);
+    let mut all = history(1).1;
+    for ticket in 1..20 {
+        bench.event(Event::Submit(vec![submission(ticket)]));
+        let upto = bench.node.log().last().txid;
+        bench.receive(C1, Message::Ack { epoch: e(2), upto });
+        let known = all.last().unwrap().txid;
+        all.extend(bench.node.log().after(known).cloned());
+    }
+    bench.hold_reads = true;
+    bench.take();
+    (bench, all)
+}
+
+/// What the disk is asked for.
+fn asked(bench: &Bench) -> Vec<(Txid, Txid)> {
+    let asks = |action: &Action| match action {
+        Action::ReadLog { after, upto, .. } => Some((*after, *upto)),
+        _ => None,
+    };
+    bench.actions.iter().filter_map(asks).collect()
+}
+
+/// The entries sent as history.
+fn fed(bench: &Bench) -> Vec<Txid> {
+    let entries = |action: &Action| match action {
+        Action::Send { to, msg: Message::LogEntries { entries } } if *to == [C2] => {
+            entries.iter().map(|entry| entry.txid).collect()
+        }
+        _ => Vec::new(),
+    };
+    bench.actions.iter().flat_map(entries).collect()
+}
+
 #[test]
-fn the_log_is_kept_for_a_transfer_that_moves_more_than_the_log_grows_and_no_write_is_refused() {
-    for (fed, kept) in [(1_000_000, true), (100, false)] {
+fn a_follower_behind_the_log_in_memory_gets_from_the_disk_what_it_lacks_of_it() {
+    let (mut bench, all) = far_ahead();
+    let base = bench.node.log().base().at.txid;
+    join(&mut bench, C2, None);
+    assert_eq!(asked(&bench), [(t(1, 1), base)]);
+    assert_eq!(fed(&bench), []);
+    let (from, first) = (Some(all[0].position()), all[1..6].to_vec());
+    bench.event(Event::LogRead { conn: C2, from, entries: first });
+    let kind = zabkeeper_core::plan::SyncKind::Diff;
+    assert!(bench.noted(&Note::SyncPlanned { peer: n(1), kind }));
+    let end = all[5].position();
+    assert_eq!(asked(&bench)[1..], [(end.txid, base)], "the next piece is read ahead");
+    let rest = all.iter().filter(|entry| entry.txid > end.txid && entry.txid <= base);
+    bench.event(Event::LogRead { conn: C2, from: Some(end), entries: rest.cloned().collect() });
+    let txids: Vec<Txid> = all[1..].iter().map(|entry| entry.txid).collect();
+    assert_eq!(fed(&bench), txids, "the rest comes from memory");
+    let end = all.last().unwrap().position();
+    assert!(bench.sent(|msg| *msg == Message::NewLeader { epoch: e(2), end }));
+    assert!(!bench.upcalls.iter().any(|call| matches!(call, Upcall::OpenSnapshot(_))));
+}
+
+#[test]
+fn a_tail_that_was_never_committed_is_cut_to_a_place_that_only_the_disk_knows() {
+    let (mut bench, all) = far_ahead();
+    bench.event(Event::Accepted(C2));
+    bench.receive(C2, Message::FollowerInfo(FollowerInfo { accepted: e(2), ..info(1) }));
+    // 1.5 was logged in an epoch whose leader is gone; this history has 1.2 and then 2.1.
+    let last = Position { txid: t(1, 5), chain: Digest::new(9) };
+    bench.receive(C2, Message::EpochAck(ack(last)));
+    assert_eq!(asked(&bench).first().map(|(after, _)| *after), Some(t(1, 5)));
+    let to = all[1].position();
+    bench.event(Event::LogRead { conn: C2, from: Some(to), entries: all[2..4].to_vec() });
+    assert!(bench.sent(|msg| *msg == Message::Truncate { to }));
+    assert_eq!(fed(&bench), [all[2].txid, all[3].txid]);
+}
+
+#[test]
+fn a_follower_whose_log_the_disk_does_not_reach_or_cannot_read_gets_the_state() {
+    for from in [None, Some(history(0).1[0].position())] {
+        let (mut bench, _) = far_ahead();
+        join(&mut bench, C2, None);
+        assert!(!bench.upcalls.contains(&Upcall::OpenSnapshot(C2)));
+        bench.event(Event::LogRead { conn: C2, from, entries: Vec::new() });
+        assert!(bench.upcalls.contains(&Upcall::OpenSnapshot(C2)));
+    }
+}
+
+#[test]
+fn a_follower_is_dropped_when_the_disk_has_lost_what_comes_next() {
+    let (mut bench, all) = far_ahead();
+    join(&mut bench, C2, None);
+    let (from, first) = (Some(all[0].position()), all[1..6].to_vec());
+    bench.event(Event::LogRead { conn: C2, from, entries: first });
+    bench.event(Event::LogRead { conn: C2, from: None, entries: Vec::new() });
+    assert!(bench.actions.contains(&Action::Close { conn: C2, why: CloseReason::TooSlow }));
+    // The answer comes late: nobody waits for it.
+    bench.event(Event::LogRead { conn: C2, from, entries: all[1..6].to_vec() });
+    bench.event(Event::LogRead { conn: C1, from, entries: all[1..6].to_vec() });
+}
+
+#[test]
+fn the_disk_keeps_the_log_for_a_transfer_as_long_as_that_moves_more_than_the_log_grows() {
+    for moved in [1_000_000, 100] {
         let mut config = Config::new(n(3));
         config.limits.retain_entries = 2;
         (config.limits.retain_bytes, config.limits.checkpoint_bytes) = (1000, 1000);
+        config.limits.journal_bytes = 5000;
         let mut bench = Bench::established_with(config);
+        bench.node.weigh(1 << 20);
         let write = |bench: &mut Bench, ticket| {
             bench.event(Event::Submit(vec![submission(ticket)]));
             let upto = bench.node.log().last().txid;
@@ -267,22 +368,33 @@ fn the_log_is_kept_for_a_transfer_that_moves_more_than_the_log_grows_and_no_writ
             }
         };
         (1..9).for_each(|ticket| write(&mut bench, ticket));
+        let at = bench.node.status().applied;
         join(&mut bench, C2, None);
         bench.event(Event::SnapshotOpened { conn: C2, digest: Digest::new(9) });
         let mut acked = 0;
-        while acked < fed {
+        while acked < moved {
             bench.take();
             bench.event(Event::SnapshotRead { conn: C2, items: items(1, 50_000), last: false });
             let Some((from, length)) = bench.parts().last().copied() else { continue };
-            acked = (from + length).min(fed);
+            acked = (from + length).min(moved);
             bench.receive(C2, Message::SnapshotChunkAck { upto: acked, done: false });
         }
         bench.take();
         (10..300).for_each(|ticket| write(&mut bench, ticket));
-        let dropped = Action::Close { conn: C2, why: CloseReason::TooSlow };
-        assert_eq!(!bench.actions.contains(&dropped), kept, "after {fed} bytes");
+        let keeps: Vec<Keep> = bench.actions.iter().filter_map(keep).collect();
+        let kept = Keep { after: Some(at), most: 5000.max(moved), bytes: 5000 };
+        assert!(keeps.len() > 3 && keeps.iter().all(|keep| *keep == kept), "{keeps:?}");
+        assert!(bench.node.status().log_bytes <= 4100, "{}", bench.node.status().log_bytes);
         let refused = |call: &Upcall| matches!(call, Upcall::Refuse { .. });
         assert!(!bench.upcalls.iter().any(refused));
+        assert!(!bench.actions.iter().any(|action| matches!(action, Action::Close { .. })));
+    }
+}
+
+fn keep(action: &Action) -> Option<Keep> {
+    match action {
+        Action::KeepLog(keep) => Some(*keep),
+        _ => None,
     }
 }
 

@@ -3,6 +3,7 @@
 //! unless held, time moves only when told.
 
 use crate::app::Lines;
+use crate::past::Past;
 use crate::show;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Write as _;
@@ -61,6 +62,7 @@ struct Machine {
     replica: Option<Replica<Lines>>,
     identity: Identity,
     disk: Image,
+    past: Past,
     pending: VecDeque<(WriteId, Record)>,
     hold_disk: bool,
     /// Checkpoints that the state store still works on, while it is held.
@@ -168,6 +170,7 @@ impl World {
             replica: None,
             identity: Identity { cluster, node, incarnation: Incarnation::new(incarnation) },
             disk: Image::new(Base { at: Position::ZERO, membership }),
+            past: Past::new(Position::ZERO),
             pending: VecDeque::new(),
             hold_disk: false,
             saving: Vec::new(),
@@ -189,6 +192,7 @@ impl World {
                 "retain" => config.limits.retain_entries = *value as usize,
                 "checkpoint" => config.limits.checkpoint_entries = *value as usize,
                 "checkpoint_bytes" => config.limits.checkpoint_bytes = *value as usize,
+                "journal_bytes" => config.limits.journal_bytes = *value as usize,
                 "counter_max" => config.limits.counter_max = *value,
                 "pending" => config.limits.pending_requests = *value as usize,
                 "message" => config.limits.message_bytes = *value as usize,
@@ -285,6 +289,7 @@ impl World {
         let machine = self.machine(node);
         let (id, record) = machine.pending.pop_front().expect("something is being written");
         machine.disk.apply(&record).expect("the core issues records that follow");
+        machine.past.apply(&record);
         self.input(node, Event::Persisted(id));
     }
 
@@ -306,6 +311,7 @@ impl World {
         let upto = *upto;
         for (_, record) in std::mem::take(&mut machine.pending) {
             machine.disk.apply(&record).expect("the core issues records that follow");
+            machine.past.apply(&record);
             if let Record::Install { base, .. } = record {
                 machine.state = (base.at, std::mem::take(&mut machine.staged));
             }
@@ -505,6 +511,12 @@ impl World {
                     let _ = writeln!(self.printed, "{node} persist {id} {text}");
                 }
                 self.machine(node).pending.push_back((id, record));
+            }
+            Action::KeepLog(keep) => self.machine(node).past.keep(keep),
+            Action::ReadLog { conn, after, upto, max_bytes } => {
+                let past = &self.machine(node).past;
+                let (from, entries) = past.read(after, upto, max_bytes);
+                self.input(node, Event::LogRead { conn, from, entries });
             }
             Action::StageOpen(_) | Action::StageDrop(_) => {
                 let machine = self.machine(node);

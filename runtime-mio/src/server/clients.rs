@@ -2,7 +2,6 @@
 //! requests came, however late one of them becomes ready.
 
 use super::client::{Client, Fault};
-use super::line::Line;
 use super::places::{CONTROL, Places};
 use super::room::Room;
 use crate::net::Conn;
@@ -42,7 +41,7 @@ pub(super) struct Clients {
     /// Those that came when all places were taken, the oldest first.
     controls: VecDeque<Token>,
     /// Connections with something to write, in the order in which they get their turn.
-    dirty: Line,
+    dirty: VecDeque<Token>,
     /// Connections that something may be wrong with if it goes on.
     watched: FxHashSet<Token>,
     /// When all are looked at for having said nothing for long.
@@ -85,7 +84,7 @@ impl Clients {
             room,
             over_since: None,
             controls: VecDeque::new(),
-            dirty: Line::default(),
+            dirty: VecDeque::new(),
             watched: FxHashSet::default(),
             next_idle: Instant::default(),
             large: VecDeque::new(),
@@ -327,7 +326,7 @@ impl Clients {
             && !client.dirty
         {
             client.dirty = true;
-            self.dirty.push(token, client.heavy, Instant::default());
+            self.dirty.push_back(token);
         }
     }
 
@@ -343,7 +342,7 @@ impl Clients {
 
     /// The next connection to write.
     pub(super) fn next_dirty(&mut self) -> Option<Token> {
-        self.dirty.pop()
+        self.dirty.pop_front()
     }
 
     /// Sends one connection the answers that are due, as far as its socket takes them. What to do

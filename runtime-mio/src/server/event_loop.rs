@@ -12,7 +12,6 @@
 use super::clients::Clients;
 use super::clock::Clock;
 use super::election::Election;
-use super::line::Line;
 use super::peers::{Peers, conn_id};
 use super::turn::{Phase, Turns};
 use super::{Call, ExitReason, Shared, wire};
@@ -93,7 +92,9 @@ pub(super) struct Work {
     /// Sockets that may have more to read than they were given time for.
     pub(super) ready: Ready,
     /// Clients that may have more to read.
-    pub(super) clients: Line,
+    pub(super) clients: VecDeque<Token>,
+    /// Since when this many of them wait for their turn.
+    pub(super) unread: (Instant, usize),
     /// Clients whose next write waits for the disk.
     pub(super) blocked: Vec<Token>,
     /// What happened while actions were carried out, not told to the core yet.
@@ -156,6 +157,7 @@ impl EventLoop {
             | Completion::Checkpointed(_)
             | Completion::Staged { .. }
             | Completion::SpaceShort(_)
+            | Completion::LogRead { .. }
             | Completion::Progress(_) => None,
         });
         match reason {
@@ -296,11 +298,10 @@ impl EventLoop {
     }
 
     pub(super) fn queue_client(&mut self, token: Token) {
-        let now = self.clock.at();
         if let Some(client) = self.clients.get_mut(token)
             && !mem::replace(&mut client.queued, true)
         {
-            self.work.clients.push(token, client.heavy, now);
+            self.work.clients.push_back(token);
         }
     }
 
@@ -380,6 +381,10 @@ impl EventLoop {
             Action::Send { to, msg } => self.send(now, &to, &msg),
             Action::Close { conn, why } => self.close_by_core(conn, &why),
             Action::Persist { id, record } => self.store(StorageCommand::Persist { id, record }),
+            Action::KeepLog(keep) => self.store(StorageCommand::KeepLog(keep)),
+            Action::ReadLog { conn, after, upto, max_bytes } => {
+                self.store(StorageCommand::ReadLog { conn, after, upto, max_bytes });
+            }
             Action::StageOpen(stage) => self.store(StorageCommand::StageOpen(stage)),
             Action::Stage { stage, items } => self.store(StorageCommand::Stage { stage, items }),
             Action::StageDrop(stage) => self.store(StorageCommand::StageDrop(stage)),
@@ -436,6 +441,9 @@ impl EventLoop {
                     self.step(now, Event::Staged { stage, parts });
                 }
                 Completion::SpaceShort(short) => self.step(now, Event::SpaceShort(short)),
+                Completion::LogRead { conn, from, entries } => {
+                    self.step(now, Event::LogRead { conn, from, entries });
+                }
                 Completion::Progress(bytes) => self.step(now, Event::StateProgress(bytes)),
                 Completion::Failed(failure) => {
                     log::error!("{}: {failure}", self.shared.node);
@@ -517,7 +525,7 @@ impl EventLoop {
             self.tell_unread(now);
         }
         let soon = now.at.after(SWEEP);
-        let waits = self.work.retry_accept || !self.work.clients.is_empty();
+        let waits = self.work.retry_accept || self.work.unread.1 > 0;
         let next = match self.peers.watched() || waits || !self.work.blocked.is_empty() {
             true => Some(soon),
             false => self.clients.next_look(soon),
@@ -527,15 +535,15 @@ impl EventLoop {
 
     /// Says why clients are not read for long, if so.
     fn tell_unread(&mut self, now: Now) {
-        let Some(since) = self.work.clients.oldest() else { return };
+        let (since, in_line) = self.work.unread;
         let span = now.at.since(since);
-        if span > UNREAD {
+        if in_line > 0 && span > UNREAD {
             let text = format!(
                 "{}: clients wait for their turn for {} ms: {} are in line, {} bytes wait for the \
                  disk, {} reads for the tree; the longest turn of late took {:?}",
                 self.shared.node,
                 span.get() / 1000,
-                self.work.clients.len(),
+                in_line,
                 self.storage.queued_bytes(),
                 self.replica.put_off(),
                 self.turns.longest(),

@@ -19,7 +19,6 @@ mod clock;
 mod election;
 mod event_loop;
 mod lanes;
-mod line;
 mod peer_io;
 mod peers;
 mod places;

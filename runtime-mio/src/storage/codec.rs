@@ -1,6 +1,9 @@
 //! Between the journal's payloads and what they mean.
 
+use super::past::Cuts;
 use super::summary::Head;
+use zabkeeper_core::digest::Digest;
+use zabkeeper_core::entry::Position;
 use zabkeeper_core::ids::{Epoch, Txid};
 use zabkeeper_core::storage::Record;
 use zabkeeper_proto::DecodeError;
@@ -15,11 +18,16 @@ pub(crate) fn decode_record(bytes: &[u8]) -> Result<Record, DecodeError> {
 }
 
 /// A head is the number of the state's generation, which is the storage's own business, the start
-/// of the log, and the protocol's part: an empty log at its end, since the entries are in the
-/// segments before.
+/// of the log, where it was cut, and the protocol's part: an empty log at its end, since the entries
+/// are in the segments before.
 pub(crate) fn encode_head(head: &Head) -> Vec<u8> {
-    let (epoch, counter) = (head.base.epoch().get(), head.base.counter());
-    let numbers = [head.generation, epoch, counter];
+    let pair = |txid: Txid| [txid.epoch().get(), txid.counter()];
+    let Cuts { since, at, cuts } = &head.cuts;
+    let mut numbers = vec![head.generation];
+    numbers.extend(pair(head.base));
+    numbers.extend([*since, at.chain.get(), cuts.len() as u64]);
+    numbers.extend(pair(at.txid));
+    numbers.extend(cuts.iter().flat_map(|(lsn, to)| [*lsn, to.epoch().get(), to.counter()]));
     let mut bytes: Vec<u8> = numbers.iter().flat_map(|n| n.to_le_bytes()).collect();
     let part = SegmentHead {
         identity: head.identity,
@@ -43,9 +51,19 @@ pub(crate) fn decode_head(bytes: &[u8]) -> Result<Head, DecodeError> {
         Some(u64::from_le_bytes(*raw))
     };
     let mut part = bytes;
-    let mut next = || number(&mut part).ok_or(DecodeError::Missing("generation or base"));
-    let (generation, epoch, counter) = (next()?, Epoch::new(next()?), next()?);
-    let base = Txid::new(epoch, counter).ok_or(DecodeError::Invalid("base"))?;
+    let mut next = || number(&mut part).ok_or(DecodeError::Missing("generation, base or cuts"));
+    let txid = |epoch, counter| {
+        Txid::new(Epoch::new(epoch), counter).ok_or(DecodeError::Invalid("base or cuts"))
+    };
+    let generation = next()?;
+    let base = txid(next()?, next()?)?;
+    let (since, chain, count) = (next()?, Digest::new(next()?), next()?);
+    let at = Position { txid: txid(next()?, next()?)?, chain };
+    let mut cuts = Vec::new();
+    for _ in 0..count {
+        cuts.push((next()?, txid(next()?, next()?)?));
+    }
+    let cuts = Cuts { since, at, cuts };
     let part = record::decode_head(part)?;
     if part.base.at != part.last {
         return Err(DecodeError::Invalid("base"));
@@ -60,6 +78,7 @@ pub(crate) fn decode_head(bytes: &[u8]) -> Result<Head, DecodeError> {
         entered: part.entered,
         generation,
         base,
+        cuts,
         start: part.base,
     })
 }

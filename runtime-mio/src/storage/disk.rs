@@ -7,6 +7,7 @@ use super::items::Items;
 use super::journal::{Journal, JournalOptions, is_spare, segment_number};
 use super::lock::Lock;
 use super::pace::Pace;
+use super::past::{Cuts, past_number};
 use super::place::{private, private_dir};
 use super::space::Space;
 use super::staging::States;
@@ -246,7 +247,7 @@ fn remove_marker(dir: &Path) -> Result<(), OpenError> {
 /// Removes a node's files from a directory, which is to be initialised again.
 fn discard<F: Fs>(fs: &F, dir: &Path, names: &[String]) -> Result<(), OpenError> {
     mark(dir)?;
-    let journal = names.iter().filter(|name| segment_number(name).is_some() || is_spare(name));
+    let journal = names.iter().filter(|name| is_of_journal(name));
     for name in journal {
         fs.remove(name).map_err(OpenError::io("remove", dir.join(name)))?;
     }
@@ -255,7 +256,11 @@ fn discard<F: Fs>(fs: &F, dir: &Path, names: &[String]) -> Result<(), OpenError>
 
 /// True for a name that only a node gives to what is in its directory.
 fn is_own(name: &str) -> bool {
-    segment_number(name).is_some() || is_spare(name) || generation(name).is_some()
+    is_of_journal(name) || generation(name).is_some()
+}
+
+fn is_of_journal(name: &str) -> bool {
+    segment_number(name).is_some() || past_number(name).is_some() || is_spare(name)
 }
 
 /// Makes a directory a node's. The one act that does it is the naming of the first segment; before
@@ -297,6 +302,7 @@ fn initialise<F: Fs>(
         entered: false,
         generation: 0,
         base: Txid::ZERO,
+        cuts: Cuts::default(),
         start: Base { at: Position::ZERO, membership: bootstrap.membership.clone() },
     };
     Journal::initialise(fs, dir, options.journal, &head, bootstrap.secret)

@@ -6,7 +6,7 @@ use super::descriptors::patiently;
 use super::place::{about, private};
 use rustix::fs::{Advice, OFlags, fadvise, fcntl_getfl, fcntl_setfl};
 use std::fs::File;
-use std::io;
+use std::io::{self, Read as _};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -22,6 +22,9 @@ pub trait Fs: Clone + Send + 'static {
 
     /// The whole content of a file.
     fn read(&self, name: &str) -> io::Result<Vec<u8>>;
+
+    /// The first bytes of a file, `most` at most.
+    fn read_first(&self, name: &str, most: usize) -> io::Result<Vec<u8>>;
 
     /// Makes a file of `size` zero bytes with its space taken, replacing one of that name.
     fn create(&self, name: &str, size: u64) -> io::Result<Self::File>;
@@ -83,6 +86,14 @@ impl Fs for DirFs {
     fn read(&self, name: &str) -> io::Result<Vec<u8>> {
         let path = self.dir.join(name);
         std::fs::read(&path).map_err(about(path))
+    }
+
+    fn read_first(&self, name: &str, most: usize) -> io::Result<Vec<u8>> {
+        let path = self.dir.join(name);
+        let mut bytes = Vec::new();
+        let file = File::open(&path).map_err(about(&path))?;
+        file.take(most as u64).read_to_end(&mut bytes).map_err(about(path))?;
+        Ok(bytes)
     }
 
     fn create(&self, name: &str, size: u64) -> io::Result<DirFile> {

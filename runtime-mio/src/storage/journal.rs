@@ -8,6 +8,7 @@
 use super::codec;
 use super::error::OpenError;
 use super::fs::{Fs, JournalFile};
+use super::past::{self, Map, SharedMap, past_name};
 use super::segment::{self, HEADER, Header, Kind};
 use super::summary::{Head, Summary};
 use std::io;
@@ -15,7 +16,7 @@ use std::mem;
 use std::path::Path;
 use zabkeeper_core::entry::Position;
 use zabkeeper_core::ids::Txid;
-use zabkeeper_core::storage::Record;
+use zabkeeper_core::storage::{Keep, Record};
 
 /// Segments that were left behind and wait to be used again, at most: as many as are filled between
 /// two checkpoints by default, and one.
@@ -41,6 +42,8 @@ pub(crate) struct Segment {
     pub size: u64,
     /// The end of the log at the segment's start.
     pub start: Position,
+    /// The place of its first byte in the stream.
+    pub lsn: u64,
     /// Recovery may begin here once the log itself begins at or behind `start`. It may not if the
     /// log was cut to before `start` later on: that truncation needs the entries before it.
     pub startable: bool,
@@ -53,6 +56,11 @@ pub struct Journal<F: Fs> {
     pub(crate) summary: Summary,
     /// Oldest first; the last one is being written.
     pub(crate) segments: Vec<Segment>,
+    /// Those before them that are kept for others, oldest first, and what is wanted of them.
+    pub(crate) past: Vec<Segment>,
+    pub(crate) keep: Keep,
+    /// For those who read the log back.
+    pub(crate) map: SharedMap,
     pub(crate) spares: Vec<String>,
     pub(crate) file: F::File,
     pub(crate) header: Header,
@@ -98,9 +106,12 @@ impl<F: Fs> Journal<F> {
         debug_assert_eq!(codec::decode_record(&payload).as_ref(), Ok(record));
         self.make_room(segment::framed(payload.len()))?;
         self.summary
-            .apply(record)
+            .apply(record, self.end())
             .map_err(|error| io::Error::other(format!("a record cannot be written: {error}")))?;
-        note_truncation(&mut self.segments, record);
+        if let Record::Truncate(_) | Record::Install { .. } = record {
+            note_truncation(&mut self.segments, record);
+            self.publish();
+        }
         if let Record::Prune(base) | Record::Install { base, .. } = record {
             self.base = base.at.txid;
         }
@@ -133,23 +144,61 @@ impl<F: Fs> Journal<F> {
         self.mark()
     }
 
-    /// Gives back the segments that the log has left behind. Its start is taken from what is
-    /// flushed. Oldest first, each name made durable, so that a crash leaves no gap.
+    /// From now on keeps so much of what the log leaves behind.
+    pub fn keep(&mut self, keep: Keep) {
+        self.keep = keep;
+    }
+
+    /// Puts aside the segments that the log has left behind, and gives back those that nobody wants.
+    /// The log's start is taken from what is flushed. Oldest first, and no name is missing among the
+    /// journal's own after a crash.
     pub fn trim(&mut self) -> io::Result<()> {
         let first = |s: &Segment| s.startable && s.start.txid <= self.durable_base;
-        let keep = self.segments.iter().rposition(first).unwrap_or(0);
-        for segment in self.segments.drain(..keep) {
-            let name = segment_name(segment.number);
-            if self.spares.len() < SPARES && segment.size == self.options.segment_bytes {
-                let spare = spare_name(segment.number);
-                self.fs.rename(&name, &spare)?;
-                self.spares.push(spare);
-            } else {
-                self.fs.remove(&name)?;
-            }
+        let left = self.segments.iter().rposition(first).unwrap_or(0);
+        if left == 0 {
+            return Ok(());
+        }
+        let before = self.past.len();
+        self.past.extend(self.segments.drain(..left));
+        let Some(next) = self.segments.first() else { return Ok(()) };
+        let unwanted = past::unwanted(&self.past, next, self.keep, &self.summary.head().cuts);
+        let unwanted: Vec<Segment> = self.past.drain(..unwanted).collect();
+        self.publish();
+        for (index, segment) in unwanted.iter().enumerate() {
+            self.give_back(segment, index < before)?;
+        }
+        for segment in self.past.iter().skip(before.saturating_sub(unwanted.len())) {
+            self.fs.rename(&segment_name(segment.number), &past_name(segment.number))?;
             self.fs.sync_names()?;
         }
         Ok(())
+    }
+
+    /// Removes all that the log has left behind and that is kept for others.
+    pub(crate) fn forget_past(&mut self) -> io::Result<()> {
+        let past = mem::take(&mut self.past);
+        self.publish();
+        past.iter().try_for_each(|segment| self.fs.remove(&past_name(segment.number)))
+    }
+
+    /// Makes a spare of a segment, or removes it. It was put aside before if it is `past`: then no
+    /// recovery depends on its name.
+    fn give_back(&mut self, segment: &Segment, past: bool) -> io::Result<()> {
+        let name = if past { past_name } else { segment_name }(segment.number);
+        if self.spares.len() < SPARES && segment.size == self.options.segment_bytes {
+            let spare = spare_name(segment.number);
+            self.fs.rename(&name, &spare)?;
+            self.spares.push(spare);
+        } else {
+            self.fs.remove(&name)?;
+        }
+        if past { Ok(()) } else { self.fs.sync_names() }
+    }
+
+    /// Lets readers know which segments there are.
+    pub(crate) fn publish(&self) {
+        let segments = self.past.iter().chain(&self.segments).cloned().collect();
+        self.map.publish(Map { segments, cuts: self.summary.head().cuts.clone() });
     }
 
     /// The spare file that should be made now, if one should: its name and its size. Not before half
@@ -216,8 +265,10 @@ impl<F: Fs> Journal<F> {
             number,
             size: made.header.size,
             start: self.summary.last(),
+            lsn: made.header.start,
             startable: true,
         });
+        self.publish();
         // Now the old segment may say that another follows, so that the loss of that file cannot go
         // unnoticed.
         let mut seal = Vec::new();

@@ -5,6 +5,7 @@
 //! | name | what |
 //! | --- | --- |
 //! | `journal-<number>.zkj` | the journal's segments, consecutive; see [`segment`] |
+//! | `past-<number>.zkj` | segments before those, kept for followers that lack them; see [`past`] |
 //! | `spare-<number>.zkj` | files that will be segments |
 //! | `state-<generation>/` | the application's state: `table-<number>.zkt`, and sled for the rest |
 //! | `reserve` | room for a start on a full disk, where there is plenty |
@@ -13,7 +14,7 @@
 //!
 //! [`open`] checks everything and hands over what is stored; [`StorageThread`] then takes writes
 //! without making the caller wait. What the disk takes at most: the journal of the log and two
-//! segments, three spare segments, and the state: its tables hold at most three times what the
+//! segments, what is kept of the log before that, three spare segments, and the state: its tables hold at most three times what the
 //! oldest of them holds and 32 MiB, a fold as much again, and so does a snapshot while it is
 //! received.
 
@@ -31,6 +32,7 @@ mod journal;
 mod lock;
 mod merge;
 mod pace;
+mod past;
 mod place;
 mod recover;
 mod reserve;

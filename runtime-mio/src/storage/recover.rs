@@ -12,6 +12,7 @@ use super::error::{Damage, OpenError};
 use super::fs::{Fs, JournalFile};
 use super::journal::{Journal, JournalOptions, Segment};
 use super::journal::{is_spare, note_truncation, segment_name, segment_number};
+use super::past::{self, SharedMap};
 use super::segment::{self, ALIGN, HEADER, Header, HeaderError, Kind};
 use super::summary::{Head, Summary};
 use std::io;
@@ -134,12 +135,19 @@ impl Found {
                 fs.remove(&segment_name(number))?;
                 fs.sync_names()?;
             }
+            let past = match self.segments.first() {
+                Some(first) => past::find(&fs, first)?,
+                None => Vec::new(),
+            };
             let base = self.image.log.base().at.txid;
             let mut journal = Journal {
                 fs,
                 options,
                 summary: self.summary,
                 segments: self.segments,
+                past,
+                keep: past::everything(),
+                map: SharedMap::default(),
                 spares: Vec::new(),
                 file,
                 durable: self.header.start + self.end as u64,
@@ -157,6 +165,7 @@ impl Found {
             journal.append(&begin)?;
             journal.mark()?;
             journal.trim()?;
+            journal.publish();
             let mut image = self.image;
             image.apply(&begin).map_err(io::Error::other)?;
             Ok((journal, image))
@@ -254,7 +263,7 @@ impl Replay {
                 break;
             };
             match found.kind {
-                Kind::Record => self.record(found.payload, &name, offset)?,
+                Kind::Record => self.record(found.payload, &name, offset, lsn)?,
                 Kind::Mark => {}
                 Kind::Seal => {
                     let missing = segment_name(header.number + 1);
@@ -309,6 +318,7 @@ impl Replay {
                 number: header.number,
                 size: header.size,
                 start: summary.last(),
+                lsn: header.start,
                 startable: true,
             });
         }
@@ -316,7 +326,13 @@ impl Replay {
         Ok(())
     }
 
-    fn record(&mut self, payload: &[u8], name: &str, offset: usize) -> Result<(), OpenError> {
+    fn record(
+        &mut self,
+        payload: &[u8],
+        name: &str,
+        offset: usize,
+        lsn: u64,
+    ) -> Result<(), OpenError> {
         let damage = |what: String| Damage::new(what, name).at(offset as u64);
         let record = codec::decode_record(payload)
             .map_err(|error| damage(format!("a record makes no sense: {error}")))?;
@@ -325,7 +341,7 @@ impl Replay {
         }
         if let Some((image, summary)) = &mut self.state {
             fold(image, &record, self.origin)
-                .and_then(|()| summary.apply(&record))
+                .and_then(|()| summary.apply(&record, lsn))
                 .map_err(|error| damage(format!("a record does not follow: {error}")))?;
         }
         note_truncation(&mut self.segments, &record);

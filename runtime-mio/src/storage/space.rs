@@ -45,14 +45,21 @@ impl Space {
         self.short.then_some(EVERY)
     }
 
-    /// Looks, now and then. Tells whether there is too little, if that changed.
-    pub(super) fn look(&mut self, now: Instant) -> Option<bool> {
+    /// Looks, now and then. Tells whether there is too little, if that changed: though `relieve` has
+    /// given back what can be done without.
+    pub(super) fn look(&mut self, now: Instant, relieve: impl FnOnce()) -> Option<bool> {
         if self.next.is_some_and(|next| now < next) {
             return None;
         }
         self.next = Some(now + EVERY);
         // What cannot be asked is no reason to refuse anything: a disk that fails is told elsewhere.
-        self.note(room(&self.dir).ok().flatten()?)
+        let now = || room(&self.dir).ok().flatten();
+        let mut room = now()?;
+        if self.judge(room) {
+            relieve();
+            room = now()?;
+        }
+        self.note(room)
     }
 
     fn note(&mut self, room: Room) -> Option<bool> {
@@ -118,9 +125,9 @@ mod tests {
     fn this_file_system_has_room_and_is_asked_once_a_second() {
         let mut space = Space::new(Path::new("/"), 1);
         let now = Instant::now();
-        assert_eq!(space.look(now), None);
+        assert_eq!(space.look(now, || ()), None);
         space.short = true;
-        assert_eq!(space.look(now), None);
-        assert_eq!(space.look(now + EVERY), Some(false));
+        assert_eq!(space.look(now, || ()), None);
+        assert_eq!(space.look(now + EVERY, || ()), Some(false));
     }
 }

@@ -1,5 +1,6 @@
 //! What a new segment must tell about all segments before it.
 
+use super::past::Cuts;
 use std::sync::Arc;
 use zabkeeper_core::entry::{Body, Gap, Position};
 use zabkeeper_core::ids::{Epoch, Txid};
@@ -30,6 +31,8 @@ pub(crate) struct Head {
     pub generation: u64,
     /// The start of the log. Only for a check: nothing that is gone may be needed.
     pub base: Txid,
+    /// Where the log was cut: for those who read it back from the segments.
+    pub cuts: Cuts,
     /// The end of the log, and the membership in force there.
     pub start: Base,
 }
@@ -72,9 +75,10 @@ impl Summary {
         image
     }
 
-    /// Adds one record. Entries that do not continue the log are refused: a journal that could not
+    /// Adds one record, which stands at `lsn` of the stream. Entries that do not continue the log are refused: a journal that could not
     /// be read again must not be written.
-    pub(crate) fn apply(&mut self, record: &Record) -> Result<(), ImageError> {
+    pub(crate) fn apply(&mut self, record: &Record, lsn: u64) -> Result<(), ImageError> {
+        self.head.cuts.note(record, lsn);
         match record {
             Record::Promise(promise) => self.head.promise = Some(*promise),
             Record::Enter(epoch) => {

@@ -2,14 +2,15 @@
 //!
 //! One thread writes the journal, in groups: whatever has piled up is written at once and flushed
 //! once. A second one writes the application's state, so that checkpoints and incoming snapshots do
-//! not hold up the journal, and a third makes the journal's files ahead of time. All sleep until
-//! there is something to do, and do no I/O meanwhile.
+//! not hold up the journal, a third makes the journal's files ahead of time, and a fourth reads the
+//! log back. All sleep until there is something to do, and do no I/O meanwhile.
 
 use super::disk::DiskStorage;
 use super::error::Failure;
 use super::fs::Fs;
 use super::journal::Journal;
 use super::lock::Lock;
+use super::past::{Reader, Wanted};
 use super::space::Space;
 use super::spares::{Spares, spares};
 use super::staging::States;
@@ -21,9 +22,9 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 use zabkeeper_core::digest::Digest;
 use zabkeeper_core::entry::{Entry, Position};
-use zabkeeper_core::ids::{Txid, WriteId};
+use zabkeeper_core::ids::{ConnId, Txid, WriteId};
 use zabkeeper_core::message::Item;
-use zabkeeper_core::storage::{Base, Change, Checkpoint, Record};
+use zabkeeper_core::storage::{Base, Change, Checkpoint, Keep, Record};
 
 /// Something to store: the core's storage actions.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -34,6 +35,19 @@ pub enum StorageCommand {
         id: WriteId,
         /// The record.
         record: Record,
+    },
+    /// From now on keep so much of what the log leaves behind.
+    KeepLog(Keep),
+    /// Read entries of the log, see `Action::ReadLog` of the core.
+    ReadLog {
+        /// For which connection.
+        conn: ConnId,
+        /// Entries after this ...
+        after: Txid,
+        /// ... up to this.
+        upto: Txid,
+        /// About so many bytes of them.
+        max_bytes: usize,
     },
     /// Begin to store an incoming snapshot aside, dropping any begun earlier.
     StageOpen(u64),
@@ -72,6 +86,15 @@ pub enum Completion {
         /// How many parts.
         parts: u64,
     },
+    /// What was read of the log.
+    LogRead {
+        /// For which connection.
+        conn: ConnId,
+        /// The last place of the log at or before the one asked for.
+        from: Option<Position>,
+        /// The entries after it.
+        entries: Vec<Entry>,
+    },
     /// The state store has made so many bytes of a checkpoint durable; 0 if it got on otherwise.
     Progress(u64),
     /// The file system has less free space than it should have, or has enough again.
@@ -103,6 +126,7 @@ pub struct StorageThread;
 pub struct StorageHandle {
     journal: Sender<Job>,
     states: Sender<StateJob>,
+    reads: Sender<(ConnId, Wanted)>,
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -114,6 +138,7 @@ enum Job {
         record: Record,
         bytes: usize,
     },
+    Keep(Keep),
     /// An `Install`: its state is being sealed, and comes as the number of a generation.
     Install {
         id: WriteId,
@@ -166,6 +191,8 @@ impl StorageThread {
         let (journal, jobs) = channel();
         let (states, state_jobs) = channel();
         let (spares, maker) = spares(store.journal.fs.clone());
+        let mut reader = Reader::new(store.journal.fs.clone(), store.journal.map.clone());
+        let (reads, wanted) = channel();
         let worker = JournalWorker {
             journal: store.journal,
             spares,
@@ -182,7 +209,16 @@ impl StorageThread {
             maker.run();
             Ok(())
         })?;
-        Ok(StorageHandle { journal, states, shared, threads: vec![first, second, third] })
+        let read_shared = shared.clone();
+        let fourth = spawn("reader", shared.clone(), move || {
+            for (conn, wanted) in wanted {
+                let (from, entries) = reader.read(wanted);
+                read_shared.complete(Completion::LogRead { conn, from, entries });
+            }
+            Ok(())
+        })?;
+        let threads = vec![first, second, third, fourth];
+        Ok(StorageHandle { journal, states, reads, shared, threads })
     }
 }
 
@@ -208,8 +244,8 @@ impl StorageHandle {
     /// Stores what was handed over, closes the directory in good order and ends the threads. What
     /// was completed meanwhile, a failure included, is returned.
     pub fn stop(self) -> Vec<Completion> {
-        let Self { journal, states, shared, threads } = self;
-        drop((journal, states));
+        let Self { journal, states, reads, shared, threads } = self;
+        drop((journal, states, reads));
         for thread in threads {
             // A panic of the thread has been reported as a failure already.
             let _ = thread.join();
@@ -242,6 +278,10 @@ impl StorageHandle {
             }
             StorageCommand::Persist { id, record } => {
                 self.journal.send(Job::Persist { id, record, bytes }).is_ok()
+            }
+            StorageCommand::KeepLog(keep) => self.journal.send(Job::Keep(keep)).is_ok(),
+            StorageCommand::ReadLog { conn, after, upto, max_bytes } => {
+                self.reads.send((conn, Wanted { after, upto, max_bytes })).is_ok()
             }
             StorageCommand::StageOpen(stage) => self.states.send(StateJob::Open(stage)).is_ok(),
             StorageCommand::Stage { stage, items } => {
@@ -345,7 +385,13 @@ impl<F: Fs> JournalWorker<F> {
     }
 
     fn look_at_space(&mut self) {
-        if let Some(short) = self.space.look(Instant::now()) {
+        let journal = &mut self.journal;
+        let relieve = || {
+            if let Err(error) = journal.forget_past() {
+                log::warn!("cannot give back old segments of the journal: {error}");
+            }
+        };
+        if let Some(short) = self.space.look(Instant::now(), relieve) {
             self.shared.complete(Completion::SpaceShort(short));
         }
     }
@@ -359,11 +405,15 @@ impl<F: Fs> JournalWorker<F> {
         let mut next = Some(first);
         self.provide();
         while let Some(job) = next {
-            last = Some(match job {
+            last = match job {
+                Job::Keep(keep) => {
+                    self.journal.keep(keep);
+                    last
+                }
                 Job::Persist { id, record, bytes } => {
                     self.journal.append(&record).map_err(text)?;
                     stored += bytes;
-                    id
+                    Some(id)
                 }
                 Job::Install { id, base, digest, generation } => {
                     let stage = generation
@@ -371,9 +421,9 @@ impl<F: Fs> JournalWorker<F> {
                         .map_err(|_| "the snapshot to install could not be stored")?;
                     self.journal.append(&Record::Install { base, stage, digest }).map_err(text)?;
                     installed = Some(stage);
-                    id
+                    Some(id)
                 }
-            });
+            };
             next = match self.journal.unflushed() < self.group {
                 true => jobs.try_recv().ok(),
                 false => None,
@@ -482,6 +532,8 @@ fn size(command: &StorageCommand) -> usize {
         StorageCommand::CheckpointPart { changes, .. } => size_of_changes(changes),
         StorageCommand::Checkpoint(checkpoint) => size_of_changes(&checkpoint.changes),
         StorageCommand::Persist { .. }
+        | StorageCommand::KeepLog(_)
+        | StorageCommand::ReadLog { .. }
         | StorageCommand::StageOpen(_)
         | StorageCommand::StageDrop(_) => 0,
     }

@@ -348,6 +348,8 @@ impl World {
             }
             Action::Note(_) | Action::Persist { .. } => {}
             other @ (Action::NotifyRejected { .. }
+            | Action::KeepLog(_)
+            | Action::ReadLog { .. }
             | Action::StageOpen(_)
             | Action::Stage { .. }
             | Action::StageDrop(_)

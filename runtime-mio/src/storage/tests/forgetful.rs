@@ -67,6 +67,13 @@ impl Disk {
         &mut self.files[self.names[name]].bytes
     }
 
+    /// Puts a file there.
+    pub(crate) fn put(&mut self, name: &str, bytes: Vec<u8>) {
+        let durable = bytes.clone();
+        self.files.push(Content { bytes, durable, unflushed: BTreeMap::new() });
+        self.names.insert(name.to_owned(), self.files.len() - 1);
+    }
+
     /// Loses a file.
     pub(crate) fn lose(&mut self, name: &str) {
         self.names.remove(name).expect("the file exists");
@@ -157,6 +164,12 @@ impl Fs for Forgetful {
     fn read(&self, name: &str) -> io::Result<Vec<u8>> {
         let disk = self.disk.lock().unwrap();
         Ok(disk.files[disk.file(name)?].bytes.clone())
+    }
+
+    fn read_first(&self, name: &str, most: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = Fs::read(self, name)?;
+        bytes.truncate(most);
+        Ok(bytes)
     }
 
     fn create(&self, name: &str, size: u64) -> io::Result<OpenFile> {

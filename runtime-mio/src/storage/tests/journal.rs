@@ -10,7 +10,7 @@ use std::path::Path;
 use zabkeeper_core::ids::Life;
 use zabkeeper_core::image::Image;
 use zabkeeper_core::rng::Rng;
-use zabkeeper_core::storage::Record;
+use zabkeeper_core::storage::{Keep, Record};
 
 /// What a journal consists of: how long its segments are, and how long a command now and then is.
 #[derive(Clone, Copy)]
@@ -85,6 +85,8 @@ fn after_a_power_cut_at_any_moment_a_prefix_up_to_the_last_flush_is_there() {
         let mut fs = fresh(shape);
         for _life in 0..6 {
             let mut writer = Writer::new(fs, shape);
+            let bytes = rng.below(3) * 20_000;
+            writer.journal.keep(Keep { after: None, most: 0, bytes });
             let mut last_cut = None;
             for _group in 0..12 {
                 for _record in 0..1 + rng.below(6) {

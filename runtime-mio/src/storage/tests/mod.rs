@@ -3,5 +3,6 @@
 mod fold;
 mod forgetful;
 mod journal;
+mod past;
 mod random;
 mod state;

@@ -1,5 +1,6 @@
 //! Random journals that a node could have written.
 
+use crate::storage::past::Cuts;
 use crate::storage::summary::Head;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -44,6 +45,7 @@ pub(crate) fn fresh_head() -> Head {
         entered: false,
         generation: 0,
         base: Txid::ZERO,
+        cuts: Cuts::default(),
         start: Base { at: Position::ZERO, membership: initial },
     }
 }

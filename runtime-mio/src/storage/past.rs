@@ -1,0 +1,301 @@
+//! Reading the log back, also what is before its start: for followers that lack it.
+//!
+//! Segments that the log has left behind are not given back at once: as many as the core wants stay,
+//! under another name, so that recovery has nothing to do with them. What they and the journal's own
+//! segments hold is read from another thread than writes it, by the list that the writer keeps up to
+//! date: where each segment begins, and where the log was cut. With the list a reader knows of every
+//! entry that it meets whether it is still in the log, before it has seen the record that cuts it.
+//!
+//! A file may be renamed or used again while it is read. Records say at which place of the endless
+//! stream they stand, and their checksums begin with a secret, so that what is read is a record of
+//! that place or nothing.
+
+use super::codec;
+use super::fs::Fs;
+use super::journal::{Segment, segment_name};
+use super::segment::{self, HEADER, Header, Kind};
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use zabkeeper_core::entry::{Entry, Position};
+use zabkeeper_core::ids::Txid;
+use zabkeeper_core::storage::{Base, Keep, Record};
+
+/// Truncations that are remembered. With one more, what is before it cannot be read any more.
+const CUTS: usize = 32;
+/// Segments that a reader holds in memory, and places where it goes on.
+const HELD: usize = 2;
+const SPOTS: usize = 16;
+
+/// Where the log was cut, as far back as it can be read.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Cuts {
+    /// The log before this place of the stream cannot be read: there it ended at `at`.
+    pub since: u64,
+    pub at: Position,
+    /// The place of each truncation after that, and to where it cut.
+    pub cuts: Vec<(u64, Txid)>,
+}
+
+impl Cuts {
+    /// Takes note of a record at `lsn`.
+    pub(crate) fn note(&mut self, record: &Record, lsn: u64) {
+        match record {
+            Record::Truncate(to) if self.cuts.len() < CUTS => self.cuts.push((lsn, to.txid)),
+            Record::Truncate(at) | Record::Install { base: Base { at, .. }, .. } => {
+                *self = Self { since: lsn, at: *at, cuts: Vec::new() };
+            }
+            _ => {}
+        }
+    }
+
+    /// True if what was logged at `lsn` as `txid` is still in the log.
+    fn spare(&self, lsn: u64, txid: Txid) -> bool {
+        !self.cuts.iter().any(|(cut, to)| *cut >= lsn && *to < txid)
+    }
+}
+
+/// What can be read.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Map {
+    /// Oldest first, without a gap; the last one is being written.
+    pub segments: Vec<Segment>,
+    pub cuts: Cuts,
+}
+
+/// The list, shared by the writer and the reader.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct SharedMap(Arc<Mutex<Map>>);
+
+impl SharedMap {
+    pub(crate) fn publish(&self, map: Map) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = map;
+    }
+
+    pub(crate) fn get(&self) -> Map {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// What is kept until the core has said what it wants.
+pub(crate) fn everything() -> Keep {
+    Keep { after: Some(Txid::ZERO), most: u64::MAX, bytes: u64::MAX }
+}
+
+/// How many of the segments that the log has left behind, oldest first, nobody wants. `next` is the
+/// one after them.
+pub(crate) fn unwanted(past: &[Segment], next: &Segment, keep: Keep, cuts: &Cuts) -> usize {
+    let mut bytes: u64 = past.iter().map(|segment| segment.size).sum();
+    for (index, segment) in past.iter().enumerate() {
+        let next = past.get(index + 1).unwrap_or(next);
+        let pinned = keep.after.is_some_and(|after| next.start.txid > after);
+        let wanted = bytes - segment.size < keep.bytes || pinned && bytes <= keep.most;
+        if wanted && next.lsn > cuts.since {
+            return index;
+        }
+        bytes -= segment.size;
+    }
+    past.len()
+}
+
+/// The name of a segment that the log has left behind.
+pub(crate) fn past_name(number: u64) -> String {
+    format!("past-{number:010}.zkj")
+}
+
+/// The number in such a name.
+pub(crate) fn past_number(name: &str) -> Option<u64> {
+    let digits = name.strip_prefix("past-")?.strip_suffix(".zkj")?;
+    let number = digits.parse().ok()?;
+    (past_name(number) == name).then_some(number)
+}
+
+/// The segments that an earlier life has kept before `first`, oldest first; what is not one of them
+/// goes.
+pub(crate) fn find<F: Fs>(fs: &F, first: &Segment) -> io::Result<Vec<Segment>> {
+    let names = fs.names()?;
+    let mut numbers: Vec<u64> = names.iter().filter_map(|name| past_number(name)).collect();
+    numbers.sort_unstable();
+    let (mut found, mut before) = (Vec::new(), Some(first.number));
+    for number in numbers.into_iter().rev() {
+        before = before.and_then(|before| before.checked_sub(1)).filter(|next| *next == number);
+        match before.and_then(|_| read_start(fs, number)) {
+            Some(segment) => found.push(segment),
+            None => {
+                before = None;
+                fs.remove(&past_name(number))?;
+            }
+        }
+    }
+    found.reverse();
+    Ok(found)
+}
+
+fn read_start<F: Fs>(fs: &F, number: u64) -> Option<Segment> {
+    const HEAD: usize = 256 << 10;
+    let bytes = fs.read_first(&past_name(number), HEAD).ok()?;
+    let header = Header::decode(&bytes).ok().filter(|header| header.number == number)?;
+    let head = segment::record_at(&bytes, HEADER, &header)?;
+    let head = Some(head).filter(|head| head.kind == Kind::Head)?;
+    let start = codec::decode_head(head.payload).ok()?.start.at;
+    let Header { number, size, start: lsn, .. } = header;
+    Some(Segment { number, size, start, lsn, startable: false })
+}
+
+/// What was asked for: entries after `after`, up to `upto`, about `max_bytes` of them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted {
+    pub after: Txid,
+    pub upto: Txid,
+    pub max_bytes: usize,
+}
+
+/// The last place of the log at or before `after`, and the entries; none if they cannot be read.
+pub(crate) type Found = (Option<Position>, Vec<Entry>);
+
+/// Reads the log back.
+pub(crate) struct Reader<F> {
+    fs: F,
+    map: SharedMap,
+    /// The last segments that were read, the last one last.
+    held: Vec<(Header, Vec<u8>)>,
+    /// Where the record of an entry stands that was read last by somebody, as long as nothing is cut.
+    spots: BTreeMap<Txid, Spot>,
+    cuts: Cuts,
+}
+
+/// A place in a segment, before which the log ends at `at`.
+#[derive(Clone, Copy, Debug)]
+struct Spot {
+    number: u64,
+    offset: usize,
+    at: Position,
+}
+
+impl<F: Fs> Reader<F> {
+    pub(crate) fn new(fs: F, map: SharedMap) -> Self {
+        Self { fs, map, held: Vec::new(), spots: BTreeMap::new(), cuts: Cuts::default() }
+    }
+
+    /// Reads entries.
+    pub(crate) fn read(&mut self, wanted: Wanted) -> Found {
+        let map = self.map.get();
+        if self.cuts != map.cuts {
+            self.spots.clear();
+            self.cuts = map.cuts.clone();
+        }
+        let known = self.spots.remove(&wanted.after);
+        let known = known.filter(|spot| map.segments.iter().any(|it| it.number == spot.number));
+        let Some(spot) = known.or_else(|| map.before(wanted.after)) else {
+            return (None, Vec::new());
+        };
+        let (from, entries, last) = self.walk(&map, wanted, spot);
+        if let (Some(spot), Some(entry)) = (last, entries.last()) {
+            self.spots.insert(entry.txid, spot);
+            while self.spots.len() > SPOTS {
+                self.spots.pop_first();
+            }
+        }
+        (Some(from), entries)
+    }
+
+    /// Reads from a place on. The last spot is where the record of the last entry stands.
+    fn walk(
+        &mut self,
+        map: &Map,
+        wanted: Wanted,
+        spot: Spot,
+    ) -> (Position, Vec<Entry>, Option<Spot>) {
+        let (mut from, mut entries, mut last) = (spot.at, Vec::new(), None);
+        let (mut number, mut offset, mut bytes) = (spot.number, spot.offset, 0);
+        let mut fresh = false;
+        while let Some(index) = map.segments.iter().position(|it| it.number == number) {
+            let next = map.segments.get(index + 1).map(|next| next.lsn);
+            let Some((header, content)) = self.segment(number, fresh) else { break };
+            loop {
+                let lsn = header.start + offset as u64;
+                if next == Some(lsn) {
+                    (number, offset, fresh) = (number + 1, HEADER, false);
+                    break;
+                }
+                let Some(found) = segment::record_at(content, offset, header) else {
+                    if fresh {
+                        return (from, entries, last);
+                    }
+                    // There may be more of it by now.
+                    fresh = true;
+                    break;
+                };
+                let record = match found.kind {
+                    Kind::Record => codec::decode_record(found.payload).ok(),
+                    Kind::Head | Kind::Mark | Kind::Seal => None,
+                };
+                let Some(Record::Append { entries: list, .. }) = record else {
+                    offset += found.size;
+                    continue;
+                };
+                let end = entries.last().map_or(from, Entry::position);
+                for entry in list.into_iter().filter(|entry| map.cuts.spare(lsn, entry.txid)) {
+                    if entry.txid <= wanted.after {
+                        from = entry.position();
+                        continue;
+                    }
+                    let ends = entries.last().map_or(from, Entry::position);
+                    let fits = entries.is_empty() || bytes + entry.size() <= wanted.max_bytes;
+                    if entry.txid > wanted.upto || !fits || entry.follows(ends).is_err() {
+                        return (from, entries, last);
+                    }
+                    bytes += entry.size();
+                    entries.push(entry);
+                    last = Some(Spot { number, offset, at: end });
+                }
+                offset += found.size;
+            }
+        }
+        (from, entries, last)
+    }
+
+    /// A segment's content, read anew if `fresh`.
+    fn segment(&mut self, number: u64, fresh: bool) -> Option<&(Header, Vec<u8>)> {
+        let held = self.held.iter().position(|(header, _)| header.number == number);
+        match held {
+            Some(index) if !fresh => {
+                let last = self.held.remove(index);
+                self.held.push(last);
+            }
+            stale => {
+                if let Some(index) = stale {
+                    self.held.remove(index);
+                }
+                self.held.drain(..self.held.len().saturating_sub(HELD - 1));
+                // It gets the other name while it is looked for under the first, at worst.
+                let names = [past_name(number), segment_name(number), past_name(number)];
+                let content = names.iter().find_map(|name| self.fs.read(name).ok())?;
+                let header = Header::decode(&content).ok().filter(|it| it.number == number)?;
+                self.held.push((header, content));
+            }
+        }
+        self.held.last()
+    }
+}
+
+impl Map {
+    /// The last place known at or before `txid` from which the log can be read.
+    fn before(&self, txid: Txid) -> Option<Spot> {
+        let cuts = &self.cuts;
+        let root = self.segments.iter().rev().find(|segment| segment.lsn <= cuts.since);
+        let root = root.map(|segment| {
+            let offset = usize::try_from(cuts.since - segment.lsn).unwrap_or(usize::MAX);
+            let offset = offset.max(HEADER);
+            (cuts.since, Spot { number: segment.number, offset, at: cuts.at })
+        });
+        let starts = self.segments.iter().filter(|segment| segment.lsn >= cuts.since);
+        let starts = starts.map(|segment| {
+            let Segment { number, start, lsn, .. } = *segment;
+            (lsn, Spot { number, offset: HEADER, at: start })
+        });
+        let fits =
+            |(lsn, spot): &(u64, Spot)| spot.at.txid <= txid && cuts.spare(*lsn, spot.at.txid);
+        root.into_iter().chain(starts).rfind(fits).map(|(_, spot)| spot)
+    }
+}
