@@ -12,6 +12,7 @@ use crate::size;
 use crate::wide::Links;
 use crate::world::Occur;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 use zabkeeper_core::ids::{ConnId, NodeId};
 use zabkeeper_core::message::{Message, Vote};
 use zabkeeper_core::rng::Rng;
@@ -177,6 +178,7 @@ impl Net {
         let sent = self.sent;
         let from = vote.from;
         let mut fate = self.fate(Kind::Datagram, from, to);
+        let vote = Arc::new(vote);
         let (old_sent, again) = self.overheard.vote(to, sent, &vote, &mut fate);
         if self.is_cut(from, to) {
             self.count("datagrams cut off");
@@ -429,7 +431,7 @@ impl Net {
         if matches!(packet, Packet::Fin) {
             at.open = false;
         }
-        let seen = End { inbox: VecDeque::new(), ..at.clone() };
+        let seen = at.without_inbox();
         if matches!(packet, Packet::Fin) {
             self.forget(id);
         }

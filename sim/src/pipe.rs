@@ -43,6 +43,13 @@ pub struct End {
     pub(crate) busy_until: u64,
 }
 
+impl End {
+    /// The same end, without what is on the way to it.
+    pub(crate) fn without_inbox(&self) -> Self {
+        Self { inbox: VecDeque::new(), ..*self }
+    }
+}
+
 #[derive(Clone, Debug)]
 pub(crate) struct Pipe {
     pub ends: [End; 2],

@@ -5,6 +5,7 @@ use crate::check::{Check, Violation};
 use crate::codec;
 use crate::dice::Dice;
 use crate::disk::DiskOp;
+use crate::host::Process;
 use crate::net::client_of;
 use crate::reading::Wanted;
 use crate::trace::What;
@@ -189,20 +190,22 @@ impl World {
         let Some(process) = &mut host.process else { return Ok(()) };
         process.replica.check();
         let status = process.replica.status();
-        process.status = status.clone();
+        process.status = status;
         if process.replica.put_off() > 0 {
             self.mark("reads put off");
         }
+        let host = &self.hosts[place(node)];
+        let Some(Process { status, .. }) = &host.process else { return Ok(()) };
         self.trace.feed(&(status.committed, status.applied, status.digest));
         let now = self.now;
-        self.trace.see(|view| view.status(now, node, &status));
-        self.checks.stepped(&self.hosts, &self.hosts[place(node)], &status)?;
-        self.fits(node, &status)
+        self.trace.see(|view| view.status(now, node, status));
+        self.checks.stepped(&self.hosts, host, status)?;
+        let waiting = bounds::waiting(host, status, &self.room);
+        self.fits(node, waiting)
     }
 
     /// What waits at a machine and for its peers has room.
-    fn fits(&mut self, node: NodeId, status: &Status) -> Check {
-        let waiting = bounds::waiting(&self.hosts[place(node)], status, &self.room);
+    fn fits(&mut self, node: NodeId, waiting: [(&'static str, u64, u64); 3]) -> Check {
         let peer = ("bytes for a peer", std::mem::take(&mut self.net.fullest), self.room.peer);
         for (what, waits, room) in waiting.into_iter().chain([peer]) {
             self.peak(what, waits * 100 / room);

@@ -37,9 +37,9 @@ pub enum Occur {
     /// A disk has read entries of the log.
     LogRead { node: NodeId, boot: u64, wanted: Wanted },
     /// A datagram arrives.
-    Datagram { to: NodeId, vote: Vote, sent: u64 },
+    Datagram { to: NodeId, vote: Arc<Vote>, sent: u64 },
     /// A damaged datagram arrives.
-    Damaged { to: NodeId, vote: Vote, seed: u64, sent: u64 },
+    Damaged { to: NodeId, vote: Arc<Vote>, seed: u64, sent: u64 },
     /// A connection attempt arrives.
     Dial { from: NodeId, boot: u64, to: NodeId, refused: bool, patience: u64 },
     /// A connection attempt has failed.
@@ -320,7 +320,7 @@ impl World {
             Occur::LogRead { node, boot, wanted } => self.log_read(node, boot, wanted),
             Occur::Datagram { to, vote, sent } => {
                 self.arrived(to, sent);
-                self.deliver(to, Event::Notified(vote))
+                self.deliver(to, Event::Notified(Arc::unwrap_or_clone(vote)))
             }
             Occur::Damaged { to, vote, seed, sent } => match codec::damaged(&vote, seed) {
                 Some(vote) => {
