@@ -295,13 +295,15 @@ fn a_flood_of_pipelined_requests_changes_no_leader_and_lets_others_through() {
     );
     assert_eq!(status().current, before, "another leader was elected");
     // On a machine with other things to do.
-    assert!(waits.max() < 10_000_000, "a request waited {} us", waits.max());
+    assert!(waits.max() < 2_000_000, "a request waited {} us", waits.max());
     assert!(longest < Micros::millis(700), "a turn took {longest:?}");
     ensemble.stop();
 }
 
 /// Asks the same on so many connections as fast as the node takes it.
 fn flood(addr: std::net::SocketAddr, clients: u64, op: &Op, stop: &AtomicBool) {
+    // What is measured is how long the node has others wait, not who gets the processors.
+    let _ = rustix::process::nice(19);
     let chunk: Vec<u8> = (0..1000).flat_map(|id| request(id, op.clone())).collect();
     let connect = |_| {
         let stream = TcpStream::connect(addr).unwrap();

@@ -58,6 +58,8 @@ pub(super) struct Client {
     pub(super) charge: usize,
     /// When it last said something.
     pub(super) heard: Instant,
+    /// True if it had more to say when it had its last turn.
+    pub(super) heavy: bool,
     /// When it last got on: a request was complete, or an answer taken.
     pub(super) progress: Instant,
     /// Since when a request is incomplete.
@@ -113,6 +115,7 @@ impl Client {
             page: 0,
             charge: 0,
             heard: now,
+            heavy: false,
             progress: now,
             unfinished: None,
             window: None,

@@ -1,7 +1,7 @@
 //! The loop's part for client connections.
 //!
-//! Clients get a span of each turn for being read and one for being written, round robin: who is not
-//! reached is the first of the next turn. The more of them have something to say, the fewer requests
+//! Clients get a span of each turn for being read and one for being written: who is not reached is the
+//! first of the next turn, see [`super::line`]. The more of them have something to say, the fewer requests
 //! of each are taken at a time, so that one with a single request does not wait for all that the
 //! others have sent.
 
@@ -28,8 +28,9 @@ const SPAN: Duration = Duration::from_millis(10);
 /// hardly gets the processor goes on with its line.
 const READ: usize = 32;
 const WRITTEN: usize = 16;
-/// The requests of a turn, and of that what one client gets at least. A status is several.
-const BATCH: usize = 16 << 10;
+/// The requests of a turn, and of that what one client gets at least. A status is several. No more
+/// than the tree answers in a few steps: what waits there is out of the reach of whose turn it is.
+const BATCH: usize = 2 << 10;
 const LEAST: usize = 8;
 const STATUS: usize = 4;
 /// What is read at a time from a client while memory is short.
@@ -107,19 +108,18 @@ impl EventLoop {
             if full || turn % READ == 0 && begun.elapsed() >= SPAN {
                 break;
             }
-            let Some(token) = self.work.clients.pop_front() else { break };
-            self.work.unread.1 = self.work.unread.1.saturating_sub(1);
+            let Some(token) = self.work.clients.pop() else { break };
             if let Some(client) = self.clients.get_mut(token) {
                 client.queued = false;
-                if self.read_client(now, token, share) {
+                let more = self.read_client(now, token, share);
+                if let Some(client) = self.clients.get_mut(token) {
+                    client.heavy = more;
+                }
+                if more {
                     self.queue_client(token);
                 }
                 self.clients.settle(token);
             }
-        }
-        // Whoever is in line now has its turn when so many others had theirs.
-        if self.work.unread.1 == 0 {
-            self.work.unread = (now.at, self.work.clients.len());
         }
     }
 

@@ -2,6 +2,7 @@
 //! requests came, however late one of them becomes ready.
 
 use super::client::{Client, Fault};
+use super::line::Line;
 use super::places::{CONTROL, Places};
 use super::room::Room;
 use crate::net::Conn;
@@ -41,7 +42,7 @@ pub(super) struct Clients {
     /// Those that came when all places were taken, the oldest first.
     controls: VecDeque<Token>,
     /// Connections with something to write, in the order in which they get their turn.
-    dirty: VecDeque<Token>,
+    dirty: Line,
     /// Connections that something may be wrong with if it goes on.
     watched: FxHashSet<Token>,
     /// When all are looked at for having said nothing for long.
@@ -84,7 +85,7 @@ impl Clients {
             room,
             over_since: None,
             controls: VecDeque::new(),
-            dirty: VecDeque::new(),
+            dirty: Line::default(),
             watched: FxHashSet::default(),
             next_idle: Instant::default(),
             large: VecDeque::new(),
@@ -326,7 +327,7 @@ impl Clients {
             && !client.dirty
         {
             client.dirty = true;
-            self.dirty.push_back(token);
+            self.dirty.push(token, client.heavy, Instant::default());
         }
     }
 
@@ -342,7 +343,7 @@ impl Clients {
 
     /// The next connection to write.
     pub(super) fn next_dirty(&mut self) -> Option<Token> {
-        self.dirty.pop_front()
+        self.dirty.pop()
     }
 
     /// Sends one connection the answers that are due, as far as its socket takes them. What to do

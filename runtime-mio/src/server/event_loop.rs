@@ -12,6 +12,7 @@
 use super::clients::Clients;
 use super::clock::Clock;
 use super::election::Election;
+use super::line::Line;
 use super::peers::{Peers, conn_id};
 use super::turn::{Phase, Turns};
 use super::{Call, ExitReason, Shared, wire};
@@ -92,9 +93,7 @@ pub(super) struct Work {
     /// Sockets that may have more to read than they were given time for.
     pub(super) ready: Ready,
     /// Clients that may have more to read.
-    pub(super) clients: VecDeque<Token>,
-    /// Since when this many of them wait for their turn.
-    pub(super) unread: (Instant, usize),
+    pub(super) clients: Line,
     /// Clients whose next write waits for the disk.
     pub(super) blocked: Vec<Token>,
     /// What happened while actions were carried out, not told to the core yet.
@@ -298,10 +297,11 @@ impl EventLoop {
     }
 
     pub(super) fn queue_client(&mut self, token: Token) {
+        let now = self.clock.at();
         if let Some(client) = self.clients.get_mut(token)
             && !mem::replace(&mut client.queued, true)
         {
-            self.work.clients.push_back(token);
+            self.work.clients.push(token, client.heavy, now);
         }
     }
 
@@ -525,7 +525,7 @@ impl EventLoop {
             self.tell_unread(now);
         }
         let soon = now.at.after(SWEEP);
-        let waits = self.work.retry_accept || self.work.unread.1 > 0;
+        let waits = self.work.retry_accept || !self.work.clients.is_empty();
         let next = match self.peers.watched() || waits || !self.work.blocked.is_empty() {
             true => Some(soon),
             false => self.clients.next_look(soon),
@@ -535,15 +535,15 @@ impl EventLoop {
 
     /// Says why clients are not read for long, if so.
     fn tell_unread(&mut self, now: Now) {
-        let (since, in_line) = self.work.unread;
+        let Some(since) = self.work.clients.oldest() else { return };
         let span = now.at.since(since);
-        if in_line > 0 && span > UNREAD {
+        if span > UNREAD {
             let text = format!(
                 "{}: clients wait for their turn for {} ms: {} are in line, {} bytes wait for the \
                  disk, {} reads for the tree; the longest turn of late took {:?}",
                 self.shared.node,
                 span.get() / 1000,
-                in_line,
+                self.work.clients.len(),
                 self.storage.queued_bytes(),
                 self.replica.put_off(),
                 self.turns.longest(),

@@ -19,6 +19,7 @@ mod clock;
 mod election;
 mod event_loop;
 mod lanes;
+mod line;
 mod peer_io;
 mod peers;
 mod places;
