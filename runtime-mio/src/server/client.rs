@@ -53,7 +53,7 @@ pub(super) struct Client {
     pub(super) granted: usize,
     pub(super) wants: usize,
     /// What is kept free for the page that is being made.
-    page: usize,
+    pub(super) page: usize,
     /// What of it the room counts.
     pub(super) charge: usize,
     /// When it last said something.
@@ -280,7 +280,7 @@ impl Client {
 }
 
 /// About the bytes that an answer holds until it is sent.
-fn weight(result: &OpResult) -> usize {
+pub(super) fn weight(result: &OpResult) -> usize {
     /// The path, the stat, and what is around them.
     const REST: usize = 256;
     match result {

@@ -1,7 +1,7 @@
 //! Connections of clients. Requests may be pipelined; answers leave in the order in which the
 //! requests came, however late one of them becomes ready.
 
-use super::client::{Client, Fault};
+use super::client::{self, Client, Fault};
 use super::line::Line;
 use super::places::{CONTROL, Places};
 use super::room::Room;
@@ -52,6 +52,30 @@ pub(super) struct Clients {
     pages: VecDeque<Token>,
     /// Listings whose turn it is.
     due: Vec<ClientRequest<Query>>,
+    making: Making,
+}
+
+/// The listings that the tree makes or will make next. Other reads wait behind them.
+#[derive(Debug)]
+struct Making {
+    pages: usize,
+    /// About the bytes of one, as they were of late.
+    typical: usize,
+}
+
+impl Making {
+    /// Bytes that may be in the making, at least one page.
+    const MOST: usize = 4 << 20;
+
+    fn has_place(&self) -> bool {
+        self.pages == 0 || self.pages.saturating_mul(self.typical) < Self::MOST
+    }
+
+    /// One of so many bytes is made.
+    fn made(&mut self, bytes: usize) {
+        self.pages = self.pages.saturating_sub(1);
+        self.typical = (self.typical - self.typical / 8 + bytes / 8).max(1);
+    }
 }
 
 /// What a client connection may use.
@@ -91,6 +115,7 @@ impl Clients {
             large: VecDeque::new(),
             pages: VecDeque::new(),
             due: Vec::new(),
+            making: Making { pages: 0, typical: MAX_PAGE_BYTES },
         }
     }
 
@@ -139,6 +164,9 @@ impl Clients {
         };
         client.conn.deregister(registry);
         self.room.change(client.charge, 0);
+        if client.page > 0 {
+            self.making.pages = self.making.pages.saturating_sub(1);
+        }
         if client.control {
             self.controls.retain(|other| *other != token);
         } else {
@@ -174,7 +202,7 @@ impl Clients {
     }
 
     /// Takes a listing, which is due once the one before it on this connection was put into the
-    /// buffer, and there is room for a page.
+    /// buffer, and there is room for a page and a place among those that are made.
     pub(super) fn list(&mut self, token: Token, request: ClientRequest<Query>) {
         if let Some(client) = self.conns.get_mut(&token) {
             client.later.push_back(request);
@@ -186,8 +214,9 @@ impl Clients {
         let Some(client) = self.conns.get_mut(&token).filter(|client| client.may_list()) else {
             return;
         };
-        if self.room.has(MAX_PAGE_BYTES) {
+        if self.room.has(MAX_PAGE_BYTES) && self.making.has_place() {
             client.next_listing(&mut self.due);
+            self.making.pages += 1;
             self.settle(token);
         } else if !mem::replace(&mut client.waits_for_page, true) {
             self.pages.push_back(token);
@@ -197,6 +226,7 @@ impl Clients {
     /// The listings to make now.
     pub(super) fn take_due(&mut self, into: &mut Vec<ClientRequest<Query>>) {
         while self.room.has(MAX_PAGE_BYTES)
+            && self.making.has_place()
             && let Some(token) = self.pages.pop_front()
         {
             if let Some(client) = self.conns.get_mut(&token) {
@@ -293,7 +323,11 @@ impl Clients {
                     OpResult::Refused(why) => Some(*why),
                     _ => None,
                 };
+                let (bytes, made) = (client::weight(&result), client.page > 0);
                 let lists = client.answer(slot, result);
+                if lists && made {
+                    self.making.made(bytes);
+                }
                 if let Some(why) = why.filter(|_| lists) {
                     self.refuse_later(token, why);
                 }
@@ -455,4 +489,29 @@ pub(super) enum Written {
     MoreToSend,
     /// The connection is broken.
     Broken,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_large_pages_are_made_at_a_time_and_many_small_ones() {
+        let mut making = Making { pages: 0, typical: MAX_PAGE_BYTES };
+        let fill = |making: &mut Making| {
+            while making.has_place() {
+                making.pages += 1;
+            }
+            making.pages
+        };
+        assert_eq!(fill(&mut making), 4);
+        for _ in 0..200 {
+            making.made(1000);
+            making.pages += 1;
+        }
+        assert!(fill(&mut making) > 1000, "{making:?}");
+        making.pages = 0;
+        making.typical = usize::MAX;
+        assert!(making.has_place());
+    }
 }
