@@ -193,7 +193,8 @@ fn one_node_alone_refuses_writes_and_linearizable_reads_with_a_clear_error() {
 
 #[test]
 fn a_follower_away_for_longer_than_the_log_is_kept_comes_back_by_a_snapshot() {
-    let mut ensemble = Ensemble::start(r#""Limits": {"RetainBytes": 65536}"#);
+    let limits = r#"{"RetainBytes": 65536, "CheckpointBytes": 1048576, "JournalBytes": 0}"#;
+    let mut ensemble = Ensemble::start(&format!(r#""Limits": {limits}"#));
     let leader = ensemble.leader_of(&[0, 1, 2]);
     let follower = (leader + 1) % 3;
     let mut client = ensemble.client(&[leader]);
@@ -202,9 +203,10 @@ fn a_follower_away_for_longer_than_the_log_is_kept_comes_back_by_a_snapshot() {
     let away_since = ensemble.status(follower).expect("it runs").last;
     ensemble.kill(follower);
     client.delete(&key("gone"), false).expect("a write works");
-    for number in 0..200 {
-        let value = vec![b'x'; 2000];
-        client.set(&key(&format!("big/{number}")), value.into()).expect("a write works");
+    // Three segments of the journal: the first is given back.
+    for number in 0..250 {
+        let value = vec![b'x'; 100_000];
+        client.set(&key(&format!("big/{}", number % 10)), value.into()).expect("a write works");
     }
     ensemble.spawn(follower);
     ensemble.until_equal(&[0, 1, 2]);
