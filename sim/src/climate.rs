@@ -151,7 +151,9 @@ impl Swarm {
             (wide.link_rate, wide.journal_rate) = (0, 0);
             wide.state_bytes = wide.state_bytes.max(32 << 20);
         }
-        let slow_disk_gap = gap(rng);
+        // With that patience, a disk that is slow as that fault has it counts as hung.
+        let patient = options.timeouts.disk > 2_000_000;
+        let slow_disk_gap = if patient { gap(rng) } else { 0 };
         let rough = |rng: &mut Rng| if fair { 0 } else { gap(rng) };
         let (crash_gap, break_gap, partition_gap) = (rough(rng), rough(rng), rough(rng));
         let (stream_cut_gap, slow_link_gap, ambush_gap) = (rough(rng), rough(rng), rough(rng));

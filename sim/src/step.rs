@@ -1,6 +1,7 @@
 //! One step of a process: something comes in, a list of actions goes out, is checked, and done.
 
 use crate::check::bounds::{self, Deed};
+use crate::check::epochs::Epochs;
 use crate::check::{Check, Violation};
 use crate::codec;
 use crate::dice::Dice;
@@ -92,9 +93,7 @@ impl World {
     fn note_rounds(&mut self, node: NodeId, input: &Input<Query>) {
         match input {
             Input::Event(Event::Received { conn, msg: Message::Pong { epoch, nonce, .. } }) => {
-                if let Some(by) = self.net.peer(*conn) {
-                    self.checks.rounds.pong(node, by, (*epoch, *nonce));
-                }
+                self.checks.rounds.pong(node, *conn, (*epoch, *nonce));
             }
             Input::Event(_) => {}
             Input::Requests(requests) => {
@@ -145,6 +144,16 @@ impl World {
     }
 
     fn look_at_step(&mut self, node: NodeId, out: &Outputs<Tree>) -> Check {
+        let votes = out.actions.iter().filter_map(|action| match action {
+            Action::Notify { vote, .. } => Some(vote),
+            _ => None,
+        });
+        // Two nodes cannot tell a vote for all from an answer.
+        if let (Some(vote), true) = (votes.clone().next(), self.hosts.len() > 2)
+            && votes.count() + 1 >= self.hosts.len()
+        {
+            Epochs::votes_for_no_less(vote)?;
+        }
         let mut halted = false;
         for action in &out.actions {
             if halted && !matches!(action, Action::Note(_)) {
@@ -288,6 +297,10 @@ impl World {
             Action::Send { to, msg } => {
                 if let Message::Ping { epoch, nonce, .. } = &msg {
                     self.checks.rounds.ping(node, (*epoch, *nonce), now);
+                    for conn in &to {
+                        let peer = self.net.peer(*conn);
+                        peer.into_iter().for_each(|peer| self.checks.rounds.asks(*conn, peer));
+                    }
                 }
                 for conn in to {
                     let Some(peer) = self.net.peer(conn) else { continue };

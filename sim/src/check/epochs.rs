@@ -8,7 +8,7 @@ use crate::host::Host;
 use std::collections::{BTreeMap, BTreeSet};
 use zabkeeper_core::entry::{Entry, Position};
 use zabkeeper_core::ids::{Epoch, NodeId, Round, Txid};
-use zabkeeper_core::message::{EpochAck, Message, Stance, Vote};
+use zabkeeper_core::message::{Candidate, EpochAck, Message, Stance, Vote};
 
 /// The reigns of a run.
 #[derive(Debug, Default)]
@@ -82,6 +82,23 @@ impl Epochs {
     /// A node votes.
     pub fn voted(&mut self, vote: &Vote) {
         self.votes.insert((vote.round, vote.candidate.node, vote.from));
+    }
+
+    /// A node that may be elected, and hears a majority, votes for nobody with less than it has
+    /// itself: an older epoch, or the same and a shorter log. `vote` is said to all: then it was
+    /// chosen just now.
+    pub fn votes_for_no_less(vote: &Vote) -> Check {
+        let free = vote.abstains || !vote.hears || vote.stance != Stance::Looking;
+        let stands = |of: &Candidate| (of.epoch, of.txid);
+        ensure!(
+            free || stands(&vote.candidate) >= stands(&vote.own),
+            "votes are for the newest epoch and the longest log",
+            "{} has {:?} and votes for {:?}",
+            vote.from,
+            vote.own,
+            vote.candidate
+        );
+        Ok(())
     }
 
     /// Somebody votes in the name of a node.

@@ -4,7 +4,7 @@
 
 use super::{Check, ensure};
 use std::collections::{BTreeMap, VecDeque};
-use zabkeeper_core::ids::{Epoch, NodeId, Ticket};
+use zabkeeper_core::ids::{ConnId, Epoch, NodeId, Ticket};
 
 /// Rounds that are remembered of a leader.
 const KEPT: usize = 256;
@@ -16,6 +16,9 @@ type Round = (Epoch, u64);
 #[derive(Debug, Default)]
 pub struct Rounds {
     began: BTreeMap<NodeId, VecDeque<(Round, u64)>>,
+    /// Who is at the other end of the connections on which rounds were asked: what came on one may be
+    /// taken in when it is long gone.
+    ends: BTreeMap<ConnId, NodeId>,
     /// The last round that a follower answered, as far as the leader knows.
     answered: BTreeMap<(NodeId, NodeId), Round>,
     /// When a leader took a read, and in which epoch.
@@ -34,8 +37,14 @@ impl Rounds {
         }
     }
 
+    /// A leader asks a follower on this connection.
+    pub fn asks(&mut self, conn: ConnId, follower: NodeId) {
+        self.ends.insert(conn, follower);
+    }
+
     /// A leader hears an answer.
-    pub fn pong(&mut self, leader: NodeId, follower: NodeId, round: Round) {
+    pub fn pong(&mut self, leader: NodeId, conn: ConnId, round: Round) {
+        let Some(follower) = self.ends.get(&conn).copied() else { return };
         let last = self.answered.entry((leader, follower)).or_default();
         *last = round.max(*last);
     }
@@ -77,13 +86,16 @@ mod tests {
     fn a_read_needs_the_answers_of_a_quorum_to_a_round_that_began_after_it() {
         let mut rounds = Rounds::default();
         let round = |nonce| (Epoch::new(1), nonce);
+        let conn = ConnId::new;
+        rounds.asks(conn(12), NodeId::new(2));
+        rounds.asks(conn(13), NodeId::new(3));
         rounds.ping(LEADER, round(1), 10);
-        rounds.pong(LEADER, NodeId::new(2), round(1));
+        rounds.pong(LEADER, conn(12), round(1));
         assert!(rounds.read(LEADER, 11, 3).is_err(), "the round is older");
         assert_eq!(rounds.read(LEADER, 10, 3), Ok(()));
         rounds.ping(LEADER, round(2), 20);
         assert!(rounds.read(LEADER, 11, 3).is_err(), "nobody has answered");
-        rounds.pong(LEADER, NodeId::new(3), round(2));
+        rounds.pong(LEADER, conn(13), round(2));
         assert_eq!(rounds.read(LEADER, 11, 3), Ok(()));
         assert!(rounds.read(LEADER, 11, 5).is_err(), "no quorum has");
     }
