@@ -54,6 +54,8 @@ pub(super) struct Client {
     pub(super) wants: usize,
     /// What is kept free for the page that is being made.
     pub(super) page: usize,
+    /// True if that is of the node's own state.
+    pub(super) page_is_local: bool,
     /// What of it the room counts.
     pub(super) charge: usize,
     /// When it last said something.
@@ -113,6 +115,7 @@ impl Client {
             granted: 0,
             wants: 0,
             page: 0,
+            page_is_local: false,
             charge: 0,
             heard: now,
             heavy: false,

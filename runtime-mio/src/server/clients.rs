@@ -16,9 +16,9 @@ use std::net::SocketAddr;
 use std::sync::mpsc::SyncSender;
 use zabkeeper_core::ids::Ticket;
 use zabkeeper_core::message::RefuseReason;
-use zabkeeper_core::replica::ClientRequest;
+use zabkeeper_core::replica::{ClientRequest, ReadLevel, Request};
 use zabkeeper_core::time::{Instant, Micros};
-use zabkeeper_core::tree::{MAX_PAGE_BYTES, Query};
+use zabkeeper_core::tree::{Answer, MAX_PAGE_BYTES, Query};
 use zabkeeper_proto::client::OpResult;
 
 /// How long a client may stay that came when all places were taken.
@@ -49,7 +49,8 @@ pub(super) struct Clients {
     next_idle: Instant,
     /// Who waits for room: with a large request, and with a listing.
     large: VecDeque<Token>,
-    pages: VecDeque<Token>,
+    /// The latter apart for those of the node's own state, which come second.
+    pages: [VecDeque<Token>; 2],
     /// Listings whose turn it is.
     due: Vec<ClientRequest<Query>>,
     making: Making,
@@ -58,8 +59,11 @@ pub(super) struct Clients {
 /// The listings that the tree makes or will make next. Other reads wait behind them.
 #[derive(Debug)]
 struct Making {
-    pages: usize,
-    /// About the bytes of one, as they were of late.
+    /// Of the node's own state, and those that wait for a leader's word first, for which the former do
+    /// not wait.
+    local: usize,
+    confirmed: usize,
+    /// About the bytes of a large one, as they were of late.
     typical: usize,
 }
 
@@ -67,14 +71,26 @@ impl Making {
     /// Bytes that may be in the making, at least one page.
     const MOST: usize = 4 << 20;
 
-    fn has_place(&self) -> bool {
-        self.pages == 0 || self.pages.saturating_mul(self.typical) < Self::MOST
+    fn pages(&mut self, local: bool) -> &mut usize {
+        if local { &mut self.local } else { &mut self.confirmed }
     }
 
-    /// One of so many bytes is made.
-    fn made(&mut self, bytes: usize) {
-        self.pages = self.pages.saturating_sub(1);
-        self.typical = (self.typical - self.typical / 8 + bytes / 8).max(1);
+    fn has_place(&self, local: bool) -> bool {
+        let pages = if local { self.local } else { self.confirmed };
+        pages == 0 || pages.saturating_mul(self.typical) < Self::MOST
+    }
+
+    fn begin(&mut self, local: bool) {
+        *self.pages(local) += 1;
+    }
+
+    /// One is over: with so many bytes, if it was made.
+    fn end(&mut self, local: bool, bytes: Option<usize>) {
+        let pages = self.pages(local);
+        *pages = pages.saturating_sub(1);
+        if let Some(bytes) = bytes {
+            self.typical = bytes.max(self.typical - self.typical / 16);
+        }
     }
 }
 
@@ -113,9 +129,9 @@ impl Clients {
             watched: FxHashSet::default(),
             next_idle: Instant::default(),
             large: VecDeque::new(),
-            pages: VecDeque::new(),
+            pages: Default::default(),
             due: Vec::new(),
-            making: Making { pages: 0, typical: MAX_PAGE_BYTES },
+            making: Making { local: 0, confirmed: 0, typical: MAX_PAGE_BYTES },
         }
     }
 
@@ -165,7 +181,7 @@ impl Clients {
         client.conn.deregister(registry);
         self.room.change(client.charge, 0);
         if client.page > 0 {
-            self.making.pages = self.making.pages.saturating_sub(1);
+            self.making.end(client.page_is_local, None);
         }
         if client.control {
             self.controls.retain(|other| *other != token);
@@ -214,24 +230,28 @@ impl Clients {
         let Some(client) = self.conns.get_mut(&token).filter(|client| client.may_list()) else {
             return;
         };
-        if self.room.has(MAX_PAGE_BYTES) && self.making.has_place() {
+        let local = client.later.front().is_some_and(is_local);
+        if self.room.has(MAX_PAGE_BYTES) && self.making.has_place(local) {
             client.next_listing(&mut self.due);
-            self.making.pages += 1;
+            client.page_is_local = local;
+            self.making.begin(local);
             self.settle(token);
         } else if !mem::replace(&mut client.waits_for_page, true) {
-            self.pages.push_back(token);
+            self.pages[usize::from(local)].push_back(token);
         }
     }
 
     /// The listings to make now.
     pub(super) fn take_due(&mut self, into: &mut Vec<ClientRequest<Query>>) {
-        while self.room.has(MAX_PAGE_BYTES)
-            && self.making.has_place()
-            && let Some(token) = self.pages.pop_front()
-        {
-            if let Some(client) = self.conns.get_mut(&token) {
-                client.waits_for_page = false;
-                self.next_listing(token);
+        for local in [false, true] {
+            while self.room.has(MAX_PAGE_BYTES)
+                && self.making.has_place(local)
+                && let Some(token) = self.pages[usize::from(local)].pop_front()
+            {
+                if let Some(client) = self.conns.get_mut(&token) {
+                    client.waits_for_page = false;
+                    self.next_listing(token);
+                }
             }
         }
         into.append(&mut self.due);
@@ -323,10 +343,11 @@ impl Clients {
                     OpResult::Refused(why) => Some(*why),
                     _ => None,
                 };
-                let (bytes, made) = (client::weight(&result), client.page > 0);
+                let page = matches!(&result, OpResult::Read { answer: Answer::List(Some(_)), .. });
+                let (bytes, making) = (client::weight(&result), client.page > 0);
                 let lists = client.answer(slot, result);
-                if lists && made {
-                    self.making.made(bytes);
+                if lists && making {
+                    self.making.end(client.page_is_local, page.then_some(bytes));
                 }
                 if let Some(why) = why.filter(|_| lists) {
                     self.refuse_later(token, why);
@@ -450,7 +471,7 @@ impl Clients {
         } else {
             self.over_since = None;
         }
-        let waits = !self.large.is_empty() || !self.pages.is_empty();
+        let waits = !self.large.is_empty() || self.pages.iter().any(|line| !line.is_empty());
         if !waits && self.over_since.is_none() {
             return;
         }
@@ -491,27 +512,42 @@ pub(super) enum Written {
     Broken,
 }
 
+/// True if the read is of the node's own state: it waits for nobody else's word.
+fn is_local(read: &ClientRequest<Query>) -> bool {
+    matches!(read.request, Request::Read { level: ReadLevel::Local(_), .. })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn few_large_pages_are_made_at_a_time_and_many_small_ones() {
-        let mut making = Making { pages: 0, typical: MAX_PAGE_BYTES };
-        let fill = |making: &mut Making| {
-            while making.has_place() {
-                making.pages += 1;
+        let mut making = Making { local: 0, confirmed: 0, typical: MAX_PAGE_BYTES };
+        let fill = |making: &mut Making, local| {
+            while making.has_place(local) {
+                making.begin(local);
             }
-            making.pages
+            *making.pages(local)
         };
-        assert_eq!(fill(&mut making), 4);
+        assert_eq!(fill(&mut making, false), 4);
+        // Those that wait for a leader leave the others their places.
+        assert_eq!(fill(&mut making, true), 4);
+        // What was refused or found nothing says nothing of the size of a page.
         for _ in 0..200 {
-            making.made(1000);
-            making.pages += 1;
+            making.end(true, None);
+            making.begin(true);
         }
-        assert!(fill(&mut making) > 1000, "{making:?}");
-        making.pages = 0;
-        making.typical = usize::MAX;
-        assert!(making.has_place());
+        assert!(!making.has_place(true));
+        for _ in 0..200 {
+            making.end(true, Some(1000));
+            making.begin(true);
+        }
+        assert!(fill(&mut making, true) > 1000, "{making:?}");
+        // One large page is enough to be careful again.
+        making.end(true, Some(MAX_PAGE_BYTES));
+        assert!(!making.has_place(true));
+        (making.local, making.typical) = (0, usize::MAX);
+        assert!(making.has_place(true));
     }
 }
