@@ -324,14 +324,16 @@ impl State {
     }
 
     /// What the disk is to keep of the log before its start, if the size of the state is known: for
-    /// a follower that is being fed all that it lacks, within a limit or as long as it gets on; for
-    /// those that are away a share of the state, beyond which sending that is less.
+    /// a follower that is being fed all that it lacks, within a limit, or as long as it gets on and the
+    /// whole state is more; for those that are away a share of the state, beyond which sending that is
+    /// less.
     fn keep(&self, pin: Option<Pin>) -> Option<Keep> {
         const SHARE: usize = 3;
         let limits = &self.cfg.limits;
-        let share = (self.weight? / SHARE).max(limits.checkpoint_bytes).min(limits.journal_bytes);
+        let weight = self.weight?;
+        let share = (weight / SHARE).max(limits.checkpoint_bytes).min(limits.journal_bytes);
         let pin = pin.filter(|_| !self.cfg.mutant(Mutant::KeepNothing));
-        let worth = pin.map_or(0, |pin| pin.worth);
+        let worth = pin.map_or(0, |pin| pin.worth.min(weight));
         let most = limits.journal_bytes.max(self.log_limit() / 2).max(worth);
         Some(Keep { after: pin.map(|pin| pin.at), most: most as u64, bytes: share as u64 })
     }

@@ -18,9 +18,9 @@ use crate::state::{Cx, Pin};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
-/// What a follower needs is not on the disk any more.
+/// What a follower needs after this is not on the disk any more.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Gone;
+pub(crate) struct Gone(pub(crate) Txid);
 
 /// The state of one follower's feed.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -54,12 +54,14 @@ enum Stage {
 
 impl Feed {
     /// Begins the synchronisation of a follower. `held` is a state that was on its way to it when its
-    /// last connection broke. The plan, if it can be made without asking the disk.
+    /// last connection broke; what comes after `gone` cannot be read. The plan, if it can be made
+    /// without asking the disk.
     pub(crate) fn start(
         cx: &mut Cx<'_>,
         conn: ConnId,
         ack: &EpochAck,
         held: Option<Source>,
+        gone: Option<Txid>,
     ) -> (Self, Option<SyncPlan>) {
         let mut feed = Self {
             sent: ack.last.txid,
@@ -88,7 +90,8 @@ impl Feed {
             return (feed, Some(SyncPlan::Snap));
         }
         let all = cx.s.cfg.mutant(Mutant::SnapshotOfLess) && ack.last != cx.s.log.last();
-        if floor.is_none() && !all {
+        let readable = gone.is_none_or(|gone| gone < ack.last.txid);
+        if floor.is_none() && !all && readable {
             feed.reading.ask(cx, conn, ack.last.txid);
             return (feed, None);
         }
@@ -141,8 +144,9 @@ impl Feed {
             let floor = self.reading.found(from, entries);
             return Ok(Some(self.begin(cx, conn, ack, floor)));
         }
+        let asked = self.reading.asked();
         match self.reading.take(from, entries) {
-            Some(false) => Err(Gone),
+            Some(false) => Err(Gone(asked.unwrap_or_default())),
             Some(true) | None => Ok(None),
         }
     }

@@ -45,6 +45,8 @@ pub(crate) struct Leading {
     /// What each node has acknowledged to this leader, on whichever connection: of a node that
     /// promised the epoch and holds nothing of it yet, none.
     acked: BTreeMap<NodeId, Option<Txid>>,
+    /// The disk could not read what comes after this: who needs that gets the state.
+    gone_log: Option<Txid>,
     /// Writes of followers' clients that wait for room.
     waiting: Waiting,
 }
@@ -104,6 +106,7 @@ impl Leading {
             gone: BTreeSet::new(),
             parked: BTreeMap::new(),
             acked: BTreeMap::new(),
+            gone_log: None,
             waiting: Waiting::default(),
         };
         let mut next = leading.choose_epoch(cx);

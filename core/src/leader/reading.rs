@@ -65,6 +65,11 @@ impl Reading {
         next
     }
 
+    /// After what the disk is being asked for entries.
+    pub(crate) fn asked(&self) -> Option<Txid> {
+        self.asked
+    }
+
     /// The answer of the disk. `None` if it was not asked; false if it cannot go on where it was.
     pub(crate) fn take(&mut self, from: Option<Position>, entries: Vec<Entry>) -> Option<bool> {
         let asked = self.asked.take()?;

@@ -100,7 +100,7 @@ impl Leading {
             return Next::Stay;
         };
         let held = self.parked.remove(&peer.node).map(|(source, _)| source);
-        let (feed, plan) = Feed::start(cx, conn, &ack, held);
+        let (feed, plan) = Feed::start(cx, conn, &ack, held, self.gone_log);
         (peer.heard, peer.worked) = (cx.now.at, cx.now.at);
         if let Some(plan) = plan {
             cx.note(Note::SyncPlanned { peer: peer.node, kind: plan.kind() });
@@ -141,7 +141,11 @@ impl Leading {
                 cx.note(Note::SyncPlanned { peer: peer.node, kind: plan.kind() });
             }
             Ok(None) => {}
-            Err(Gone) => return self.drop_peer(cx, conn, Some(CloseReason::TooSlow)),
+            Err(Gone(after)) => {
+                // Else it would come back to the same place, if it has stored nothing by then.
+                self.gone_log = self.gone_log.max(Some(after));
+                return self.drop_peer(cx, conn, Some(CloseReason::TooSlow));
+            }
         }
         self.progress = cx.now.at;
         self.pump(cx, conn);
