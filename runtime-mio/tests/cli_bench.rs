@@ -186,7 +186,7 @@ fn requests_without_an_answer_show_in_the_exit_code() {
     }
     // Without a majority requests are refused, or nobody knows; then it is asked to stop.
     until("a write is refused", || dev.run(&["add", "x", "1", "--timeout", "1s"]).code == 3);
-    process.signal("INT");
+    process.signal("TERM");
     let line = process.line(|_| true);
     let json: Value = serde_json::from_str(&line).expect("one JSON object");
     let errors = &json["errors"];
