@@ -7,7 +7,7 @@ use super::items::Items;
 use super::journal::{Journal, JournalOptions, is_spare, segment_number};
 use super::lock::Lock;
 use super::pace::Pace;
-use super::past::{Cuts, past_number};
+use super::past::{self, Cuts, past_number};
 use super::place::{private, private_dir};
 use super::space::Space;
 use super::staging::States;
@@ -120,7 +120,13 @@ pub fn open_on<F: Fs>(
 ) -> Result<(DiskStorage<F>, Contents), OpenError> {
     private_dir(dir).map_err(OpenError::io("create", dir))?;
     let lock = Lock::take(dir)?;
-    reserve::release_if_short(dir).map_err(OpenError::io("remove", dir.join(reserve::NAME)))?;
+    let relieve = || {
+        if let Err(error) = past::discard(&fs) {
+            log::warn!("cannot give back old segments of the journal: {error}");
+        }
+    };
+    let released = reserve::release_if_short(dir, relieve);
+    released.map_err(OpenError::io("remove", dir.join(reserve::NAME)))?;
     forget_pages(dir).map_err(OpenError::io("read", dir))?;
     let names = fs.names().map_err(OpenError::io("list", dir))?;
     let mut created = !recover::exists(&names);

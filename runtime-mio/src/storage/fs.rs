@@ -6,7 +6,7 @@ use super::descriptors::patiently;
 use super::place::{about, private};
 use rustix::fs::{Advice, OFlags, fadvise, fcntl_getfl, fcntl_setfl};
 use std::fs::File;
-use std::io::{self, Read as _};
+use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -25,6 +25,12 @@ pub trait Fs: Clone + Send + 'static {
 
     /// The first bytes of a file, `most` at most.
     fn read_first(&self, name: &str, most: usize) -> io::Result<Vec<u8>>;
+
+    /// The bytes of a file from `offset` on, `most` at most.
+    fn read_part(&self, name: &str, offset: u64, most: usize) -> io::Result<Vec<u8>> {
+        let skipped = usize::try_from(offset).unwrap_or(usize::MAX);
+        Ok(self.read(name)?.into_iter().skip(skipped).take(most).collect())
+    }
 
     /// Makes a file of `size` zero bytes with its space taken, replacing one of that name.
     fn create(&self, name: &str, size: u64) -> io::Result<Self::File>;
@@ -89,11 +95,19 @@ impl Fs for DirFs {
     }
 
     fn read_first(&self, name: &str, most: usize) -> io::Result<Vec<u8>> {
+        self.read_part(name, 0, most)
+    }
+
+    fn read_part(&self, name: &str, offset: u64, most: usize) -> io::Result<Vec<u8>> {
         let path = self.dir.join(name);
-        let mut bytes = Vec::new();
-        let file = File::open(&path).map_err(about(&path))?;
-        file.take(most as u64).read_to_end(&mut bytes).map_err(about(path))?;
-        Ok(bytes)
+        let read = || -> io::Result<Vec<u8>> {
+            let mut bytes = Vec::new();
+            let mut file = File::open(&path)?;
+            file.seek(SeekFrom::Start(offset))?;
+            file.take(most as u64).read_to_end(&mut bytes)?;
+            Ok(bytes)
+        };
+        read().map_err(about(&path))
     }
 
     fn create(&self, name: &str, size: u64) -> io::Result<DirFile> {

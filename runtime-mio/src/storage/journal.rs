@@ -8,7 +8,7 @@
 use super::codec;
 use super::error::OpenError;
 use super::fs::{Fs, JournalFile};
-use super::past::{self, Map, SharedMap, past_name};
+use super::past::{self, Give, Map, SharedMap, past_name};
 use super::segment::{self, HEADER, Header, Kind};
 use super::summary::{Head, Summary};
 use std::io;
@@ -174,11 +174,33 @@ impl<F: Fs> Journal<F> {
         Ok(())
     }
 
-    /// Removes all that the log has left behind and that is kept for others.
-    pub(crate) fn forget_past(&mut self) -> io::Result<()> {
-        let past = mem::take(&mut self.past);
+    /// Removes what the log has left behind and what is kept for others, oldest first. After an error
+    /// the rest is still there, and known.
+    pub(crate) fn forget_past(&mut self, give: Give) -> io::Result<()> {
+        let count = match (give, self.segments.first()) {
+            (Give::Unpinned, Some(next)) => {
+                let pinned = Keep { bytes: 0, ..self.keep };
+                past::unwanted(&self.past, next, pinned, &self.summary.head().cuts)
+            }
+            _ => self.past.len(),
+        };
+        if count == 0 {
+            return Ok(());
+        }
+        let rest = self.past.split_off(count);
+        let going = mem::replace(&mut self.past, rest);
         self.publish();
-        past.iter().try_for_each(|segment| self.fs.remove(&past_name(segment.number)))
+        for (index, segment) in going.iter().enumerate() {
+            match self.fs.remove(&past_name(segment.number)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    self.past.splice(..0, going.into_iter().skip(index));
+                    self.publish();
+                    return Err(error);
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// Makes a spare of a segment, or removes it. It was put aside before if it is `past`: then no
@@ -198,7 +220,8 @@ impl<F: Fs> Journal<F> {
     /// Lets readers know which segments there are.
     pub(crate) fn publish(&self) {
         let segments = self.past.iter().chain(&self.segments).cloned().collect();
-        self.map.publish(Map { segments, cuts: self.summary.head().cuts.clone() });
+        let (cuts, origin) = (self.summary.head().cuts.clone(), self.header.origin());
+        self.map.publish(Map { segments, cuts, origin });
     }
 
     /// The spare file that should be made now, if one should: its name and its size. Not before half
@@ -257,12 +280,21 @@ impl<F: Fs> Journal<F> {
         }
         // The new segment's name says that everything before it is durable.
         self.flush()?;
-        let number = self.header.number + 1;
         let spare = self.spares.pop();
-        let head = (self.summary.head(), self.header.secret);
-        let made = make_segment(&self.fs, self.options, head, number, self.durable, spare, size)?;
+        let made = match self.make_next(spare.clone(), size) {
+            Err(error) if is_full(&error) && !self.past.is_empty() => {
+                log::warn!("gives back old segments of the journal, to make a new one: {error}");
+                if let Err(error) = self.forget_past(Give::Whole) {
+                    log::warn!("cannot give back old segments of the journal: {error}");
+                }
+                // It was begun, so it cannot be known what it holds.
+                let _ = spare.map(|spare| self.fs.remove(&spare));
+                self.make_next(None, size)?
+            }
+            made => made?,
+        };
         self.segments.push(Segment {
-            number,
+            number: made.header.number,
             size: made.header.size,
             start: self.summary.last(),
             lsn: made.header.start,
@@ -279,6 +311,20 @@ impl<F: Fs> Journal<F> {
         (self.file, self.header, self.durable) = (made.file, made.header, made.end);
         Ok(())
     }
+
+    /// Makes the segment after the present one.
+    fn make_next(&mut self, spare: Option<String>, size: usize) -> io::Result<Made<F::File>> {
+        if let Some(oldest) = self.past.first().or(self.segments.first()) {
+            self.summary.forget_cuts(oldest.lsn, oldest.start);
+        }
+        let (number, head) = (self.header.number + 1, (self.summary.head(), self.header.secret));
+        make_segment(&self.fs, self.options, head, number, self.durable, spare, size)
+    }
+}
+
+/// True if there was no room.
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// Takes note of segments whose beginning a truncation has cut away.

@@ -13,8 +13,7 @@
 use super::codec;
 use super::fs::Fs;
 use super::journal::{Segment, segment_name};
-use super::segment::{self, HEADER, Header, Kind};
-use std::collections::BTreeMap;
+use super::segment::{self, HEADER, Header, Kind, Origin};
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use zabkeeper_core::entry::{Entry, Position};
@@ -49,6 +48,14 @@ impl Cuts {
         }
     }
 
+    /// Forgets what was cut before `since`, where the log ended at `at`: nothing before that is kept.
+    pub(crate) fn forget(&mut self, since: u64, at: Position) {
+        if self.cuts.iter().any(|(lsn, _)| *lsn < since) {
+            self.cuts.retain(|(lsn, _)| *lsn >= since);
+            (self.since, self.at) = (since, at);
+        }
+    }
+
     /// True if what was logged at `lsn` as `txid` is still in the log.
     fn spare(&self, lsn: u64, txid: Txid) -> bool {
         !self.cuts.iter().any(|(cut, to)| *cut >= lsn && *to < txid)
@@ -61,6 +68,8 @@ pub(crate) struct Map {
     /// Oldest first, without a gap; the last one is being written.
     pub segments: Vec<Segment>,
     pub cuts: Cuts,
+    /// Whose segments they are.
+    pub origin: Origin,
 }
 
 /// The list, shared by the writer and the reader.
@@ -77,9 +86,18 @@ impl SharedMap {
     }
 }
 
-/// What is kept until the core has said what it wants.
+/// What is kept until the core has said what it wants. No follower is known to need it.
 pub(crate) fn everything() -> Keep {
-    Keep { after: Some(Txid::ZERO), most: u64::MAX, bytes: u64::MAX }
+    Keep { after: None, most: 0, bytes: u64::MAX }
+}
+
+/// How much of what is kept for others goes when the disk is short of space.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Give {
+    /// What no follower is being fed from.
+    Unpinned,
+    /// All of it.
+    Whole,
 }
 
 /// How many of the segments that the log has left behind, oldest first, nobody wants. `next` is the
@@ -110,31 +128,42 @@ pub(crate) fn past_number(name: &str) -> Option<u64> {
     (past_name(number) == name).then_some(number)
 }
 
-/// The segments that an earlier life has kept before `first`, oldest first; what is not one of them
-/// goes.
-pub(crate) fn find<F: Fs>(fs: &F, first: &Segment) -> io::Result<Vec<Segment>> {
+/// The segments of this journal that an earlier life has kept before `first`, oldest first; what is
+/// not one of them goes.
+pub(crate) fn find<F: Fs>(fs: &F, first: &Segment, origin: Origin) -> io::Result<Vec<Segment>> {
     let names = fs.names()?;
     let mut numbers: Vec<u64> = names.iter().filter_map(|name| past_number(name)).collect();
     numbers.sort_unstable();
-    let (mut found, mut before) = (Vec::new(), Some(first.number));
+    let (mut found, mut next) = (Vec::new(), Some(first.clone()));
     for number in numbers.into_iter().rev() {
-        before = before.and_then(|before| before.checked_sub(1)).filter(|next| *next == number);
-        match before.and_then(|_| read_start(fs, number)) {
-            Some(segment) => found.push(segment),
-            None => {
-                before = None;
-                fs.remove(&past_name(number))?;
-            }
+        next = next.and_then(|next| read_start(fs, number, &next, origin));
+        match &next {
+            Some(segment) => found.push(segment.clone()),
+            None => fs.remove(&past_name(number))?,
         }
     }
     found.reverse();
     Ok(found)
 }
 
-fn read_start<F: Fs>(fs: &F, number: u64) -> Option<Segment> {
+/// Removes whatever is kept for others in a directory, without a look into it.
+pub(crate) fn discard<F: Fs>(fs: &F) -> io::Result<()> {
+    let names = fs.names()?;
+    names.iter().filter(|name| past_number(name).is_some()).try_for_each(|name| fs.remove(name))
+}
+
+/// Segment `number`, if it is one of this journal's and ends where `next` begins.
+fn read_start<F: Fs>(fs: &F, number: u64, next: &Segment, origin: Origin) -> Option<Segment> {
     const HEAD: usize = 256 << 10;
-    let bytes = fs.read_first(&past_name(number), HEAD).ok()?;
-    let header = Header::decode(&bytes).ok().filter(|header| header.number == number)?;
+    let name = past_name(number);
+    let bytes = fs.read_first(&name, HEAD).ok()?;
+    let ours = |it: &Header| it.number == number && it.origin() == origin;
+    let header = Header::decode(&bytes).ok().filter(ours)?;
+    Some(next.number).filter(|next| number.checked_add(1) == Some(*next))?;
+    let end = next.lsn.checked_sub(header.start)?;
+    let bytes_of_seal = fs.read_part(&name, end, segment::framed(0)).ok()?;
+    segment::record_at(&bytes_of_seal, 0, &Header { start: next.lsn, ..header })
+        .filter(|seal| seal.kind == Kind::Seal)?;
     let head = segment::record_at(&bytes, HEADER, &header)?;
     let head = Some(head).filter(|head| head.kind == Kind::Head)?;
     let start = codec::decode_head(head.payload).ok()?.start.at;
@@ -160,13 +189,14 @@ pub(crate) struct Reader<F> {
     /// The last segments that were read, the last one last.
     held: Vec<(Header, Vec<u8>)>,
     /// Where the record of an entry stands that was read last by somebody, as long as nothing is cut.
-    spots: BTreeMap<Txid, Spot>,
+    /// The one that was used last is the last one.
+    pub(crate) spots: Vec<(Txid, Spot)>,
     cuts: Cuts,
 }
 
 /// A place in a segment, before which the log ends at `at`.
 #[derive(Clone, Copy, Debug)]
-struct Spot {
+pub(crate) struct Spot {
     number: u64,
     offset: usize,
     at: Position,
@@ -174,7 +204,7 @@ struct Spot {
 
 impl<F: Fs> Reader<F> {
     pub(crate) fn new(fs: F, map: SharedMap) -> Self {
-        Self { fs, map, held: Vec::new(), spots: BTreeMap::new(), cuts: Cuts::default() }
+        Self { fs, map, held: Vec::new(), spots: Vec::new(), cuts: Cuts::default() }
     }
 
     /// Reads entries.
@@ -184,17 +214,19 @@ impl<F: Fs> Reader<F> {
             self.spots.clear();
             self.cuts = map.cuts.clone();
         }
-        let known = self.spots.remove(&wanted.after);
+        let known = self.spots.iter().position(|(after, _)| *after == wanted.after);
+        let known = known.map(|index| self.spots.remove(index).1);
         let known = known.filter(|spot| map.segments.iter().any(|it| it.number == spot.number));
         let Some(spot) = known.or_else(|| map.before(wanted.after)) else {
             return (None, Vec::new());
         };
         let (from, entries, last) = self.walk(&map, wanted, spot);
-        if let (Some(spot), Some(entry)) = (last, entries.last()) {
-            self.spots.insert(entry.txid, spot);
-            while self.spots.len() > SPOTS {
-                self.spots.pop_first();
-            }
+        // Where nothing was found to go on from, it is asked again from the same place.
+        let reached = last.and_then(|spot| Some((entries.last()?.txid, spot)));
+        if let Some(spot) = reached.or(known.map(|spot| (wanted.after, spot))) {
+            self.spots.retain(|(after, _)| *after != spot.0);
+            self.spots.push(spot);
+            self.spots.drain(..self.spots.len().saturating_sub(SPOTS));
         }
         (Some(from), entries)
     }
@@ -211,7 +243,7 @@ impl<F: Fs> Reader<F> {
         let mut fresh = false;
         while let Some(index) = map.segments.iter().position(|it| it.number == number) {
             let next = map.segments.get(index + 1).map(|next| next.lsn);
-            let Some((header, content)) = self.segment(number, fresh) else { break };
+            let Some((header, content)) = self.segment(map, index, fresh) else { break };
             loop {
                 let lsn = header.start + offset as u64;
                 if next == Some(lsn) {
@@ -256,7 +288,8 @@ impl<F: Fs> Reader<F> {
     }
 
     /// A segment's content, read anew if `fresh`.
-    fn segment(&mut self, number: u64, fresh: bool) -> Option<&(Header, Vec<u8>)> {
+    fn segment(&mut self, map: &Map, index: usize, fresh: bool) -> Option<&(Header, Vec<u8>)> {
+        let Segment { number, lsn, .. } = *map.segments.get(index)?;
         let held = self.held.iter().position(|(header, _)| header.number == number);
         match held {
             Some(index) if !fresh => {
@@ -271,7 +304,10 @@ impl<F: Fs> Reader<F> {
                 // It gets the other name while it is looked for under the first, at worst.
                 let names = [past_name(number), segment_name(number), past_name(number)];
                 let content = names.iter().find_map(|name| self.fs.read(name).ok())?;
-                let header = Header::decode(&content).ok().filter(|it| it.number == number)?;
+                let ours = |it: &Header| {
+                    it.number == number && it.start == lsn && it.origin() == map.origin
+                };
+                let header = Header::decode(&content).ok().filter(ours)?;
                 self.held.push((header, content));
             }
         }

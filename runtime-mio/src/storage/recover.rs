@@ -136,7 +136,7 @@ impl Found {
                 fs.sync_names()?;
             }
             let past = match self.segments.first() {
-                Some(first) => past::find(&fs, first)?,
+                Some(first) => past::find(&fs, first, self.header.origin())?,
                 None => Vec::new(),
             };
             let base = self.image.log.base().at.txid;
@@ -301,16 +301,18 @@ impl Replay {
         if head.identity.incarnation.get() != header.incarnation {
             return Err(damage("the head is of another disk than the header".into()).into());
         }
-        match &self.state {
+        match &mut self.state {
             None => {
                 let summary = Summary::new(head);
                 self.origin = summary.last().txid;
                 self.state = Some((summary.image(), summary));
             }
-            Some((_, summary)) if *summary.head() == head => {}
-            Some(_) => {
-                let what = "the segment does not continue the one before it";
-                return Err(damage(what.into()).into());
+            Some((_, summary)) => {
+                summary.forget_cuts(head.cuts.since, head.cuts.at);
+                if *summary.head() != head {
+                    let what = "the segment does not continue the one before it";
+                    return Err(damage(what.into()).into());
+                }
             }
         }
         if let Some((_, summary)) = &self.state {

@@ -14,11 +14,10 @@ pub(crate) const NAME: &str = "reserve";
 /// Its bytes: a segment of the journal, the tables of a checkpoint, and what a start writes.
 const BYTES: u64 = 16 << 20;
 
-/// Gives the room back if the file system has less than that.
-pub(crate) fn release_if_short(dir: &Path) -> io::Result<()> {
-    let path = dir.join(NAME);
-    if path.exists() && free(dir)?.is_some_and(|free| free < BYTES) {
-        fs::remove_file(&path)?;
+/// Gives the room back if the file system has less than that, though `relieve` has given back what
+/// nothing here depends on.
+pub(crate) fn release_if_short(dir: &Path, relieve: impl FnOnce()) -> io::Result<()> {
+    if release(&dir.join(NAME), || free(dir), relieve)? {
         log::warn!(
             "the file system of {} is full: gave back the {} MiB that were kept for this. Delete \
              keys, or free space on it",
@@ -27,6 +26,24 @@ pub(crate) fn release_if_short(dir: &Path) -> io::Result<()> {
         );
     }
     Ok(())
+}
+
+/// True if it gave back the room.
+fn release(
+    path: &Path,
+    free: impl Fn() -> io::Result<Option<u64>>,
+    relieve: impl FnOnce(),
+) -> io::Result<bool> {
+    let short = || Ok::<_, io::Error>(free()?.is_some_and(|free| free < BYTES));
+    if !short()? {
+        return Ok(false);
+    }
+    relieve();
+    let released = path.exists() && short()?;
+    if released {
+        fs::remove_file(path)?;
+    }
+    Ok(released)
 }
 
 /// Keeps the room, where it is a small part of what is free. Whatever prevents it is no trouble yet.
@@ -61,6 +78,7 @@ fn free(dir: &Path) -> io::Result<Option<u64>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::cell::Cell;
     use std::os::unix::fs::MetadataExt;
 
     #[test]
@@ -72,7 +90,24 @@ mod tests {
         keep(dir.path());
         let path = dir.path().join(NAME);
         assert!(fs::metadata(&path).unwrap().blocks() * 512 >= BYTES);
-        release_if_short(dir.path()).unwrap();
+        release_if_short(dir.path(), || panic!("there is enough")).unwrap();
         assert!(path.exists());
+    }
+
+    #[test]
+    fn the_room_is_given_back_only_if_what_others_may_need_is_gone_and_that_was_not_enough() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(NAME);
+        for enough in [true, false] {
+            fs::write(&path, "").unwrap();
+            let relieved = Cell::new(false);
+            let free = || Ok(Some(if enough && relieved.get() { BYTES } else { BYTES - 1 }));
+            let released = release(&path, free, || {
+                assert!(path.exists());
+                relieved.set(true);
+            });
+            assert_eq!(released.unwrap(), !enough);
+            assert_eq!((relieved.get(), path.exists()), (true, enough));
+        }
     }
 }

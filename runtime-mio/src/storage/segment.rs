@@ -54,6 +54,13 @@ pub(crate) struct Header {
     pub size: u64,
 }
 
+/// What the segments of a journal have in common, and with those of no other directory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Origin {
+    incarnation: u64,
+    secret: u64,
+}
+
 /// Why a header cannot be read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum HeaderError {
@@ -108,6 +115,11 @@ impl Header {
             }),
             other => Err(HeaderError::Version(other)),
         }
+    }
+
+    /// Which journal the segment is of.
+    pub(crate) fn origin(&self) -> Origin {
+        Origin { incarnation: self.incarnation, secret: self.secret }
     }
 
     /// Where the checksums of this segment's records start from.

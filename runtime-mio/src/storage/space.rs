@@ -1,6 +1,7 @@
 //! The free space of the disk: writes that make the state grow are refused long before there is none,
 //! so that what deletes, and a start, still find some.
 
+use super::past::Give;
 use rustix::fs::statvfs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -47,19 +48,33 @@ impl Space {
 
     /// Looks, now and then. Tells whether there is too little, if that changed: though `relieve` has
     /// given back what can be done without.
-    pub(super) fn look(&mut self, now: Instant, relieve: impl FnOnce()) -> Option<bool> {
+    pub(super) fn look(&mut self, now: Instant, relieve: impl FnMut(Give)) -> Option<bool> {
         if self.next.is_some_and(|next| now < next) {
             return None;
         }
         self.next = Some(now + EVERY);
         // What cannot be asked is no reason to refuse anything: a disk that fails is told elsewhere.
-        let now = || room(&self.dir).ok().flatten();
-        let mut room = now()?;
-        if self.judge(room) {
-            relieve();
-            room = now()?;
-        }
+        let room = self.relieve(|| room(&self.dir).ok().flatten(), relieve)?;
         self.note(room)
+    }
+
+    /// Has given back what nobody is being fed from if there is too little, and all if there is less
+    /// than half of what should be. Returns the room that there is then.
+    fn relieve(
+        &self,
+        mut ask: impl FnMut() -> Option<Room>,
+        mut relieve: impl FnMut(Give),
+    ) -> Option<Room> {
+        let mut room = ask()?;
+        if self.judge(room) {
+            relieve(Give::Unpinned);
+            room = ask()?;
+            if room.free < self.mark(room) / 2 {
+                relieve(Give::Whole);
+                room = ask()?;
+            }
+        }
+        Some(room)
     }
 
     fn note(&mut self, room: Room) -> Option<bool> {
@@ -74,13 +89,18 @@ impl Space {
 
     /// There must be an eighth more than too little before it is enough again.
     fn judge(&self, room: Room) -> bool {
-        let keep = self.keep.min(room.whole / SHARE);
+        let keep = self.mark(room);
         room.free < if self.short { keep + keep / 8 } else { keep }
+    }
+
+    /// Bytes that should be free.
+    fn mark(&self, room: Room) -> u64 {
+        self.keep.min(room.whole / SHARE)
     }
 
     fn tell(&self, room: Room) {
         let (dir, free) = (self.dir.display(), room.free >> 10);
-        let keep = self.keep.min(room.whole / SHARE) >> 10;
+        let keep = self.mark(room) >> 10;
         match self.short {
             true => log::warn!(
                 "the file system of {dir} has {free} KiB free, less than {keep} (Limits.FreeBytes): \
@@ -122,12 +142,28 @@ mod tests {
     }
 
     #[test]
+    fn what_a_follower_is_being_fed_from_goes_only_below_half_of_what_should_be_free() {
+        let space = Space::new(Path::new("/"), 160);
+        let given = |rooms: &[u64]| {
+            let mut rooms = rooms.iter().map(|free| Room { free: *free, whole: 1 << 30 });
+            let mut given = Vec::new();
+            let last = space.relieve(|| rooms.next(), |give| given.push(give));
+            assert_eq!((rooms.next(), last.is_some()), (None, true));
+            given
+        };
+        assert_eq!(given(&[160]), []);
+        assert_eq!(given(&[20, 90]), [Give::Unpinned]);
+        assert_eq!(given(&[159, 80]), [Give::Unpinned]);
+        assert_eq!(given(&[159, 79, 90]), [Give::Unpinned, Give::Whole]);
+    }
+
+    #[test]
     fn this_file_system_has_room_and_is_asked_once_a_second() {
         let mut space = Space::new(Path::new("/"), 1);
         let now = Instant::now();
-        assert_eq!(space.look(now, || ()), None);
+        assert_eq!(space.look(now, |_| ()), None);
         space.short = true;
-        assert_eq!(space.look(now, || ()), None);
-        assert_eq!(space.look(now + EVERY, || ()), Some(false));
+        assert_eq!(space.look(now, |_| ()), None);
+        assert_eq!(space.look(now + EVERY, |_| ()), Some(false));
     }
 }

@@ -58,6 +58,12 @@ impl Summary {
         &self.head
     }
 
+    /// Forgets truncations before `since`, where the log ended at `at`. Only when a segment is begun,
+    /// whose head says so: else a recovery would not do the same.
+    pub(crate) fn forget_cuts(&mut self, since: u64, at: Position) {
+        self.head.cuts.forget(since, at);
+    }
+
     /// The end of the log.
     pub(crate) fn last(&self) -> Position {
         self.head.start.at

@@ -386,8 +386,8 @@ impl<F: Fs> JournalWorker<F> {
 
     fn look_at_space(&mut self) {
         let journal = &mut self.journal;
-        let relieve = || {
-            if let Err(error) = journal.forget_past() {
+        let relieve = |give| {
+            if let Err(error) = journal.forget_past(give) {
                 log::warn!("cannot give back old segments of the journal: {error}");
             }
         };

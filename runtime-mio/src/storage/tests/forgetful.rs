@@ -18,6 +18,10 @@ pub(crate) struct Disk {
     names: BTreeMap<String, usize>,
     durable_names: BTreeMap<String, usize>,
     unflushed_names: Vec<Change>,
+    /// Bytes that the files take at most, if there is a limit.
+    room: Option<usize>,
+    /// A file that cannot be removed.
+    stuck: Option<String>,
 }
 
 #[derive(Clone)]
@@ -59,7 +63,7 @@ impl Disk {
         // Sometimes nearly everything survives, sometimes nearly nothing.
         let odds = 1 + rng.below(9);
         let files = self.files.iter().map(|file| file.cut(odds, rng)).collect();
-        Self { files, durable_names: names.clone(), names, unflushed_names: Vec::new() }
+        Self { files, durable_names: names.clone(), names, ..Self::default() }
     }
 
     /// The bytes of a file, to be damaged.
@@ -82,6 +86,10 @@ impl Disk {
     /// The names of all files.
     pub(crate) fn names(&self) -> Vec<String> {
         self.names.keys().cloned().collect()
+    }
+
+    fn taken(&self) -> usize {
+        self.names.values().map(|file| self.files[*file].bytes.len()).sum()
     }
 
     fn change(&mut self, change: Change) {
@@ -130,6 +138,17 @@ impl Forgetful {
         std::mem::take(&mut *self.moments.lock().unwrap())
     }
 
+    /// From now on there is no room for more than there is.
+    pub(crate) fn is_full(&self) {
+        let mut disk = self.disk.lock().unwrap();
+        disk.room = Some(disk.taken());
+    }
+
+    /// From now on this file cannot be removed.
+    pub(crate) fn stick(&self, name: Option<String>) {
+        self.disk.lock().unwrap().stuck = name;
+    }
+
     fn step<T>(&self, run: impl FnOnce(&mut Disk) -> io::Result<T>) -> io::Result<T> {
         let mut disk = self.disk.lock().unwrap();
         self.moments.lock().unwrap().push(disk.clone());
@@ -174,6 +193,9 @@ impl Fs for Forgetful {
 
     fn create(&self, name: &str, size: u64) -> io::Result<OpenFile> {
         let file = self.step(|disk| {
+            if disk.room.is_some_and(|room| disk.taken() + size as usize > room) {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
             let zeros = vec![0; size as usize];
             let sectors = zeros.chunks(SECTOR).map(<[u8]>::to_vec).enumerate();
             // Before its first flush a file may hold what its blocks held under another name.
@@ -205,6 +227,9 @@ impl Fs for Forgetful {
     fn remove(&self, name: &str) -> io::Result<()> {
         self.step(|disk| {
             disk.file(name)?;
+            if disk.stuck.as_deref() == Some(name) {
+                return Err(io::ErrorKind::PermissionDenied.into());
+            }
             disk.change(Change::Remove(name.to_owned()));
             Ok(())
         })

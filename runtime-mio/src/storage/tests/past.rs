@@ -3,7 +3,7 @@
 use super::forgetful::Forgetful;
 use super::random;
 use crate::storage::journal::{Journal, JournalOptions, segment_name};
-use crate::storage::past::{Reader, Wanted, past_name};
+use crate::storage::past::{self, Give, Reader, Wanted, past_name};
 use crate::storage::recover;
 use std::path::Path;
 use zabkeeper_core::entry::{Entry, Position};
@@ -234,8 +234,184 @@ fn what_is_kept_for_others_is_removed_when_the_disk_is_short_of_space() {
     let early = bench.log[10].txid;
     prune(&mut bench);
     assert!(all(&mut bench, early));
-    bench.journal.forget_past().unwrap();
+    bench.journal.forget_past(Give::Unpinned).unwrap();
     assert!(!all(&mut bench, early));
-    let past = |name: &String| name.starts_with("past-");
-    assert!(!bench.fs.now().names().iter().any(past));
+    assert!(!has_past(&bench));
+}
+
+fn has_past(bench: &Bench) -> bool {
+    bench.fs.now().names().iter().any(|name| name.starts_with("past-"))
+}
+
+/// Adds entries to the log, none of them known to be committed.
+fn append(bench: &mut Bench, rng: &mut Rng) {
+    loop {
+        if let Record::Append { entries, .. } = random::record(&bench.image, 500, rng) {
+            return bench.append(&Record::append(entries));
+        }
+    }
+}
+
+#[test]
+fn what_a_follower_is_being_fed_from_stays_when_the_rest_is_removed_for_space() {
+    let mut bench = long();
+    let (pin, early) = (bench.log[100].txid, bench.log[10].txid);
+    bench.keep(Some(pin), u64::MAX);
+    prune(&mut bench);
+    assert!(all(&mut bench, early));
+    bench.journal.forget_past(Give::Unpinned).unwrap();
+    assert!(all(&mut bench, pin) && !all(&mut bench, early));
+    bench.journal.forget_past(Give::Whole).unwrap();
+    assert!(!all(&mut bench, pin) && !has_past(&bench));
+}
+
+#[test]
+fn what_could_not_be_removed_is_still_known_and_is_removed_later() {
+    let mut bench = long();
+    prune(&mut bench);
+    let third = bench.journal.past[2].clone();
+    bench.fs.stick(Some(past_name(third.number)));
+    bench.journal.forget_past(Give::Whole).unwrap_err();
+    assert_eq!(bench.journal.past[0].number, third.number);
+    assert!(bench.journal.past.len() > 3);
+    assert!(all(&mut bench, third.start.txid));
+    bench.fs.stick(None);
+    bench.journal.forget_past(Give::Whole).unwrap();
+    assert!(bench.journal.past.is_empty() && !has_past(&bench));
+}
+
+#[test]
+fn a_full_disk_ends_the_journal_only_if_nothing_is_kept_for_others() {
+    let mut bench = long();
+    prune(&mut bench);
+    let (before, past) = (bench.journal.segments.len(), bench.journal.past.len());
+    assert!(past > 5 && bench.journal.spares.is_empty());
+    bench.fs.is_full();
+    let mut rng = Rng::new(3);
+    while bench.journal.segments.len() < before + past {
+        append(&mut bench, &mut rng);
+    }
+    assert!(bench.journal.past.is_empty() && !has_past(&bench));
+    bench.journal.flush().unwrap();
+    let failure = loop {
+        let Record::Append { entries, .. } = random::record(&bench.image, 500, &mut rng) else {
+            continue;
+        };
+        let record = Record::append(entries);
+        match bench.journal.append(&record) {
+            Ok(()) => bench.image.apply(&record).unwrap(),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(failure.kind(), std::io::ErrorKind::StorageFull);
+}
+
+#[test]
+fn all_that_is_kept_for_others_can_go_before_a_start() {
+    let mut bench = long();
+    prune(&mut bench);
+    assert!(has_past(&bench));
+    past::discard(&bench.fs).unwrap();
+    assert!(!has_past(&bench));
+    let bench = Bench::open(bench.fs, bench.start, bench.log);
+    assert!(bench.journal.past.is_empty());
+}
+
+#[test]
+fn the_place_of_a_follower_far_behind_is_known_as_long_as_it_goes_on() {
+    let mut bench = long();
+    prune(&mut bench);
+    let upto = bench.log.last().unwrap().txid;
+    let mut slow = 0;
+    for turn in 0..60 {
+        let after = bench.log[slow].txid;
+        assert!(bench.read(Wanted { after, upto, max_bytes: 1 }));
+        slow += 1;
+        // Another one each time, that does not come back.
+        let after = bench.log[100 + 2 * turn].txid;
+        assert!(bench.read(Wanted { after, upto, max_bytes: 1 }));
+        let place = bench.log[slow].txid;
+        assert!(bench.reader.spots.iter().any(|(after, _)| *after == place), "turn {turn}");
+    }
+    assert_eq!(bench.reader.spots.len(), 16);
+}
+
+#[test]
+fn one_place_is_kept_of_a_follower_also_when_there_is_nothing_more() {
+    let mut bench = long();
+    let upto = bench.log.last().unwrap().txid;
+    for from in (0..20).chain(298..299) {
+        let after = bench.log[from].txid;
+        assert!(bench.read(Wanted { after, upto, max_bytes: 1 }));
+    }
+    let before = bench.reader.spots.len();
+    assert!(bench.read(Wanted { after: upto, upto, max_bytes: 1 }));
+    assert!(before <= 2 && bench.reader.spots.len() == before, "{before}");
+}
+
+/// A journal like that of [`long`], of another directory or of this one in another time.
+fn other(secret: u64, seed: u64) -> Bench {
+    let fs = Forgetful::default();
+    Journal::initialise(&fs, Path::new("d"), OPTIONS, &random::fresh_head(), secret).unwrap();
+    let mut bench = Bench::open(fs, Position::ZERO, Vec::new());
+    let mut rng = Rng::new(seed);
+    while bench.log.len() < 400 {
+        append(&mut bench, &mut rng);
+    }
+    bench.flush();
+    prune(&mut bench);
+    bench
+}
+
+#[test]
+fn a_segment_of_another_journal_is_not_one_of_this() {
+    // With the same secret it is what remains of a copy of the directory that went its own way.
+    for secret in [7777, 99] {
+        let mut bench = long();
+        prune(&mut bench);
+        let count = bench.journal.past.len();
+        let swapped = bench.journal.past[count - 3].clone();
+        let name = past_name(swapped.number);
+        // Its entries at that place have smaller numbers: they would do for a start.
+        let mut theirs = other(secret, 19).fs.now();
+        let mut disk = bench.fs.now();
+        disk.bytes(&name).clone_from(theirs.bytes(&name));
+        let (start, log, map) = (bench.start, bench.log.clone(), bench.journal.map.clone());
+        // While the journal is open nothing is read from it ...
+        bench.reader = Reader::new(Forgetful::new(disk.clone()), map);
+        let next = bench.journal.past[count - 2].start.txid;
+        let after = log.iter().rfind(|entry| entry.txid < next).unwrap().txid;
+        let wanted = Wanted { after, upto: t_max(), max_bytes: 9_999 };
+        let (from, entries) = bench.reader.read(wanted);
+        assert_eq!((from, entries), (Some(swapped.start), Vec::new()));
+        // ... and at a start it goes, with what is before it.
+        let mut bench = Bench::open(Forgetful::new(disk), start, log);
+        assert_eq!(bench.journal.past.len(), 2, "secret {secret}");
+        assert!(!bench.fs.now().names().contains(&name));
+        assert!(!all(&mut bench, swapped.start.txid));
+    }
+}
+
+#[test]
+fn truncations_are_forgotten_with_the_segments_that_need_them() {
+    let mut rng = Rng::new(4);
+    let mut bench = Bench::new();
+    bench.keep(None, 20_000);
+    for turn in 0..100 {
+        for _ in 0..6 {
+            append(&mut bench, &mut rng);
+        }
+        let to = bench.image.log.last();
+        append(&mut bench, &mut rng);
+        bench.append(&Record::Truncate(to));
+        prune(&mut bench);
+        assert!(turn < 30 || bench.journal.past.len() > 3, "turn {turn}");
+        if turn % 10 == 9 {
+            let (fs, start) = (bench.fs.now(), bench.start);
+            bench = Bench::open(Forgetful::new(fs), start, bench.log);
+            bench.keep(None, 20_000);
+        }
+    }
+    let oldest = bench.journal.past[0].start.txid;
+    assert!(all(&mut bench, oldest));
 }
