@@ -16,7 +16,7 @@ use storage_common::*;
 use zabkeeper_core::digest::Digest;
 use zabkeeper_core::entry::{Body, Entry, Position};
 use zabkeeper_core::ids::{Epoch, Txid, WriteId};
-use zabkeeper_core::storage::{Base, Change, Checkpoint, Record};
+use zabkeeper_core::storage::{Base, Change, Checkpoint, Keep, Record};
 use zabkeeper_core::time::WallTime;
 use zabkeeper_runtime_mio::storage::{
     Completion, JournalOptions, Options, StorageCommand, StorageHandle, StorageThread, open,
@@ -134,6 +134,9 @@ fn write(dir: &Path, acknowledged: &Acknowledged) {
     let opened = open(dir, &OPTIONS, &bootstrap(1, 3, 11)).unwrap();
     let (tell, told) = channel();
     let handle = StorageThread::spawn(opened.store, move || _ = tell.send(())).unwrap();
+    // Some of the log that was left behind is kept for others, the rest is given back and used again.
+    let keep = Keep { after: None, most: 0, bytes: 1 << 20 };
+    handle.submit(vec![StorageCommand::KeepLog(keep)]);
     let mut writer = Writer {
         handle,
         told,
