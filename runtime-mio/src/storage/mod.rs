@@ -5,7 +5,7 @@
 //! | name | what |
 //! | --- | --- |
 //! | `journal-<number>.zkj` | the journal's segments, consecutive; see [`segment`] |
-//! | `past-<number>.zkj` | segments before those, kept for followers that lack them; see [`past`] |
+//! | `past-<number>.zkj` | segments before those, kept for followers that lack them |
 //! | `spare-<number>.zkj` | files that will be segments |
 //! | `state-<generation>/` | the application's state: `table-<number>.zkt`, and sled for the rest |
 //! | `reserve` | room for a start on a full disk, where there is plenty |
