@@ -228,9 +228,10 @@ impl<A: App> Replica<A> {
     /// Sorts requests by what they need of the node.
     fn request(&mut self, now: Now, requests: Vec<ClientRequest<A::Query>>, actions: &mut Actions) {
         let (mut writes, mut reads, mut waits) = (Vec::new(), Vec::new(), Vec::new());
+        let full = self.node.is_full();
         for ClientRequest { ticket, deadline, request } in requests {
             match request {
-                Request::Write(body) if self.node.is_full() && self.app.grows(&body) => {
+                Request::Write(body) if full && self.app.grows(&body) => {
                     actions.call(Upcall::Refuse { ticket, why: RefuseReason::NoSpace });
                 }
                 Request::Write(body) => writes.push(Submission { ticket, body, deadline }),
