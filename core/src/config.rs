@@ -63,8 +63,10 @@ pub struct Limits {
     pub retain_bytes: usize,
     /// Entries of log kept in memory for followers that were away.
     pub retain_entries: usize,
-    /// Bytes of log kept on disk beyond what a restart needs, at most: a third of the size of the
-    /// state for followers that were away, and all that one lacks to which a state is being sent.
+    /// Bytes of log kept on disk beyond what a restart needs: a third of the size of the state for
+    /// followers that were away, at most so much; for one that is being fed all that it lacks, up to
+    /// this or, while it gets on, the size of the state if that is more, and half the limit of the
+    /// log in any case.
     pub journal_bytes: usize,
     /// Bytes of entries applied after which the next checkpoint of the state begins: what a restart
     /// applies again at most, apart from what is applied while a checkpoint is written.

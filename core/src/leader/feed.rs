@@ -1,11 +1,10 @@
 //! Feeding one follower from the log.
 //!
 //! A follower is one cursor over the leader's log, in memory as far as that reaches and on disk
-//! below. Everything up to the attach point (the end of
-//! the log when its synchronisation was planned) travels as LOG-ENTRIES, then NEW-LEADER, then
-//! everything after it as PROPOSE, on one connection in one order: there can be no gap and no
-//! overlap. A slow follower is paced by what its disk has acknowledged: nothing queues up for it,
-//! neither here nor there.
+//! below. Everything up to the attach point (the end of the log when its synchronisation was planned)
+//! travels as LOG-ENTRIES, then NEW-LEADER, then everything after it as PROPOSE, on one connection in
+//! one order: there can be no gap and no overlap. A slow follower is paced by what its disk has
+//! acknowledged: nothing queues up for it, neither here nor there.
 
 use super::reading::Reading;
 use super::source::Source;
