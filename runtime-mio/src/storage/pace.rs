@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 /// Bytes between two flushes on a disk that is not slow: neither such a flush nor any of the
 /// journal's, which share the disk, may take long.
 const LEAST: u64 = 256 << 10;
+/// The same for a state that comes in whole: the node has no journal to write meanwhile.
+const BULK: u64 = 4 << 20;
 /// And at most.
 const MOST: u64 = 16 << 20;
 /// A flush that takes longer is worth a try with more at once.
@@ -32,6 +34,12 @@ impl Pace {
     /// The same, for what does not bring a checkpoint forward.
     pub(crate) fn aside(&self) -> Self {
         Self { aside: true, ..self.clone() }
+    }
+
+    /// The same, for a state that comes in whole beside the present one.
+    pub(crate) fn bulk(&self) -> Self {
+        let unit = Unit { calm: BULK, ..Unit::default() };
+        Self { unit: Arc::new(Mutex::new(unit)), ..self.aside() }
     }
 
     /// Has `told` called with the bytes of every flush from now on; with 0 for a mere sign of life.
@@ -71,6 +79,8 @@ impl Pace {
 /// much at once is nearly twice as fast; where it takes as long as its bytes take, less is better.
 struct Unit {
     bytes: u64,
+    /// What it is while flushes are quick.
+    calm: u64,
     /// Bytes a second that half of it, and the last flush with it, reached.
     rate: f64,
     /// Flushes to come before more is tried.
@@ -79,7 +89,7 @@ struct Unit {
 
 impl Default for Unit {
     fn default() -> Self {
-        Self { bytes: LEAST, rate: 0.0, pause: 0 }
+        Self { bytes: LEAST, calm: LEAST, rate: 0.0, pause: 0 }
     }
 }
 
@@ -92,18 +102,24 @@ impl Unit {
         let rate = bytes as f64 / took.as_secs_f64().max(1e-6);
         if took < SLOW {
             // What is quick need not be larger; it is made smaller when it can still be quick.
-            if took < SLOW / 4 {
-                *self = Self { bytes: (self.bytes / 2).max(LEAST), rate: 0.0, pause: 0 };
+            if self.bytes < self.calm {
+                self.set(self.bytes * 2, 0.0, 0);
+            } else if self.bytes > self.calm && took < SLOW / 4 {
+                self.set(self.bytes / 2, 0.0, 0);
             }
         } else if self.pause > 0 {
             self.pause -= 1;
         } else if rate > self.rate * 1.3 {
             // At the most it stays for a while, and then sees whether half is as good.
             let pause = if self.bytes == MOST { AGAIN } else { 0 };
-            *self = Self { bytes: (self.bytes * 2).min(MOST), rate, pause };
+            self.set(self.bytes * 2, rate, pause);
         } else {
-            *self = Self { bytes: (self.bytes / 2).max(LEAST), rate: 0.0, pause: AGAIN };
+            self.set(self.bytes / 2, 0.0, AGAIN);
         }
+    }
+
+    fn set(&mut self, bytes: u64, rate: f64, pause: u32) {
+        *self = Self { bytes: bytes.clamp(LEAST, MOST), calm: self.calm, rate, pause };
     }
 }
 
@@ -128,7 +144,10 @@ mod tests {
         assert!(settled(200, 200_000, 8) >= 8 << 20, "200 ms a flush");
         assert_eq!(settled(1000, 500_000, 8), MOST, "a second a flush");
         assert!(settled(1, 2_000, 40) <= 2 * LEAST, "2 MB a second, however much at once");
-        let mut unit = Unit { bytes: MOST, rate: 1e6, pause: 0 };
+        let mut bulk = Unit { calm: BULK, ..Unit::default() };
+        (0..10).for_each(|_| bulk.learn(bulk.bytes, Duration::from_millis(6)));
+        assert_eq!(bulk.bytes, BULK, "a state that comes in whole, on a healthy disk");
+        let mut unit = Unit { bytes: MOST, rate: 1e6, ..Unit::default() };
         (0..10).for_each(|_| unit.learn(unit.bytes, Duration::from_millis(2)));
         assert_eq!(unit.bytes, LEAST, "a disk that has become quick");
     }

@@ -68,7 +68,7 @@ impl States {
             remove(earlier.store);
         }
         self.newest += 1;
-        let store = StateStore::create(&self.dir, self.newest, self.pace.aside());
+        let store = StateStore::create(&self.dir, self.newest, self.pace.bulk());
         self.incoming = Some(Incoming {
             stage,
             store: store.map_err(|error| error.to_string())?,
