@@ -64,13 +64,16 @@ pub enum Event {
     /// is slow at worst.
     StateProgress(u64),
     /// The state store has taken in so many of the parts that [`Action::Stage`] gave it of this
-    /// snapshot; once more with the same number whenever it got on with making it durable.
+    /// snapshot; once more with the same number whenever it got on with [`Action::Seal`].
     Staged {
         /// Which one.
         stage: u64,
         /// How many parts, since it was opened.
         parts: u64,
     },
+    /// This snapshot survives a power cut and reads back as it was written, as asked for by
+    /// [`Action::Seal`].
+    Sealed(u64),
     /// The disk has less free space than it should have, or has enough again. Writes that make the
     /// state grow are refused meanwhile; what deletes is not, since that is the way back.
     SpaceShort(bool),
@@ -115,7 +118,12 @@ pub enum Event {
     },
     /// Whether the application could load the snapshot received, and its digest is the one
     /// announced, as asked for by [`Upcall::VerifyInstall`].
-    SnapshotVerified(bool),
+    SnapshotVerified {
+        /// Which staged snapshot.
+        stage: u64,
+        /// Whether it is good.
+        good: bool,
+    },
 }
 
 /// Something to do. The runtime does it without thinking: order within one kind of target
@@ -183,7 +191,18 @@ pub enum Action {
         /// The elements.
         items: Vec<Item>,
     },
-    /// Give it up.
+    /// All its parts were given: make it durable as the state at `at`, beside the present one; answer
+    /// with [`Event::Sealed`]. It may take long, and holds up nothing of the journal. A snapshot that
+    /// is sealed and that no [`Record::Install`] on the disk names means nothing to the next life.
+    Seal {
+        /// Which one.
+        stage: u64,
+        /// The last entry that it contains.
+        at: Position,
+        /// The digest of its state.
+        digest: Digest,
+    },
+    /// Give it up, be it sealed or not. Not once the record that installs it is issued.
     StageDrop(u64),
     /// Changes of the application that belong to a checkpoint and come before those in it. They mean
     /// nothing without it: a crash before it may leave them or not. Between the first of them and
@@ -243,8 +262,8 @@ pub enum Upcall {
     BeginInstall(SnapshotHead),
     /// A part of it.
     InstallItems(Vec<Item>),
-    /// It is complete: answer with [`Event::SnapshotVerified`].
-    VerifyInstall,
+    /// It is complete, and this is its number: answer with [`Event::SnapshotVerified`].
+    VerifyInstall(u64),
     /// It is durable: it replaces the present state now.
     FinishInstall,
     /// It is given up.

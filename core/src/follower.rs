@@ -1,5 +1,6 @@
 //! Following a leader: discovery, synchronisation, broadcast.
 
+mod installing;
 pub(crate) mod receiving;
 
 use crate::config::Timeouts;

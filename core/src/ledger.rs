@@ -92,11 +92,6 @@ impl Ledger {
         self.in_flight.front().map(|(_, at)| *at)
     }
 
-    /// Takes note that the disk gets on with what the oldest write waits for.
-    pub(crate) fn gets_on(&mut self, now: Instant) {
-        self.moved = self.moved.max(now);
-    }
-
     /// Since when the disk has completed nothing though it had something to do: a queue may be long
     /// and its oldest write old while the disk gets on well.
     pub(crate) fn stands_since(&self) -> Option<Instant> {

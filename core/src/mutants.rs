@@ -107,6 +107,8 @@ pub enum Mutant {
     /// M74: a follower acknowledges parts of a snapshot when they arrive, not when its state store
     /// has them.
     AckPartUnstaged,
+    /// M79: the journal names a snapshot before the state store has made it durable.
+    InstallUnsealed,
     /// M78: the disk keeps nothing of the log for a follower that is being fed.
     KeepNothing,
     /// M75: a follower acknowledges the history when it arrives, not when its disk has it.

@@ -168,17 +168,22 @@ impl Node {
             }
             Event::StateProgress(bytes) => {
                 cx.s.compaction.wrote(bytes, now.at);
-                cx.gets_on();
                 if let Role::Following(following) = &mut self.role {
                     following.gets_on();
                 }
                 Next::Stay
             }
             Event::Staged { stage, parts } => {
-                cx.gets_on();
                 match &mut self.role {
                     Role::Following(following) => following.on_staged(cx, stage, parts),
                     _ => cx.parked_staged(stage, parts),
+                }
+                Next::Stay
+            }
+            Event::Sealed(stage) => {
+                match &mut self.role {
+                    Role::Following(following) => following.on_sealed(cx, stage),
+                    _ => cx.parked_sealed(stage),
                 }
                 Next::Stay
             }
@@ -244,9 +249,12 @@ impl Node {
                 }
                 Next::Stay
             }
-            Event::SnapshotVerified(good) => match &mut self.role {
-                Role::Following(following) => following.on_verified(cx, good),
-                _ => Next::Stay,
+            Event::SnapshotVerified { stage, good } => match &mut self.role {
+                Role::Following(following) => following.on_verified(cx, stage, good),
+                _ => {
+                    cx.parked_verified(stage, good);
+                    Next::Stay
+                }
             },
         }
     }

@@ -120,6 +120,13 @@ pub enum Note {
         /// Bytes that are in the state store.
         bytes: u64,
     },
+    /// A follower has the whole of a snapshot, and its state store makes it durable.
+    Sealing {
+        /// The last entry contained in it.
+        at: Txid,
+        /// Its bytes.
+        bytes: u64,
+    },
     /// A follower took over a snapshot.
     Installed(Txid),
     /// A leader is established.

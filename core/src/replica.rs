@@ -368,7 +368,9 @@ impl<A: App> Replica<A> {
                         items.all(|item| incoming.app.load(&item.key, &item.value).is_ok());
                 }
             }
-            Upcall::VerifyInstall => return Some(Event::SnapshotVerified(self.verify_incoming())),
+            Upcall::VerifyInstall(stage) => {
+                return Some(Event::SnapshotVerified { stage, good: self.verify_incoming() });
+            }
             Upcall::FinishInstall => {
                 if let Some(incoming) = self.incoming.take() {
                     self.app = incoming.app;

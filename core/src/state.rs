@@ -446,13 +446,6 @@ impl Cx<'_> {
         }
     }
 
-    /// The state store gets on. The journal waits for it while it takes a snapshot in.
-    pub(crate) fn gets_on(&mut self) {
-        if self.s.is_installing() {
-            self.s.ledger.gets_on(self.now.at);
-        }
-    }
-
     /// Gives up what has arrived of a snapshot once nobody has gone on with it for long.
     pub(crate) fn drop_old_parked(&mut self) {
         let patience = self.s.cfg.timeouts.patience();
@@ -469,7 +462,7 @@ impl Cx<'_> {
         }
     }
 
-    /// Replaces the log by a staged snapshot that reaches beyond it.
+    /// Replaces the log by a sealed snapshot that reaches beyond it.
     pub(crate) fn install(&mut self, base: Base, stage: u64, digest: crate::digest::Digest) {
         assert!(base.at.txid > self.s.log.last().txid, "a snapshot that is not beyond the log");
         self.s.log = Log::new(base.clone());

@@ -80,8 +80,8 @@ pub enum Record {
     Truncate(Position),
     /// The log up to here is the whole initial history of this epoch (`current_epoch`).
     Enter(Epoch),
-    /// The staged snapshot `stage` becomes the applied state and the log becomes empty. The staged
-    /// state must be durable and verified before this record is written.
+    /// The staged snapshot `stage` becomes the applied state and the log becomes empty. It is sealed
+    /// (`Event::Sealed`) before this record is issued, which therefore waits for nothing.
     Install {
         /// The new start of the log.
         base: Base,

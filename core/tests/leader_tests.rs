@@ -114,6 +114,19 @@ impl Bench {
         }
     }
 
+    /// The number of the snapshot that was staged last.
+    fn stage(&self) -> u64 {
+        let opened = self.actions.iter().rev().find_map(|action| match action {
+            Action::StageOpen(stage) => Some(*stage),
+            _ => None,
+        });
+        opened.expect("a snapshot is staged")
+    }
+
+    fn verified(&mut self, good: bool) {
+        self.event(Event::SnapshotVerified { stage: self.stage(), good });
+    }
+
     fn receive(&mut self, conn: ConnId, msg: Message) {
         self.event(Event::Received { conn, msg });
     }
@@ -691,7 +704,8 @@ fn a_second_snapshot_waits_until_the_first_is_on_disk() {
     bench.hold_disk = true;
     bench.receive(C1, snapshot(2, 5));
     bench.receive(C1, part(0, b"", true));
-    bench.event(Event::SnapshotVerified(true));
+    bench.verified(true);
+    bench.event(Event::Sealed(bench.stage()));
     assert_eq!(bench.node.status().last, t(2, 5));
     bench.receive(C1, snapshot(2, 6));
     assert!(bench.actions.iter().any(|action| {
@@ -853,7 +867,8 @@ fn a_read_that_waits_for_what_a_snapshot_brings_is_answered() {
     bench.event(Event::Await(vec![(ticket, never, t(2, 5))]));
     bench.receive(C1, snapshot(2, 5));
     bench.receive(C1, part(0, b"", true));
-    bench.event(Event::SnapshotVerified(true));
+    bench.verified(true);
+    bench.event(Event::Sealed(bench.stage()));
     assert_eq!(bench.upcalls.iter().filter(|c| **c == Upcall::Readable(ticket)).count(), 1);
 }
 

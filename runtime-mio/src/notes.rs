@@ -107,6 +107,11 @@ fn transition(note: &Note) -> Option<(&'static str, Level, String)> {
             Level::Info,
             format!("installing the state of {leader}: {bytes} bytes are stored"),
         ),
+        Note::Sealing { at, bytes } => (
+            "note.sealing",
+            Level::Info,
+            format!("the leader's state at {at} is here, {bytes} bytes: making it durable"),
+        ),
         Note::Installed(at) => {
             ("note.installed", Level::Info, format!("took over the leader's whole state at {at}"))
         }

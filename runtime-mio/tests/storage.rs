@@ -85,6 +85,8 @@ fn an_installed_snapshot_replaces_the_state_and_an_abandoned_one_does_not() {
     }
     let at = Position { txid: Txid::new(Epoch::new(9), 4).unwrap(), chain: Digest::new(77) };
     let install = Record::Install { base: base(at), stage: 51, digest: Digest::new(5) };
+    assert!(store.append(&install).is_err(), "it is not sealed");
+    store.states().seal(51, at, Digest::new(5)).unwrap();
     store.append(&install).unwrap();
     store.flush().unwrap();
     store.close().unwrap();
@@ -283,6 +285,7 @@ fn a_disk_that_fills_up_ends_the_storage_and_keeps_what_was_acknowledged() {
                 Completion::SpaceShort(short) => assert!(short, "it runs full"),
                 Completion::Checkpointed(_)
                 | Completion::Staged { .. }
+                | Completion::Sealed(_)
                 | Completion::Progress(_)
                 | Completion::LogRead { .. } => {
                     panic!("no state was to be stored")
@@ -345,6 +348,12 @@ fn the_threads_complete_everything_in_order_and_keep_it() {
     handle.submit(vec![
         StorageCommand::StageOpen(8),
         StorageCommand::Stage { stage: 8, items: vec![item("b", b"2"), item("c", b"3")] },
+        StorageCommand::Seal { stage: 8, at: base_at, digest: Digest::new(4) },
+    ]);
+    while !handle.completions().contains(&Completion::Sealed(8)) {
+        told.recv().unwrap();
+    }
+    handle.submit(vec![
         StorageCommand::Persist {
             id: WriteId::new(501),
             record: Record::Install { base: base(base_at), stage: 8, digest: Digest::new(4) },
@@ -429,6 +438,49 @@ fn parts_of_a_snapshot_that_was_given_up_are_not_written() {
     assert_eq!(staged, [Completion::Staged { stage: 9, parts: 1 }]);
     assert_eq!(handle.queued_bytes(), 0);
     handle.stop();
+}
+
+#[test]
+fn the_journal_goes_on_while_a_snapshot_is_made_durable() {
+    let dir = Scratch::new("sealing");
+    let (tell, told) = channel();
+    let handle = StorageThread::spawn(open_node(&dir).store, move || _ = tell.send(())).unwrap();
+    let at = Position { txid: Txid::new(Epoch::new(9), 4).unwrap(), chain: Digest::new(77) };
+    let digest = Digest::new(5);
+    handle.submit(vec![StorageCommand::StageOpen(8)]);
+    // So much that it takes much longer to read back than one flush takes.
+    for n in 0..400_u32 {
+        let part = |k: u32| item(&format!("{:06}", n * 500 + k), &[7; 100]);
+        let items = (0..500).map(part).collect();
+        handle.submit(vec![StorageCommand::Stage { stage: 8, items }]);
+    }
+    while handle.queued_bytes() > 0 {
+        told.recv().unwrap();
+    }
+    handle.submit(vec![StorageCommand::Seal { stage: 8, at, digest }]);
+    let entries = chain(Position::ZERO, 1, 100_000, 10);
+    let (mut before, mut sealed) = (0, false);
+    for (id, entry) in (1..).zip(entries) {
+        let record = Record::append(vec![entry]);
+        handle.submit(vec![StorageCommand::Persist { id: WriteId::new(id), record }]);
+        let mut durable = false;
+        while !durable {
+            told.recv().unwrap();
+            for completion in handle.completions() {
+                durable |= completion == Completion::Persisted(WriteId::new(id));
+                sealed |= completion == Completion::Sealed(8);
+            }
+        }
+        if sealed {
+            break;
+        }
+        before += 1;
+    }
+    assert!(sealed && before > 0, "{before} flushes while it was sealed");
+    let record = Record::Install { base: base(at), stage: 8, digest };
+    handle.submit(vec![StorageCommand::Persist { id: WriteId::new(1 << 40), record }]);
+    handle.stop();
+    assert_eq!(load(open_node(&dir).items).len(), 200_000);
 }
 
 #[test]

@@ -206,7 +206,7 @@ impl Writer {
                     self.checkpoint(counter, acknowledged);
                 }
             }
-            Completion::Staged { .. } => {}
+            Completion::Staged { .. } | Completion::Sealed(_) => {}
             Completion::Checkpointed(at) => {
                 acknowledged.checkpoint.store(at.counter(), Ordering::SeqCst);
                 let at = self.checkpointing.take().unwrap();

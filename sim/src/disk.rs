@@ -5,6 +5,7 @@
 use crate::dice::Dice;
 use crate::lane::{Lane, Line, Waiting};
 use crate::past::Past;
+use crate::size;
 use std::collections::{BTreeMap, VecDeque};
 use zabkeeper_core::app::App;
 use zabkeeper_core::digest::Digest;
@@ -28,6 +29,17 @@ pub enum DiskOp {
     StageOpen(u64),
     /// A part of it.
     Stage(u64, Vec<Item>),
+    /// It is made durable as the state at `at`.
+    Seal {
+        /// Which one.
+        stage: u64,
+        /// The last entry that it contains.
+        at: Position,
+        /// Its digest.
+        digest: Digest,
+        /// Its bytes, all of which are read back.
+        bytes: u64,
+    },
     /// It is given up.
     StageDrop(u64),
     /// The state store moves on.
@@ -54,6 +66,8 @@ pub enum Completion {
     Checkpointed(Txid),
     /// The state store has so many parts of this staged snapshot.
     Staged(u64, u64),
+    /// This staged snapshot is durable.
+    Sealed(u64),
 }
 
 /// A machine's disk: what survives a power cut, and what is still on its way there.
@@ -74,6 +88,13 @@ pub struct Disk {
     /// The next flush fails.
     pub failing: bool,
     stage: Option<(u64, BTreeMap<Payload, Payload>)>,
+    /// A staged snapshot that is durable, and that the journal does not name.
+    sealed: Option<(u64, Stored)>,
+    /// The number of the record that named the present state, if that was a snapshot: checkpoints
+    /// before it were of the state before.
+    installed: u64,
+    /// Bytes of the snapshot that is being staged, as far as they were handed over.
+    given: u64,
     journal: Line,
     store: Line,
     pushed: u64,
@@ -103,6 +124,9 @@ impl Disk {
             store_stalled_until: 0,
             failing: false,
             stage: None,
+            sealed: None,
+            installed: 0,
+            given: 0,
             journal: Line::default(),
             store: Line::default(),
             pushed: 0,
@@ -111,8 +135,14 @@ impl Disk {
     }
 
     /// Takes an operation. It is not durable yet.
-    pub fn push(&mut self, op: DiskOp) {
+    pub fn push(&mut self, mut op: DiskOp) {
         self.pushed += 1;
+        match &mut op {
+            DiskOp::StageOpen(_) => self.given = 0,
+            DiskOp::Stage(_, items) => self.given += size::items(items),
+            DiskOp::Seal { bytes, .. } => *bytes = self.given,
+            _ => {}
+        }
         let order = self.pushed;
         let journal = matches!(op, DiskOp::Record(..) | DiskOp::Keep(_));
         let lane = if journal { Lane::Journal } else { Lane::Store };
@@ -156,28 +186,20 @@ impl Disk {
 
     /// Begins a flush of up to `batch` operations of a file, unless one is under way or nothing may
     /// be written. Returns its bytes and operations if it began. A byte stands for `scale` bytes.
-    ///
-    /// The record that installs a snapshot waits for all that was handed to the state store before
-    /// it, and what was handed to it afterwards waits for the record.
     pub fn begin_flush(&mut self, lane: Lane, batch: u64, scale: u64) -> Option<(u64, u64)> {
-        let install = self.journal.waiting().find(|one| is_install(&one.op));
-        let install = install.map_or(u64::MAX, |one| one.order);
-        match lane {
-            Lane::Journal => {
-                let clear = self.store.waiting().next().is_none_or(|one| one.order > install);
-                let end = install.saturating_add(u64::from(clear));
-                self.journal.begin(end, batch.max(1), (JOURNAL_UNIT / scale).max(1))
-            }
-            Lane::Store => self.store.begin(install, batch.max(1), (STORE_UNIT / scale).max(1)),
-        }
+        let unit = match lane {
+            Lane::Journal => JOURNAL_UNIT,
+            Lane::Store => STORE_UNIT,
+        };
+        self.line_mut(lane).begin(batch.max(1), (unit / scale).max(1))
     }
 
     /// Ends the flush under way. The error says what the core should never have written.
     pub fn end_flush(&mut self, lane: Lane) -> Result<Vec<Completion>, String> {
         let mut persisted = None;
         let mut done = Vec::new();
-        for op in self.line_mut(lane).end() {
-            match &op {
+        for one in self.line_mut(lane).end() {
+            match &one.op {
                 DiskOp::Record(id, _) => persisted = Some(Completion::Persisted(*id)),
                 DiskOp::Checkpoint(checkpoint) => {
                     done.push(Completion::Checkpointed(checkpoint.at.txid));
@@ -189,9 +211,10 @@ impl Disk {
                     self.parts = (self.parts.0 + 1, self.parts.1 + stream.len() as u64);
                     done.push(Completion::Staged(*stage, self.parts.0));
                 }
+                DiskOp::Seal { stage, .. } => done.push(Completion::Sealed(*stage)),
                 DiskOp::StageDrop(_) | DiskOp::Keep(_) => {}
             }
-            self.apply(op)?;
+            self.apply(one)?;
         }
         done.extend(persisted);
         Ok(done)
@@ -205,22 +228,13 @@ impl Disk {
             _ => rng.between(0, line.len() as u64) as usize,
         };
         let keep = [keep(&self.journal), keep(&self.store)];
-        let installs = self.journal.waiting().filter(|one| is_install(&one.op));
-        let installs: Vec<u64> = installs.map(|one| one.order).collect();
-        let (mut journal, _) = self.journal.lose(keep[0]);
-        let (mut store, lost) = self.store.lose(keep[1]);
-        // A snapshot whose parts are not all there is not installed: the record was not written.
-        if let Some(end) = journal.iter().position(|one| is_install(&one.op) && one.order > lost) {
-            journal.truncate(end);
-        }
-        let kept = journal.iter().filter(|one| is_install(&one.op)).count();
-        if let Some(first) = installs.get(kept) {
-            store.retain(|one| one.order < *first);
-        }
+        let mut journal = self.journal.lose(keep[0]);
+        let mut store = self.store.lose(keep[1]);
         while let Some(one) = next_of(&mut journal, &mut store) {
-            self.apply(one.op)?;
+            self.apply(one)?;
         }
-        self.stage = None;
+        // What the journal does not name goes at the next start.
+        (self.stage, self.sealed) = (None, None);
         self.past.forget_wishes();
         Ok(())
     }
@@ -246,47 +260,59 @@ impl Disk {
         Ok((recovered, tree))
     }
 
-    fn apply(&mut self, op: DiskOp) -> Result<(), String> {
-        match op {
+    fn apply(&mut self, one: Waiting) -> Result<(), String> {
+        match one.op {
             DiskOp::Record(id, record) => {
-                self.before_record(&record)?;
+                self.before_record(one.order, &record)?;
                 self.image
                     .apply(&record)
                     .map_err(|error| format!("record {id} breaks the journal: {error}"))?;
                 self.past.apply(&record);
             }
             DiskOp::Keep(keep) => self.past.keep(keep),
-            DiskOp::StageOpen(stage) => self.stage = Some((stage, BTreeMap::new())),
+            DiskOp::StageOpen(stage) => {
+                (self.stage, self.sealed) = (Some((stage, BTreeMap::new())), None);
+            }
             DiskOp::Stage(stage, items) => match &mut self.stage {
                 Some((open, staged)) if *open == stage => {
                     staged.extend(items.into_iter().map(|item| (item.key, item.value)));
                 }
                 _ => return Err(format!("a part of stage {stage}, which is not open")),
             },
+            DiskOp::Seal { stage, at, digest, .. } => self.seal(stage, at, digest)?,
             DiskOp::StageDrop(stage) => {
                 self.stage.take_if(|(open, _)| *open == stage);
+                self.sealed.take_if(|(sealed, _)| *sealed == stage);
             }
+            DiskOp::Checkpoint(_) if one.order < self.installed => {}
             DiskOp::Checkpoint(checkpoint) => self.store(checkpoint)?,
         }
         Ok(())
     }
 
-    fn before_record(&mut self, record: &Record) -> Result<(), String> {
+    fn seal(&mut self, stage: u64, at: Position, digest: Digest) -> Result<(), String> {
+        let Some((_, items)) = self.stage.take_if(|(open, _)| *open == stage) else {
+            return Err(format!("stage {stage} is sealed but was never staged"));
+        };
+        let elements = items.iter();
+        let elements = elements.map(|(key, value)| Item { key: key.clone(), value: value.clone() });
+        if load(at.txid, elements)?.digest() != digest {
+            return Err(format!("the snapshot sealed at {} is another", at.txid));
+        }
+        self.sealed = Some((stage, Stored { at, digest, items }));
+        Ok(())
+    }
+
+    fn before_record(&mut self, order: u64, record: &Record) -> Result<(), String> {
         match record {
             Record::Install { base, stage, digest } => {
-                let Some((_, items)) = self.stage.take_if(|(open, _)| open == stage) else {
-                    return Err(format!("stage {stage} is installed but was never staged"));
+                let Some((_, stored)) = self.sealed.take_if(|(sealed, _)| sealed == stage) else {
+                    return Err(format!("stage {stage} is installed but is not sealed"));
                 };
-                let tree = load(
-                    base.at.txid,
-                    items
-                        .iter()
-                        .map(|(key, value)| Item { key: key.clone(), value: value.clone() }),
-                )?;
-                if tree.digest() != *digest {
+                if (stored.at, stored.digest) != (base.at, *digest) {
                     return Err(format!("the snapshot installed at {} is another", base.at.txid));
                 }
-                self.state = Stored { at: base.at, digest: *digest, items };
+                (self.state, self.installed) = (stored, order);
             }
             Record::Prune(base) if base.at.txid > self.state.at.txid => {
                 return Err(format!(
@@ -334,10 +360,6 @@ fn load(at: Txid, mut items: impl Iterator<Item = Item>) -> Result<Tree, String>
         .and_then(|()| tree.finish_load(at))
         .map_err(|error| format!("the stored state cannot be loaded: {error}"))?;
     Ok(tree)
-}
-
-fn is_install(op: &DiskOp) -> bool {
-    matches!(op, DiskOp::Record(_, Record::Install { .. }))
 }
 
 /// The first of two lists by number.

@@ -82,6 +82,7 @@ impl World {
             let event = match completion {
                 Completion::Persisted(id) => Event::Persisted(id),
                 Completion::Checkpointed(txid) => Event::Checkpointed(txid),
+                Completion::Sealed(stage) => Event::Sealed(stage),
                 Completion::Staged(stage, parts) => Event::Staged { stage, parts },
             };
             self.deliver(node, event)?;

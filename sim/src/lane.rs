@@ -5,7 +5,7 @@ use crate::size;
 use std::collections::VecDeque;
 
 /// The files of a disk. Each takes its operations in order and flushes by itself: a slow state
-/// store holds up nothing of the journal, but the record that installs a staged snapshot.
+/// store holds up nothing of the journal.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Lane {
     /// The records.
@@ -72,15 +72,15 @@ impl Line {
         self.bytes
     }
 
-    /// Begins a flush of operations below the number `end`: at most `batch` of them and at most
-    /// `unit` bytes, of an operation that is longer so many. Returns the bytes and how many
-    /// operations end with it, or nothing if a flush is under way or there is nothing to flush.
-    pub fn begin(&mut self, end: u64, batch: u64, unit: u64) -> Option<(u64, u64)> {
+    /// Begins a flush of at most `batch` operations and at most `unit` bytes, of an operation that
+    /// is longer so many. Returns the bytes and how many operations end with it, or nothing if a flush
+    /// is under way or there is nothing to flush.
+    pub fn begin(&mut self, batch: u64, unit: u64) -> Option<(u64, u64)> {
         if self.flushing.is_some() {
             return None;
         }
         let (mut count, mut bytes) = (0, 0);
-        for one in self.waiting.iter().take_while(|one| one.order < end).take(batch as usize) {
+        for one in self.waiting.iter().take(batch as usize) {
             let left = if count == 0 { one.bytes - self.written } else { one.bytes };
             if bytes + left > unit {
                 break;
@@ -88,8 +88,8 @@ impl Line {
             (count, bytes) = (count + 1, bytes + left);
         }
         let part = match (count, self.waiting.front()) {
-            (0, Some(first)) if first.order < end => unit,
-            (0, _) => return None,
+            (0, Some(_)) => unit,
+            (0, None) => return None,
             _ => 0,
         };
         self.flushing = Some((count, part, bytes + part));
@@ -108,7 +108,7 @@ impl Line {
     }
 
     /// Ends the flush under way. Returns what it completed.
-    pub fn end(&mut self) -> Vec<DiskOp> {
+    pub fn end(&mut self) -> Vec<Waiting> {
         let (count, part, _) = self.flushing.take().unwrap_or_default();
         if count > 0 {
             self.written = 0;
@@ -116,16 +116,15 @@ impl Line {
         self.written += part;
         let done: Vec<Waiting> = self.waiting.drain(..count).collect();
         self.bytes -= done.iter().map(|one| one.bytes).sum::<u64>();
-        done.into_iter().map(|one| one.op).collect()
+        done
     }
 
-    /// Power is lost: the first `keep` may survive. Returns them, and the number of the first that
-    /// does not.
-    pub fn lose(&mut self, keep: usize) -> (VecDeque<Waiting>, u64) {
+    /// Power is lost: the first `keep` may survive. Returns them.
+    pub fn lose(&mut self, keep: usize) -> VecDeque<Waiting> {
         let mut kept = std::mem::take(&mut self.waiting);
-        let lost = kept.split_off(keep.min(kept.len()));
+        kept.truncate(keep);
         *self = Self { flushes: self.flushes, ..Self::default() };
-        (kept, lost.front().map_or(u64::MAX, |one| one.order))
+        kept
     }
 }
 
@@ -148,13 +147,12 @@ mod tests {
     #[test]
     fn a_long_operation_takes_several_flushes_and_a_short_one_shares_one() {
         let mut line = line(&[236, 36, 36]);
-        assert_eq!(line.begin(u64::MAX, 10, 200), Some((200, 0)));
-        assert_eq!(line.begin(u64::MAX, 10, 200), None, "one is under way");
+        assert_eq!(line.begin(10, 200), Some((200, 0)));
+        assert_eq!(line.begin(10, 200), None, "one is under way");
         assert!(line.end().is_empty());
-        assert_eq!(line.begin(u64::MAX, 10, 250), Some((200, 2)), "what is left, and the next");
+        assert_eq!(line.begin(10, 250), Some((200, 2)), "what is left, and the next");
         assert_eq!(line.end().len(), 2);
         assert_eq!(line.bytes(), 100);
-        assert_eq!(line.begin(2, 10, 250), None, "the last may not go on yet");
-        assert_eq!(line.begin(3, 10, 250), Some((100, 1)));
+        assert_eq!(line.begin(10, 250), Some((100, 1)));
     }
 }

@@ -58,6 +58,7 @@ pub const ALL: &[(Mutant, &str)] = &[
     (Mutant::AckHistoryAtArrival, "M75"),
     (Mutant::AnswerWithoutEnd, "M76"),
     (Mutant::KeepNothing, "M78"),
+    (Mutant::InstallUnsealed, "M79"),
     (Mutant::OldDiskCounts, "M63"),
 ];
 

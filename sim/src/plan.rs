@@ -242,12 +242,13 @@ impl OpKind {
 }
 
 /// Steps of the protocol at which a fault likes to strike, by the names of their notes.
-const AMBUSHES: [&str; 12] = [
+const AMBUSHES: [&str; 13] = [
     "Elected",
     "EpochProposed",
     "EpochAccepted",
     "SyncPlanned",
     "Truncated",
+    "Sealing",
     "Installed",
     "Established",
     "Serving",

@@ -71,6 +71,7 @@ pub fn disk_op(op: &DiskOp) -> u64 {
         DiskOp::Record(_, Record::Append { entries: list, .. }) => entries(list),
         DiskOp::Stage(_, list) => items(list),
         DiskOp::Checkpoint(checkpoint) => changes(&checkpoint.changes),
+        DiskOp::Seal { bytes, .. } => *bytes,
         DiskOp::Keep(_) => return 0,
         DiskOp::Record(..) | DiskOp::StageOpen(_) | DiskOp::StageDrop(_) => 0,
     };

@@ -361,6 +361,9 @@ impl World {
                 }
                 host.disk.push(DiskOp::Stage(stage, items));
             }
+            Action::Seal { stage, at, digest } => {
+                host.disk.push(DiskOp::Seal { stage, at, digest, bytes: 0 });
+            }
             Action::StageDrop(stage) => host.disk.push(DiskOp::StageDrop(stage)),
             Action::CheckpointPart { at, changes } => {
                 if let Some(process) = &mut host.process {

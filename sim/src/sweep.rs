@@ -53,6 +53,7 @@ const EXPECTED: &[&str] = &[
     "Pruned",
     "RejectedBy",
     "Resubmitted",
+    "Sealing",
     "Serving",
     "StaleConn",
     "SteppedDown CounterFull",

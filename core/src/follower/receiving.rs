@@ -2,6 +2,7 @@
 //! application part by part, and acknowledged as far as the state store has taken it in. What has
 //! arrived of it outlives the connection: it waits for the leader to go on with it.
 
+use super::installing::Step;
 use super::{Following, Phase, check};
 use crate::entry::Entry;
 use crate::error::PeerFault;
@@ -11,8 +12,7 @@ use crate::message::{Message, SnapshotHead, Staged};
 use crate::mutants::Mutant;
 use crate::note::Note;
 use crate::parts::Parser;
-use crate::state::{Cx, Next};
-use crate::storage::Base;
+use crate::state::Cx;
 use crate::time::{Instant, Micros};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -23,11 +23,11 @@ const TOLD_EVERY: Micros = Micros::millis(5000);
 /// A snapshot that arrives, or waits to be gone on with.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct Incoming {
-    head: SnapshotHead,
-    stage: u64,
+    pub(super) head: SnapshotHead,
+    pub(super) stage: u64,
     parser: Parser,
     /// The stream was received up to here, and is in the state store up to there.
-    received: u64,
+    pub(super) received: u64,
     staged: u64,
     /// Acknowledged up to here.
     acked: u64,
@@ -35,8 +35,9 @@ pub(crate) struct Incoming {
     given: VecDeque<u64>,
     /// How many parts the state store has taken in.
     taken: u64,
-    /// True once all of it is here and on its way to be the node's state.
-    installing: bool,
+    pub(super) step: Step,
+    /// True once the leader has said, on the present connection, that this is all of it.
+    pub(super) ended: bool,
     /// When a note was last made of it, and when its connection broke, if it did.
     pub(crate) since: Instant,
 }
@@ -56,7 +57,8 @@ impl Incoming {
             acked: 0,
             given: VecDeque::new(),
             taken: 0,
-            installing: false,
+            step: Step::Arriving,
+            ended: false,
             since: cx.now.at,
         }
     }
@@ -73,7 +75,7 @@ impl Incoming {
 
     /// Gives it up, unless that is too late.
     pub(crate) fn drop(self, cx: &mut Cx<'_>) {
-        if !self.installing {
+        if self.step != Step::Recorded {
             cx.out.push(Action::StageDrop(self.stage));
             cx.out.call(Upcall::AbortInstall);
         }
@@ -81,8 +83,9 @@ impl Incoming {
 
     /// Keeps it for the next connection, unless it needs none.
     pub(crate) fn park(mut self, cx: &mut Cx<'_>) {
-        if !self.installing {
+        if self.step != Step::Recorded {
             self.since = cx.now.at;
+            self.ended = false;
             cx.s.parked = Some(self);
         }
     }
@@ -184,7 +187,9 @@ impl Following {
         let Phase::Sync { snapshot: Some(incoming), .. } = &mut self.phase else {
             return Err(PeerFault::Unexpected("a snapshot part"));
         };
-        if from != incoming.received || incoming.installing {
+        // Of what was all here when its connection broke, nothing but its end comes again.
+        let is_more = incoming.step == Step::Arriving || last && bytes.is_empty();
+        if from != incoming.received || incoming.ended || !is_more {
             return Err(PeerFault::Chunk(from));
         }
         let items = incoming.parser.take(bytes).ok_or(PeerFault::Chunk(from))?;
@@ -204,8 +209,7 @@ impl Following {
             cx.send(conn, Message::SnapshotChunkAck { upto, done: false });
         }
         if last {
-            incoming.installing = true;
-            cx.out.call(Upcall::VerifyInstall);
+            incoming.end(cx);
         }
         Ok(())
     }
@@ -234,25 +238,6 @@ impl Following {
         if told {
             cx.note(Note::Installing { leader, bytes });
         }
-    }
-
-    /// The application has looked at the whole snapshot: only a good one becomes current.
-    pub(crate) fn on_verified(&mut self, cx: &mut Cx<'_>, good: bool) -> Next {
-        let Phase::Sync { snapshot, .. } = &mut self.phase else {
-            return Next::Stay;
-        };
-        let conn = self.conn.unwrap_or_default();
-        if !good {
-            if let Some(incoming) = snapshot {
-                incoming.installing = false;
-            }
-            return self.fault(cx, conn, PeerFault::SnapshotDigest);
-        }
-        if let Some(Incoming { head, stage, .. }) = snapshot {
-            let base = Base { at: head.at, membership: head.membership.clone() };
-            cx.install(base, *stage, head.digest);
-        }
-        Next::Stay
     }
 
     pub(super) fn on_log_entries(
@@ -295,7 +280,7 @@ impl Following {
         let Phase::Sync { snapshot, .. } = &mut self.phase else {
             return cx.send(conn, Message::LogEntriesAck { upto });
         };
-        match snapshot.take() {
+        match snapshot.take_if(|incoming| incoming.step == Step::Recorded) {
             Some(installed) => {
                 let upto = installed.received;
                 cx.send(conn, Message::SnapshotChunkAck { upto, done: true });

@@ -18,12 +18,19 @@ fn stream(items: &[Item]) -> Vec<u8> {
 }
 
 impl Bench {
-    fn stage(&self) -> u64 {
-        let opened = self.actions.iter().rev().find_map(|action| match action {
-            Action::StageOpen(stage) => Some(*stage),
-            _ => None,
-        });
-        opened.expect("a snapshot is staged")
+    fn installs(&self) -> bool {
+        let install =
+            |it: &Action| matches!(it, Action::Persist { record: Record::Install { .. }, .. });
+        self.actions.iter().any(install)
+    }
+
+    /// Another connection of the follower to its leader, of epoch 2 still.
+    fn joins_again(&mut self, conn: ConnId) {
+        let leader = Candidate { epoch: e(1), txid: t(1, 1), node: n(3) };
+        self.vote(3, leader, 4, Stance::Leading(Some(e(2))));
+        self.vote(2, leader, 4, Stance::Following(Some(e(2))));
+        self.event(Event::Connected { conn, to: n(3) });
+        self.receive(conn, leader_info(2));
     }
 
     fn acked(&self, upto: u64, done: bool) -> bool {
@@ -74,7 +81,8 @@ fn the_end_of_a_snapshot_is_acknowledged_when_the_disk_has_made_it_the_state() {
     let end = stream.len() as u64;
     bench.receive(C1, part(0, &stream, true));
     bench.event(Event::Staged { stage: bench.stage(), parts: 1 });
-    bench.event(Event::SnapshotVerified(true));
+    bench.verified(true);
+    bench.event(Event::Sealed(bench.stage()));
     assert!(!bench.acked(end, true), "{:?}", bench.actions);
     let write = bench.actions.iter().rev().find_map(|action| match action {
         Action::Persist { id, .. } => Some(*id),
@@ -82,6 +90,78 @@ fn the_end_of_a_snapshot_is_acknowledged_when_the_disk_has_made_it_the_state() {
     });
     bench.event(Event::Persisted(write.unwrap()));
     assert!(bench.acked(end, true));
+}
+
+#[test]
+fn the_journal_names_a_snapshot_only_once_the_state_store_has_made_it_durable() {
+    let mut bench = synchronising();
+    bench.receive(C1, snapshot(2, 5));
+    let stream = stream(&items(1, 10));
+    bench.receive(C1, part(0, &stream, true));
+    let stage = bench.stage();
+    bench.event(Event::Staged { stage, parts: 1 });
+    bench.event(Event::Sealed(stage));
+    assert!(!bench.actions.iter().any(|action| matches!(action, Action::Seal { .. })));
+    bench.verified(true);
+    let at = Position { txid: t(2, 5), chain: Digest::new(1) };
+    assert!(bench.actions.contains(&Action::Seal { stage, at, digest: Digest::ZERO }));
+    bench.event(Event::Staged { stage, parts: 1 });
+    bench.event(Event::Sealed(stage + 1));
+    assert!(!bench.installs(), "{:?}", bench.actions);
+    assert_eq!(bench.node.status().last, t(1, 1));
+    bench.event(Event::Sealed(stage));
+    assert!(bench.installs());
+    assert_eq!(bench.node.status().last, t(2, 5));
+    assert!(bench.acked(stream.len() as u64, true));
+}
+
+#[test]
+fn a_snapshot_that_is_sealed_while_its_leader_is_away_is_taken_over_when_it_is_back() {
+    // Sealed before the connection is back, before the leader goes on, and after all of it.
+    for sealed in 0..3 {
+        let mut bench = synchronising();
+        bench.receive(C1, snapshot(2, 5));
+        let stream = stream(&items(3, 100));
+        let end = stream.len() as u64;
+        bench.receive(C1, part(0, &stream, true));
+        bench.event(Event::Staged { stage: bench.stage(), parts: 1 });
+        let stage = bench.stage();
+        bench.event(Event::Closed(C1));
+        bench.verified(true);
+        let seal = |bench: &mut Bench, now: bool| {
+            if now {
+                bench.event(Event::Sealed(stage));
+            }
+        };
+        seal(&mut bench, sealed == 0);
+        assert_eq!(bench.role(), RoleStatus::Looking);
+        bench.joins_again(C2);
+        assert!(!bench.installs(), "the leader may want something else");
+        seal(&mut bench, sealed == 1);
+        bench.receive(C2, Message::SnapshotResume { at: t(2, 5), from: end });
+        bench.receive(C2, part(end, b"", true));
+        seal(&mut bench, sealed == 2);
+        assert!(bench.installs() && bench.acked(end, true), "{sealed}: {:?}", bench.actions);
+        assert!(!bench.actions.contains(&Action::StageDrop(stage)));
+    }
+}
+
+#[test]
+fn a_snapshot_is_given_up_while_it_is_made_durable_if_the_leader_has_the_log() {
+    let mut bench = synchronising();
+    bench.receive(C1, snapshot(2, 5));
+    bench.receive(C1, part(0, &stream(&items(3, 100)), true));
+    let stage = bench.stage();
+    bench.verified(true);
+    bench.event(Event::Closed(C1));
+    bench.joins_again(C2);
+    let entry = history(1).1.pop().unwrap();
+    bench.receive(C2, Message::LogEntries { entries: vec![entry] });
+    assert!(bench.actions.contains(&Action::StageDrop(stage)));
+    assert!(bench.upcalls.contains(&Upcall::AbortInstall));
+    bench.event(Event::Sealed(stage));
+    assert!(!bench.installs());
+    assert_eq!(bench.node.status().last, t(1, 2));
 }
 
 #[test]
@@ -147,11 +227,7 @@ fn a_follower_goes_on_with_a_snapshot_on_another_connection() {
     bench.event(Event::Closed(C1));
     assert_eq!(bench.role(), RoleStatus::Looking);
     bench.take();
-    let leader = Candidate { epoch: e(1), txid: t(1, 1), node: n(3) };
-    bench.vote(3, leader, 4, Stance::Leading(Some(e(2))));
-    bench.vote(2, leader, 4, Stance::Following(Some(e(2))));
-    bench.event(Event::Connected { conn: C2, to: n(3) });
-    bench.receive(C2, leader_info(2));
+    bench.joins_again(C2);
     let at = Position { txid: t(2, 5), chain: Digest::new(1) };
     let staged = Some(Staged { at, received: 150 });
     assert!(bench.sent(|msg| matches!(msg, Message::EpochAck(ack) if ack.staged == staged)));

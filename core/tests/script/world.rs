@@ -67,6 +67,8 @@ struct Machine {
     hold_disk: bool,
     /// Checkpoints that the state store still works on, while it is held.
     saving: Vec<Txid>,
+    /// A snapshot that it works on, while it is held.
+    sealing: Option<u64>,
     hold_state: bool,
     state: (Position, Vec<Item>),
     staged: Vec<Item>,
@@ -174,6 +176,7 @@ impl World {
             pending: VecDeque::new(),
             hold_disk: false,
             saving: Vec::new(),
+            sealing: None,
             hold_state: false,
             state: (Position::ZERO, Vec::new()),
             staged: Vec::new(),
@@ -222,6 +225,7 @@ impl World {
         machine.hold_disk = false;
         machine.hold_state = false;
         machine.saving.clear();
+        machine.sealing = None;
         machine.staged.clear();
         machine.parts.clear();
         self.break_conns(node);
@@ -297,6 +301,9 @@ impl World {
         self.machine(node).hold_state = false;
         for upto in std::mem::take(&mut self.machine(node).saving) {
             self.input(node, Event::Checkpointed(upto));
+        }
+        if let Some(stage) = self.machine(node).sealing.take() {
+            self.input(node, Event::Sealed(stage));
         }
     }
 
@@ -522,6 +529,7 @@ impl World {
                 let machine = self.machine(node);
                 machine.staged.clear();
                 machine.staged_parts = 0;
+                machine.sealing = None;
             }
             Action::Stage { stage, items } => {
                 let machine = self.machine(node);
@@ -529,6 +537,13 @@ impl World {
                 machine.staged_parts += 1;
                 let parts = machine.staged_parts;
                 self.input(node, Event::Staged { stage, parts });
+            }
+            Action::Seal { stage, .. } => {
+                let machine = self.machine(node);
+                match machine.hold_state {
+                    true => machine.sealing = Some(stage),
+                    false => self.input(node, Event::Sealed(stage)),
+                }
             }
             Action::CheckpointPart { changes, .. } => self.machine(node).parts.extend(changes),
             Action::Checkpoint(checkpoint) => {

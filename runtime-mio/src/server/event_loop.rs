@@ -155,6 +155,7 @@ impl EventLoop {
             Completion::Persisted(_)
             | Completion::Checkpointed(_)
             | Completion::Staged { .. }
+            | Completion::Sealed(_)
             | Completion::SpaceShort(_)
             | Completion::LogRead { .. }
             | Completion::Progress(_) => None,
@@ -387,6 +388,9 @@ impl EventLoop {
             }
             Action::StageOpen(stage) => self.store(StorageCommand::StageOpen(stage)),
             Action::Stage { stage, items } => self.store(StorageCommand::Stage { stage, items }),
+            Action::Seal { stage, at, digest } => {
+                self.store(StorageCommand::Seal { stage, at, digest });
+            }
             Action::StageDrop(stage) => self.store(StorageCommand::StageDrop(stage)),
             Action::CheckpointPart { at, changes } => {
                 self.store(StorageCommand::CheckpointPart { at, changes });
@@ -440,6 +444,7 @@ impl EventLoop {
                 Completion::Staged { stage, parts } => {
                     self.step(now, Event::Staged { stage, parts });
                 }
+                Completion::Sealed(stage) => self.step(now, Event::Sealed(stage)),
                 Completion::SpaceShort(short) => self.step(now, Event::SpaceShort(short)),
                 Completion::LogRead { conn, from, entries } => {
                     self.step(now, Event::LogRead { conn, from, entries });

@@ -179,8 +179,8 @@ pub fn open_on<F: Fs>(
 }
 
 impl<F: Fs> DiskStorage<F> {
-    /// Adds a record to what the next [`Self::flush`] writes. `Install` waits until the staged
-    /// state is durable and verified.
+    /// Adds a record to what the next [`Self::flush`] writes. `Install` is of a snapshot that was
+    /// sealed, and flushes.
     ///
     /// # Errors
     /// Final: after one, nothing more may be written.
@@ -189,7 +189,7 @@ impl<F: Fs> DiskStorage<F> {
         let Record::Install { base, stage, digest } = record else {
             return self.journal.append(record).map_err(text);
         };
-        let generation = self.states.seal(*stage, base.at, *digest)?;
+        let generation = self.states.adopt(*stage)?;
         let record = Record::Install { base: base.clone(), stage: generation, digest: *digest };
         self.journal.append(&record).map_err(text)?;
         self.flush()?;

@@ -16,10 +16,12 @@ use zabkeeper_core::storage::{Change, Checkpoint};
 /// The generations in use. After an error nothing more may be asked of it.
 pub struct States {
     dir: PathBuf,
-    /// The generations that stand for something, oldest first. More than one only from the sealing
-    /// of a snapshot until the journal has made it the current one.
-    sealed: Vec<StateStore>,
+    /// The generations that stand for something, oldest first. More than one only from when the
+    /// journal was told of a snapshot until it has made it the current one.
+    named: Vec<StateStore>,
     incoming: Option<Incoming>,
+    /// A snapshot that is durable, with its number, and that the journal was not told of.
+    sealed: Option<(u64, StateStore)>,
     /// The newest generation ever begun.
     newest: u64,
     pace: Pace,
@@ -43,14 +45,18 @@ struct Incoming {
 /// them is not to be trusted with that.
 const ORDERED_BYTES: usize = 1 << 20;
 
+/// What an `Install` of anything else is: no disk can make it good.
+pub(crate) const NEVER_SEALED: &str = "a snapshot was to be installed that was never sealed";
+
 impl States {
     pub(crate) fn new(dir: &Path, current: StateStore) -> Self {
         Self {
             dir: dir.to_path_buf(),
             newest: current.meta().generation,
             pace: current.pace().clone(),
-            sealed: vec![current],
+            named: vec![current],
             incoming: None,
+            sealed: None,
         }
     }
 
@@ -64,9 +70,7 @@ impl States {
     /// # Errors
     /// Final.
     pub fn stage_open(&mut self, stage: u64) -> Result<(), String> {
-        if let Some(earlier) = self.incoming.take() {
-            remove(earlier.store);
-        }
+        self.drop_staged(|_| true);
         self.newest += 1;
         let store = StateStore::create(&self.dir, self.newest, self.pace.bulk());
         self.incoming = Some(Incoming {
@@ -96,52 +100,81 @@ impl States {
         Ok(incoming.parts)
     }
 
-    /// Gives it up.
+    /// Gives it up, be it sealed or not.
     pub fn stage_drop(&mut self, stage: u64) {
-        if let Some(incoming) = self.incoming.take_if(|incoming| incoming.stage == stage) {
-            remove(incoming.store);
-        }
+        self.drop_staged(|it| it == stage);
     }
 
-    /// Makes the snapshot received durable, reads it back, and gives the number of its generation
-    /// for the journal. The old one stays until [`Self::retire`].
+    fn drop_staged(&mut self, which: impl Fn(u64) -> bool) {
+        let incoming = self.incoming.take_if(|incoming| which(incoming.stage));
+        let sealed = self.sealed.take_if(|(stage, _)| which(*stage));
+        let incoming = incoming.map(|incoming| incoming.store);
+        let sealed = sealed.map(|(_, store)| store);
+        incoming.into_iter().chain(sealed).for_each(remove);
+    }
+
+    /// Makes the snapshot received durable, and reads it back. It stands for nothing until
+    /// [`Self::adopt`].
     ///
     /// # Errors
     /// Final. If the snapshot was never begun, or reads back otherwise than it was written.
-    pub fn seal(&mut self, stage: u64, at: Position, digest: Digest) -> Result<u64, String> {
-        self.seal_slowly(stage, at, digest, &mut |_| ())
+    pub fn seal(&mut self, stage: u64, at: Position, digest: Digest) -> Result<(), String> {
+        self.seal_slowly(stage, at, digest, &mut |_| true).map(|_| ())
     }
 
-    /// The same, telling now and then, by how many parts there are, that it gets on.
+    /// The same, asking now and then whether to go on, with the number of parts there are. False if
+    /// not: then the snapshot is given up.
     pub(crate) fn seal_slowly(
         &mut self,
         stage: u64,
         at: Position,
         digest: Digest,
-        progress: &mut dyn FnMut(u64),
-    ) -> Result<u64, String> {
-        let incoming = self.incoming.take().filter(|i| i.stage == stage);
-        let Some(mut incoming) = incoming else {
-            return Err("a snapshot was to be installed that was never received".into());
+        goes_on: &mut dyn FnMut(u64) -> bool,
+    ) -> Result<bool, String> {
+        let Some(mut incoming) = self.incoming.take_if(|incoming| incoming.stage == stage) else {
+            return Err("a snapshot was to be sealed that was never received".into());
         };
         incoming.write()?;
         let generation = incoming.store.meta().generation;
         let meta = Meta { generation, applied: at, digest };
         incoming.store.seal(&self.dir, meta, std::mem::take(&mut incoming.row))?;
         let parts = incoming.parts;
-        let tally =
-            incoming.store.tally(&mut || progress(parts)).map_err(|error| error.to_string())?;
+        let tally = incoming.store.tally(&mut || goes_on(parts));
+        let Some(tally) = tally.map_err(|error| error.to_string())? else {
+            remove(incoming.store);
+            return Ok(false);
+        };
         if tally != (incoming.count, incoming.sum) {
             return Err("a snapshot reads back otherwise than it was written".into());
         }
-        self.sealed.push(incoming.store.at_pace(self.pace.clone()));
+        self.sealed = Some((stage, incoming.store.at_pace(self.pace.clone())));
+        Ok(true)
+    }
+
+    /// The snapshot that is sealed, if it is this one: the number of its generation.
+    pub(crate) fn sealed(&self, stage: u64) -> Option<u64> {
+        let sealed = self.sealed.as_ref().filter(|(it, _)| *it == stage);
+        sealed.map(|(_, store)| store.meta().generation)
+    }
+
+    /// The journal is told of the snapshot that is sealed: gives the number of its generation for
+    /// the record. The old one stays until [`Self::retire`].
+    ///
+    /// # Errors
+    /// Final. If it was not sealed.
+    pub fn adopt(&mut self, stage: u64) -> Result<u64, String> {
+        let Some((_, store)) = self.sealed.take_if(|(it, _)| *it == stage) else {
+            return Err(NEVER_SEALED.into());
+        };
+        let generation = store.meta().generation;
+        self.named.push(store);
         Ok(generation)
     }
 
     /// Removes all generations before this one, which the journal has made the current one.
     pub fn retire(&mut self, current: u64) {
-        let old = self.sealed.iter().position(|s| s.meta().generation >= current);
-        self.sealed.drain(..old.unwrap_or(0)).for_each(remove);
+        let old = self.named.iter().position(|s| s.meta().generation >= current);
+        self.named.drain(..old.unwrap_or(0)).for_each(remove);
     }
 
     /// Brings the state to a later position; durable on return. While a snapshot waits to be made
@@ -164,7 +197,7 @@ impl States {
     /// The state that a checkpoint at `at` brings forward.
     fn before(&mut self, at: Txid) -> Result<&mut StateStore, String> {
         let fits = |s: &&mut StateStore| s.meta().applied.txid <= at;
-        let store = self.sealed.iter_mut().rev().find(fits);
+        let store = self.named.iter_mut().rev().find(fits);
         store.ok_or_else(|| format!("a checkpoint at {at} behind the stored state"))
     }
 
@@ -174,10 +207,10 @@ impl States {
     /// # Errors
     /// Final.
     pub fn fold(&mut self) -> Result<bool, Failure> {
-        if self.incoming.is_some() {
+        if self.incoming.is_some() || self.sealed.is_some() {
             return Ok(false);
         }
-        self.sealed.last_mut().map_or(Ok(false), StateStore::fold)
+        self.named.last_mut().map_or(Ok(false), StateStore::fold)
     }
 }
 

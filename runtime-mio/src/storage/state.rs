@@ -316,20 +316,30 @@ impl StateStore {
         }
     }
 
-    /// Counts and digests everything stored, as read back.
-    pub(crate) fn tally(&self, progress: &mut dyn FnMut()) -> Result<(u64, Digest), OpenError> {
+    /// Counts and digests everything stored, as read back; nothing if `goes_on`, which is asked now
+    /// and then, says no.
+    pub(crate) fn tally(
+        &self,
+        goes_on: &mut dyn FnMut() -> bool,
+    ) -> Result<Option<(u64, Digest)>, OpenError> {
+        const PIECE: usize = 1 << 20;
         let mut count = 0;
         let mut sum = Digest::ZERO;
+        let mut piece = 0;
         let mut elements = self.items()?;
         while let Some((key, value)) = elements.next_element()? {
             count += 1;
             sum = sum.plus(items::digest(key, value));
-            if count % 1024 == 0 {
-                progress();
+            piece += key.len() + value.len();
+            if piece >= PIECE || count % 1024 == 0 {
+                piece = 0;
                 self.pace.wrote(0);
+                if !goes_on() {
+                    return Ok(None);
+                }
             }
         }
-        Ok((count, sum))
+        Ok(Some((count, sum)))
     }
 
     /// Removes the generation from the disk.

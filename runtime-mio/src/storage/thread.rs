@@ -2,7 +2,8 @@
 //!
 //! One thread writes the journal, in groups: whatever has piled up is written at once and flushed
 //! once. A second one writes the application's state, so that checkpoints and incoming snapshots do
-//! not hold up the journal, a third makes the journal's files ahead of time, and a fourth reads the
+//! not hold up the journal, not even while a snapshot becomes the state: it is durable before the
+//! journal is told to name it. A third makes the journal's files ahead of time, and a fourth reads the
 //! log back. All sleep until there is something to do, and do no I/O meanwhile.
 
 use super::disk::DiskStorage;
@@ -13,7 +14,7 @@ use super::lock::Lock;
 use super::past::{Reader, Wanted};
 use super::space::Space;
 use super::spares::{Spares, spares};
-use super::staging::States;
+use super::staging::{NEVER_SEALED, States};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
@@ -24,7 +25,7 @@ use zabkeeper_core::digest::Digest;
 use zabkeeper_core::entry::{Entry, Position};
 use zabkeeper_core::ids::{ConnId, Txid, WriteId};
 use zabkeeper_core::message::Item;
-use zabkeeper_core::storage::{Base, Change, Checkpoint, Keep, Record};
+use zabkeeper_core::storage::{Change, Checkpoint, Keep, Record};
 
 /// Something to store: the core's storage actions.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -58,7 +59,16 @@ pub enum StorageCommand {
         /// The elements.
         items: Vec<Item>,
     },
-    /// Give it up.
+    /// Make it durable, to be named by an `Install` once that is told.
+    Seal {
+        /// Which one.
+        stage: u64,
+        /// The last entry that it contains.
+        at: Position,
+        /// The digest of its state.
+        digest: Digest,
+    },
+    /// Give it up, be it sealed or not.
     StageDrop(u64),
     /// Write a part of the changes of the checkpoint at `at`, which follows.
     CheckpointPart {
@@ -86,6 +96,8 @@ pub enum Completion {
         /// How many parts.
         parts: u64,
     },
+    /// This staged snapshot survives a power cut.
+    Sealed(u64),
     /// What was read of the log.
     LogRead {
         /// For which connection.
@@ -133,19 +145,8 @@ pub struct StorageHandle {
 
 /// For the journal's thread.
 enum Job {
-    Persist {
-        id: WriteId,
-        record: Record,
-        bytes: usize,
-    },
+    Persist { id: WriteId, record: Record, bytes: usize },
     Keep(Keep),
-    /// An `Install`: its state is being sealed, and comes as the number of a generation.
-    Install {
-        id: WriteId,
-        base: Base,
-        digest: Digest,
-        generation: Receiver<u64>,
-    },
 }
 
 /// For the state's thread.
@@ -155,7 +156,8 @@ enum StateJob {
     Drop(u64),
     CheckpointPart(Txid, Vec<Change>, usize),
     Checkpoint(Checkpoint, usize),
-    Seal { stage: u64, at: Position, digest: Digest, generation: Sender<u64> },
+    Seal { stage: u64, at: Position, digest: Digest },
+    Adopt(u64),
     Retire(u64),
 }
 
@@ -164,6 +166,8 @@ struct Shared {
     queued: AtomicUsize,
     /// The snapshot that is wanted: parts of others are not worth writing.
     wanted: AtomicU64,
+    /// The snapshot that was sealed last, and the number of its generation.
+    sealed: Mutex<Option<(u64, u64)>>,
     notify: Box<dyn Fn() + Send + Sync>,
     /// Released when the last of the threads and the handle is gone.
     _lock: Lock,
@@ -183,6 +187,7 @@ impl StorageThread {
             done: Mutex::new(Vec::new()),
             queued: AtomicUsize::new(0),
             wanted: AtomicU64::new(NO_STAGE),
+            sealed: Mutex::new(None),
             notify: Box::new(notify),
             _lock: store.lock,
         });
@@ -266,15 +271,14 @@ impl StorageHandle {
         // A thread that is gone has reported why, so what it does not take is not missed.
         let _ = match command {
             StorageCommand::Persist { id, record: Record::Install { base, stage, digest } } => {
-                let (sealed, generation) = channel();
-                let _ = self.states.send(StateJob::Seal {
-                    stage,
-                    at: base.at,
-                    digest,
-                    generation: sealed,
-                });
-                let job = Job::Install { id, base, digest, generation };
-                self.journal.send(job).is_ok()
+                let Some(generation) = self.shared.generation_of(stage) else {
+                    let failure = Failure::Refused(NEVER_SEALED.into());
+                    return self.shared.complete(Completion::Failed(failure));
+                };
+                // Checkpoints of what comes after it go there from now on.
+                let _ = self.states.send(StateJob::Adopt(stage));
+                let record = Record::Install { base, stage: generation, digest };
+                self.journal.send(Job::Persist { id, record, bytes }).is_ok()
             }
             StorageCommand::Persist { id, record } => {
                 self.journal.send(Job::Persist { id, record, bytes }).is_ok()
@@ -286,6 +290,9 @@ impl StorageHandle {
             StorageCommand::StageOpen(stage) => self.states.send(StateJob::Open(stage)).is_ok(),
             StorageCommand::Stage { stage, items } => {
                 self.states.send(StateJob::Add(stage, items, bytes)).is_ok()
+            }
+            StorageCommand::Seal { stage, at, digest } => {
+                self.states.send(StateJob::Seal { stage, at, digest }).is_ok()
             }
             StorageCommand::StageDrop(stage) => self.states.send(StateJob::Drop(stage)).is_ok(),
             StorageCommand::CheckpointPart { at, changes } => {
@@ -315,6 +322,14 @@ impl Shared {
 
     fn wants(&self, stage: u64) -> bool {
         self.wanted.load(Ordering::Relaxed) == stage
+    }
+
+    fn sealed(&self) -> std::sync::MutexGuard<'_, Option<(u64, u64)>> {
+        self.sealed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn generation_of(&self, stage: u64) -> Option<u64> {
+        self.sealed().filter(|(it, _)| *it == stage).map(|(_, generation)| generation)
     }
 
     fn stored(&self, bytes: usize) {
@@ -413,14 +428,9 @@ impl<F: Fs> JournalWorker<F> {
                 Job::Persist { id, record, bytes } => {
                     self.journal.append(&record).map_err(text)?;
                     stored += bytes;
-                    Some(id)
-                }
-                Job::Install { id, base, digest, generation } => {
-                    let stage = generation
-                        .recv()
-                        .map_err(|_| "the snapshot to install could not be stored")?;
-                    self.journal.append(&Record::Install { base, stage, digest }).map_err(text)?;
-                    installed = Some(stage);
+                    if let Record::Install { stage, .. } = record {
+                        installed = Some(stage);
+                    }
                     Some(id)
                 }
             };
@@ -495,17 +505,8 @@ fn run_state_job(states: &mut States, job: StateJob, shared: &Shared) -> Result<
             }
         }
         StateJob::Drop(stage) => states.stage_drop(stage),
-        StateJob::Seal { stage, at, digest, generation } => {
-            let mut told = Instant::now();
-            let mut progress = |parts| {
-                if told.elapsed() >= PROGRESS {
-                    told = Instant::now();
-                    shared.complete(Completion::Staged { stage, parts });
-                }
-            };
-            // Nobody waits any more only if the journal has failed.
-            let _ = generation.send(states.seal_slowly(stage, at, digest, &mut progress)?);
-        }
+        StateJob::Seal { stage, at, digest } => seal(states, stage, at, digest, shared)?,
+        StateJob::Adopt(stage) => _ = states.adopt(stage)?,
         StateJob::Retire(generation) => states.retire(generation),
         StateJob::CheckpointPart(at, changes, bytes) => {
             states.checkpoint_part(at, &changes)?;
@@ -516,6 +517,33 @@ fn run_state_job(states: &mut States, job: StateJob, shared: &Shared) -> Result<
             shared.stored(bytes);
             shared.complete(Completion::Checkpointed(checkpoint.at.txid));
         }
+    }
+    Ok(())
+}
+
+/// Makes a snapshot durable, unless it is given up meanwhile: then not all of it may be there, and
+/// its drop stands behind this in the queue.
+fn seal(
+    states: &mut States,
+    stage: u64,
+    at: Position,
+    digest: Digest,
+    shared: &Shared,
+) -> Result<(), String> {
+    let mut told = Instant::now();
+    let mut goes_on = |parts| {
+        if told.elapsed() >= PROGRESS {
+            told = Instant::now();
+            shared.complete(Completion::Staged { stage, parts });
+        }
+        shared.wants(stage)
+    };
+    if shared.wants(stage)
+        && states.seal_slowly(stage, at, digest, &mut goes_on)?
+        && let Some(generation) = states.sealed(stage)
+    {
+        *shared.sealed() = Some((stage, generation));
+        shared.complete(Completion::Sealed(stage));
     }
     Ok(())
 }
@@ -535,6 +563,7 @@ fn size(command: &StorageCommand) -> usize {
         | StorageCommand::KeepLog(_)
         | StorageCommand::ReadLog { .. }
         | StorageCommand::StageOpen(_)
+        | StorageCommand::Seal { .. }
         | StorageCommand::StageDrop(_) => 0,
     }
 }

@@ -352,6 +352,7 @@ impl World {
             | Action::ReadLog { .. }
             | Action::StageOpen(_)
             | Action::Stage { .. }
+            | Action::Seal { .. }
             | Action::StageDrop(_)
             | Action::CheckpointPart { .. }
             | Action::Checkpoint(_)) => {

@@ -176,7 +176,8 @@ fn a_snapshot_in_any_order_is_installed_and_goes_on_with_checkpoints() {
         model.extend(items.iter().map(|item| (item.key.to_vec(), item.value.to_vec())));
         states.stage(5, &items).unwrap();
     }
-    let generation = states.seal(5, at(50), Digest::new(50)).unwrap();
+    states.seal(5, at(50), Digest::new(50)).unwrap();
+    let generation = states.adopt(5).unwrap();
     assert_eq!(generation, 1);
     states.retire(generation);
     let copied = copy(dir.path());
@@ -203,6 +204,42 @@ fn a_snapshot_with_an_element_twice_is_not_installed() {
     states.stage(5, &[item(1, 1), item(1, 1)]).unwrap();
     let error = states.seal(5, at(50), Digest::new(50)).unwrap_err();
     assert!(error.contains("reads back otherwise"), "{error}");
+}
+
+#[test]
+fn a_sealed_snapshot_stands_for_nothing_until_it_is_named_and_can_be_given_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut states, mut model) = new(dir.path());
+    checkpoint(&mut states, &mut model, 3, Changes::from([(key(1), Some(vec![1]))]));
+    let generations = || {
+        let names = fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name());
+        names.filter(|name| name.to_string_lossy().starts_with("state-")).count()
+    };
+    let stage = |states: &mut States, stage| {
+        states.stage_open(stage).unwrap();
+        states.stage(stage, &[item(7, 7)]).unwrap();
+        states.seal(stage, at(50), Digest::new(50)).unwrap();
+    };
+    stage(&mut states, 5);
+    assert!(states.adopt(4).is_err(), "another one was sealed");
+    // The old state is still brought forward.
+    checkpoint(&mut states, &mut model, 4, Changes::from([(key(2), Some(vec![2]))]));
+    states.stage_drop(5);
+    assert!(states.adopt(5).is_err());
+    assert_eq!(generations(), 1);
+    stage(&mut states, 6);
+    // Another one that begins takes its place.
+    stage(&mut states, 7);
+    assert!(states.adopt(6).is_err());
+    assert_eq!(generations(), 2);
+    // Nobody wants it any more while it is read back.
+    states.stage_open(8).unwrap();
+    (0..1100).for_each(|n| _ = states.stage(8, &[item(n, 1)]).unwrap());
+    assert!(!states.seal_slowly(8, at(60), Digest::new(60), &mut |_| false).unwrap());
+    assert_eq!(generations(), 1);
+    drop(states);
+    let store = StateStore::open(dir.path(), 0, Pace::default()).unwrap();
+    assert_eq!((store.meta().applied, elements_of(&store).unwrap()), (at(4), model));
 }
 
 #[derive(Clone, Debug)]
@@ -279,7 +316,8 @@ proptest! {
                     }).collect();
                     states.stage_open(n).unwrap();
                     items.chunks(7).for_each(|part| _ = states.stage(n, part).unwrap());
-                    generation = states.seal(n, at(n), Digest::new(n)).unwrap();
+                    states.seal(n, at(n), Digest::new(n)).unwrap();
+                    generation = states.adopt(n).unwrap();
                     states.retire(generation);
                 }
             }
