@@ -17,6 +17,8 @@ use zabkeeper_core::rng::Rng;
 pub(super) const BOUND: Duration = Duration::from_secs(25);
 /// How often processes are looked at.
 const LOOK: Duration = Duration::from_millis(10);
+/// How long after the last request the descriptors of clients may stay open.
+const LAST_CLOSED: Duration = Duration::from_secs(5);
 /// Exit codes of a node whose disk is full: while it starts, and while it runs.
 const DISK_FAILED: [i32; 2] = [1, 4];
 
@@ -368,6 +370,20 @@ impl<'a> Storms<'a> {
     pub(super) fn mark(&mut self, always: bool) {
         let at = Duration::from_micros(self.history.now());
         self.vitals.mark(self.ensemble.held(at), always);
+    }
+
+    /// The same at the end, when nobody asks any more: a node may take a moment to see that those
+    /// who did are gone. What is still open then is told.
+    pub(super) fn last_mark(&mut self) {
+        let patience = Instant::now() + LAST_CLOSED;
+        while Instant::now() < patience {
+            let at = Duration::from_micros(self.history.now());
+            if self.vitals.closed_all(&self.ensemble.held(at)) {
+                break;
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        self.mark(true);
     }
 
     fn kill(&mut self, node: usize, longest: u64) {

@@ -5,6 +5,9 @@ use std::fmt;
 use std::fs;
 use std::time::{Duration, Instant};
 
+/// Fewer storms than this say nothing about memory.
+const FEW: usize = 5;
+
 /// What one daemon holds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Held {
@@ -39,6 +42,8 @@ pub struct Mark {
 pub struct Vitals {
     /// The first mark, one about each minute, and the last.
     pub marks: Vec<Mark>,
+    /// KiB that a node held in the mean, after each storm.
+    memory: Vec<(Duration, u64)>,
     /// The longest time without an answer to any client while a quorum was up and linked and
     /// nothing changed.
     pub gap: Duration,
@@ -49,6 +54,9 @@ pub struct Vitals {
 impl Vitals {
     /// All nodes serve: keeps a mark if the last is a minute old, or in any case.
     pub(super) fn mark(&mut self, mark: Mark, always: bool) {
+        let held = mark.held.iter().flatten().map(|held| held.memory);
+        let nodes = mark.held.iter().flatten().count() as u64;
+        self.memory.push((mark.at, held.sum::<u64>() / nodes.max(1)));
         let minute = |mark: &Mark| mark.at.as_secs() / 60;
         if always || self.marks.last().is_none_or(|last| minute(last) < minute(&mark)) {
             self.marks.push(mark);
@@ -68,17 +76,26 @@ impl Vitals {
         self.done = done;
     }
 
-    /// By how many percent the memory of a node differs between the marks from minute 20 to 60,
-    /// the worst of all; `None` if there are not two such marks.
-    fn spread(&self) -> Option<u64> {
-        let late = |mark: &&Mark| (20..=60).contains(&(mark.at.as_secs() / 60));
-        let of = |node: usize| -> Option<u64> {
-            let marks = self.marks.iter().filter(late);
-            let all: Vec<u64> = marks.filter_map(|mark| Some(mark.held[node]?.memory)).collect();
-            let (least, most) = (*all.iter().min()?, *all.iter().max()?);
-            (all.len() > 1).then(|| (most - least) * 100 / least.max(1))
+    /// KiB that a node held in the mean in the second and in the last third of the run: one that
+    /// was just started holds little, so only the mean of many storms tells whether it grows.
+    /// `None` if a third has too few storms for that.
+    fn thirds(&self) -> Option<(u64, u64)> {
+        let end = self.memory.last()?.0;
+        let mean = |third: u32| {
+            let (from, to) = (end * third / 3, end * (third + 1) / 3);
+            let within = self.memory.iter().filter(|(at, _)| (from..=to).contains(at));
+            let all: Vec<u64> = within.map(|(_, memory)| *memory).collect();
+            (all.len() >= FEW).then(|| all.iter().sum::<u64>() / all.len() as u64)
         };
-        (0..NODES).filter_map(of).max()
+        Some((mean(1)?, mean(2)?))
+    }
+
+    /// True if no node has more descriptors than at first.
+    pub(super) fn closed_all(&self, mark: &Mark) -> bool {
+        let count = |mark: &Mark| -> usize {
+            mark.held.iter().map(|held| held.map_or(0, |held| held.descriptors)).sum()
+        };
+        self.marks.first().is_none_or(|first| count(mark) <= count(first))
     }
 }
 
@@ -103,9 +120,16 @@ impl fmt::Display for Vitals {
             descriptors(self.marks.first()),
             descriptors(self.marks.last())
         )?;
-        match self.spread() {
-            Some(percent) => writeln!(f, "memory: within {percent} % from minute 20 to 60")?,
-            None => writeln!(f, "memory: the run is too short to compare minutes 20 to 60")?,
+        match self.thirds() {
+            Some((second, last)) => {
+                let percent = last * 100 / second.max(1);
+                writeln!(
+                    f,
+                    "memory: {second} KiB a node in the mean of the second third, {last} of the \
+                     last: {percent} % of that"
+                )?;
+            }
+            None => writeln!(f, "memory: the run is too short to compare its thirds")?,
         }
         write!(
             f,
@@ -119,14 +143,43 @@ impl fmt::Display for Vitals {
 mod tests {
     use super::*;
 
+    fn mark(second: u64, memory: u64) -> Mark {
+        let held = [Some(Held { descriptors: 9, memory }); NODES];
+        Mark { at: Duration::from_secs(second), held }
+    }
+
     #[test]
-    fn memory_is_compared_between_minutes_20_and_60_only() {
+    fn memory_is_compared_between_the_second_and_the_last_third() {
         let mut vitals = Vitals::default();
-        for (minute, memory) in [(0, 10), (19, 500), (20, 100), (40, 108), (61, 900)] {
-            let held = [Some(Held { descriptors: 9, memory }); NODES];
-            vitals.mark(Mark { at: Duration::from_secs(60 * minute + 1), held }, false);
+        // What it was in the first third does not count; nor does what one storm left behind.
+        for second in 0..=90 {
+            let memory = if second < 30 { 900 } else { 100 + second % 2 * 50 };
+            vitals.mark(mark(second, memory), false);
         }
-        assert_eq!(vitals.marks.len(), 5);
-        assert_eq!(vitals.spread(), Some(8));
+        let (before, after) = vitals.thirds().unwrap();
+        assert!(before.abs_diff(after) <= 2, "{before} and {after}");
+        for second in 91..=180 {
+            vitals.mark(mark(second, second), false);
+        }
+        let (before, after) = vitals.thirds().unwrap();
+        assert!(after > before + 30, "it grows: {before} and {after}");
+        assert_eq!(vitals.marks.len(), 4, "one a minute");
+    }
+
+    #[test]
+    fn a_run_of_few_storms_says_nothing_about_memory() {
+        let mut vitals = Vitals::default();
+        (0..10).for_each(|second| vitals.mark(mark(second, 100), false));
+        assert_eq!(vitals.thirds(), None);
+    }
+
+    #[test]
+    fn descriptors_count_as_closed_when_there_are_as_few_as_at_first() {
+        let mut vitals = Vitals::default();
+        vitals.mark(mark(0, 100), true);
+        let mut later = mark(60, 100);
+        assert!(vitals.closed_all(&later));
+        later.held[1] = Some(Held { descriptors: 10, memory: 100 });
+        assert!(!vitals.closed_all(&later));
     }
 }
