@@ -43,6 +43,9 @@ pub(crate) struct Following {
     heard: Instant,
     /// Entries of the history that arrived while the disk was busy: they go there as one.
     pending: Vec<Entry>,
+    /// Entries of the history that the disk has and the leader is not told of yet: the state store
+    /// is to catch up first.
+    unacked: Option<Txid>,
     /// Grows with what the connection and the disk bring about.
     work: u64,
     /// When to tell the leader that this node lives, if it says nothing else.
@@ -86,6 +89,7 @@ impl Following {
             phase: Phase::Discovery { promising: None },
             heard: cx.now.at,
             pending: Vec::new(),
+            unacked: None,
             work: 0,
             alive_at: None,
             redial_at: None,
@@ -420,6 +424,7 @@ impl Following {
         }
         cx.drop_parked();
         self.phase = Phase::Entering { epoch, end: end.txid };
+        self.unacked = None; // The history is acknowledged as a whole.
         cx.enter(epoch);
         if cx.s.cfg.mutant(Mutant::AckHistoryUnflushed) {
             cx.send(conn, Message::NewLeaderAck { epoch, end: end.txid });
@@ -490,8 +495,15 @@ impl Following {
         Ok(())
     }
 
+    /// What the leader knows to be committed is a fact, whatever becomes of its epoch: amid the
+    /// history, too, of which this node has so much on its disk.
     fn on_commit(&mut self, cx: &mut Cx<'_>, epoch: Epoch, upto: Txid) -> Result<(), PeerFault> {
-        self.entered(epoch)?;
+        match self.phase {
+            Phase::Sync { epoch: expected, snapshot: None } if expected == epoch => {
+                cx.s.catching_up = true;
+            }
+            _ => self.entered(epoch)?,
+        }
         if upto > cx.s.log.last().txid {
             return Err(PeerFault::Beyond(upto));
         }

@@ -160,6 +160,9 @@ impl Node {
             Event::Persisted(upto) => self.on_persisted(now, upto, out),
             Event::Checkpointed(upto) => {
                 cx.checkpointed(upto, pin(&self.role));
+                if let Role::Following(following) = &mut self.role {
+                    following.gets_on(cx);
+                }
                 Next::Stay
             }
             Event::SpaceShort(short) => {
@@ -169,7 +172,7 @@ impl Node {
             Event::StateProgress(bytes) => {
                 cx.s.compaction.wrote(bytes, now.at);
                 if let Role::Following(following) = &mut self.role {
-                    following.gets_on();
+                    following.gets_on(cx);
                 }
                 Next::Stay
             }
@@ -479,7 +482,7 @@ impl Node {
                 cx.s.standing.end(cx.now.at, cx.s.cfg.timeouts.redial);
             }
             cx.s.standing.begin();
-            cx.s.serving = false;
+            (cx.s.serving, cx.s.catching_up) = (false, false);
             if !cx.s.cfg.mutant(Mutant::KeepDuties) {
                 cx.s.ledger.drop_duties();
             }

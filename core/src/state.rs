@@ -50,8 +50,10 @@ pub(crate) struct State {
     pub(crate) applied: Txid,
     /// Bytes of the log in memory that are applied: they are there for others only.
     applied_bytes: usize,
-    /// True while the role lets clients be served: only then are commits applied.
+    /// True while the role lets clients be served.
     pub(crate) serving: bool,
+    /// True while a history comes in of which the leader tells what is committed.
+    pub(crate) catching_up: bool,
     pub(crate) requests: Requests,
     pub(crate) rng: Rng,
     pub(crate) round: Round,
@@ -158,6 +160,7 @@ impl State {
             applied,
             applied_bytes,
             serving: false,
+            catching_up: false,
             requests: Requests::new(rng.split(1).next_u64()),
             stages: rng.split(2).next_u64(),
             rng: rng.split(3),
@@ -304,6 +307,12 @@ impl State {
     pub(crate) fn room(&self) -> usize {
         let limit = self.log_limit();
         self.compaction.room(limit).min(limit / 4).saturating_sub(self.backlog())
+    }
+
+    /// True if no more of a history should come in before the state store has caught up with what
+    /// is applied of it. Then a checkpoint is being written, so that this ends.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.compaction.room(self.log_limit()) == 0
     }
 
     /// Bytes of the entries that are logged and not applied.
@@ -535,9 +544,10 @@ impl Cx<'_> {
         }
     }
 
-    /// Applies what is committed and durable, in order, while the role serves clients.
+    /// Applies what is committed and durable, in order, while the role serves clients or is told
+    /// by its leader what is committed of a history that comes in.
     pub(crate) fn deliver(&mut self) {
-        if !self.s.serving {
+        if !self.s.serving && !self.s.catching_up {
             return;
         }
         let upto = if self.s.cfg.mutant(Mutant::ApplyBeforeDurable) {

@@ -626,7 +626,10 @@ fn a_node_whose_state_store_hangs_halts_when_its_log_is_over_the_limit() {
 
 /// Node 1, with the leader's sync data awaited.
 fn synchronising() -> Bench {
-    let mut bench = Bench::new(1, 0);
+    synchronising_as(Bench::new(1, 0))
+}
+
+fn synchronising_as(mut bench: Bench) -> Bench {
     let leader = Candidate { epoch: e(1), txid: t(1, 1), node: n(3) };
     bench.vote(3, leader, 4, Stance::Leading(Some(e(2))));
     bench.vote(2, leader, 4, Stance::Following(Some(e(2))));
@@ -669,7 +672,7 @@ fn whatever_a_leader_sends_out_of_place_costs_the_connection_and_nothing_else() 
         }],
         vec![Message::NewLeader { epoch: e(3), end: last }],
         vec![Message::Propose { epoch: e(2), entries: vec![] }],
-        vec![Message::Commit { epoch: e(2), upto: t(1, 1) }],
+        vec![Message::Commit { epoch: e(2), upto: t(1, 2) }],
         vec![leader_info(2)],
         vec![Message::FollowerInfo(info(3))],
     ];
@@ -890,5 +893,7 @@ fn a_candidates_own_word_corrects_what_was_heard_of_an_earlier_life_of_it() {
     assert!(bench.take().iter().filter_map(says).next().is_none(), "agreement needs no answer");
 }
 
+#[path = "leader_tests/catching_up.rs"]
+mod catching_up;
 #[path = "leader_tests/transfer.rs"]
 mod transfer;

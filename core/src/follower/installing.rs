@@ -83,7 +83,7 @@ impl Following {
 
     /// The state store has made a snapshot durable.
     pub(crate) fn on_sealed(&mut self, cx: &mut Cx<'_>, stage: u64) {
-        self.gets_on();
+        self.gets_on(cx);
         let Phase::Sync { snapshot: Some(incoming), .. } = &mut self.phase else {
             return cx.parked_sealed(stage);
         };

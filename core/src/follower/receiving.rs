@@ -215,13 +215,16 @@ impl Following {
     }
 
     /// The state store gets on with something.
-    pub(crate) fn gets_on(&mut self) {
+    pub(crate) fn gets_on(&mut self, cx: &mut Cx<'_>) {
         self.work += 1;
+        if let Some(upto) = self.unacked.take() {
+            self.acknowledge_entries(cx, upto);
+        }
     }
 
     /// The state store has taken in so many parts of what was staged.
     pub(crate) fn on_staged(&mut self, cx: &mut Cx<'_>, stage: u64, parts: u64) {
-        self.gets_on();
+        self.gets_on(cx);
         let leader = self.leader;
         let Phase::Sync { snapshot: Some(incoming), .. } = &mut self.phase else {
             return cx.parked_staged(stage, parts);
@@ -277,15 +280,28 @@ impl Following {
     /// The disk has the log up to here: while the history arrives, this is what paces the leader.
     pub(super) fn acknowledge_sync(&mut self, cx: &mut Cx<'_>, upto: Txid) {
         let Some(conn) = self.conn else { return };
-        let Phase::Sync { snapshot, .. } = &mut self.phase else {
-            return cx.send(conn, Message::LogEntriesAck { upto });
+        let installed = match &mut self.phase {
+            Phase::Sync { snapshot, .. } => {
+                snapshot.take_if(|incoming| incoming.step == Step::Recorded)
+            }
+            _ => None,
         };
-        match snapshot.take_if(|incoming| incoming.step == Step::Recorded) {
+        match installed {
             Some(installed) => {
                 let upto = installed.received;
                 cx.send(conn, Message::SnapshotChunkAck { upto, done: true });
             }
-            None => cx.send(conn, Message::LogEntriesAck { upto }),
+            None => self.acknowledge_entries(cx, upto),
+        }
+    }
+
+    /// Acknowledges entries of the history, unless the state store is too far behind what is applied
+    /// of it: then once it has caught up.
+    fn acknowledge_entries(&mut self, cx: &mut Cx<'_>, upto: Txid) {
+        if matches!(self.phase, Phase::Sync { .. }) && cx.s.is_behind() {
+            self.unacked = Some(upto);
+        } else if let Some(conn) = self.conn {
+            cx.send(conn, Message::LogEntriesAck { upto });
         }
     }
 }

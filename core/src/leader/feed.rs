@@ -30,6 +30,9 @@ pub(crate) struct Feed {
     end: Position,
     stage: Stage,
     reading: Reading,
+    /// What the follower has of the history, and what it was told to be committed of that.
+    received: Txid,
+    told: Txid,
     /// Messages sent and not acknowledged: the last txid of each and its bytes.
     in_flight: VecDeque<(Txid, usize)>,
     in_flight_bytes: usize,
@@ -67,6 +70,8 @@ impl Feed {
             end: cx.s.log.last(),
             stage: Stage::Planning,
             reading: Reading::default(),
+            received: Txid::ZERO,
+            told: ack.commit,
             in_flight: VecDeque::new(),
             in_flight_bytes: 0,
             moved: 0,
@@ -116,14 +121,18 @@ impl Feed {
         }
         self.end = cx.s.log.last();
         match plan {
-            SyncPlan::Diff(from) => (self.sent, self.stage) = (from.txid, Stage::History),
+            SyncPlan::Diff(from) => self.feed_after(from.txid),
             SyncPlan::Trunc(to) => {
                 cx.send(conn, Message::Truncate { to });
-                (self.sent, self.stage) = (to.txid, Stage::History);
+                self.feed_after(to.txid);
             }
             SyncPlan::Snap => self.feed_from(Source::open(cx, conn)),
         }
         plan
+    }
+
+    fn feed_after(&mut self, from: Txid) {
+        (self.sent, self.received, self.stage) = (from, from, Stage::History);
     }
 
     fn feed_from(&mut self, source: Source) {
@@ -196,6 +205,7 @@ impl Feed {
                         return;
                     };
                     self.sent(last.txid, entries.iter().map(|entry| entry.size()).sum());
+                    self.tell_commit(cx, conn, epoch);
                     cx.send(conn, Message::LogEntries { entries });
                 }
                 Stage::History => {
@@ -218,6 +228,16 @@ impl Feed {
                     cx.send(conn, Message::Propose { epoch, entries });
                 }
             }
+        }
+    }
+
+    /// Tells what is committed of that which the follower has of a history, so that it need not keep
+    /// all of a long one in memory until the end.
+    fn tell_commit(&mut self, cx: &mut Cx<'_>, conn: ConnId, epoch: Epoch) {
+        let upto = cx.s.commit.min(self.received);
+        if upto > self.told {
+            self.told = upto;
+            cx.send(conn, Message::Commit { epoch, upto });
         }
     }
 
@@ -266,6 +286,7 @@ impl Feed {
         if upto > self.sent || matches!(self.stage, Stage::Planning) {
             return false;
         }
+        self.received = self.received.max(upto);
         while let Some((_, bytes)) = self.in_flight.pop_front_if(|(txid, _)| *txid <= upto) {
             self.in_flight_bytes -= bytes;
             self.moved = self.moved.saturating_add(bytes as u64);
