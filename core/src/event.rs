@@ -20,6 +20,9 @@ pub struct Submission {
     pub body: Payload,
     /// When the client stops waiting.
     pub deadline: Instant,
+    /// True if it is to be refused should there be no room for more data where it goes once this node
+    /// serves. Not asked of one that comes while it does: that was judged.
+    pub grows: bool,
 }
 
 /// Something that happened. One event in, a list of actions out.

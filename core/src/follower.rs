@@ -257,10 +257,11 @@ impl Following {
             Message::NewLeader { epoch, end } => return self.on_new_leader(cx, conn, epoch, end),
             Message::Propose { epoch, entries } => self.on_propose(cx, conn, epoch, entries),
             Message::Commit { epoch, upto } => self.on_commit(cx, epoch, upto),
-            Message::UpToDate { epoch, commit } => self.on_up_to_date(cx, conn, epoch, commit),
+            Message::UpToDate { epoch, commit, full } => {
+                self.on_up_to_date(cx, conn, epoch, (commit, full))
+            }
             Message::Ping { epoch, nonce, commit, full } => {
-                self.full = full;
-                self.on_ping(cx, conn, epoch, nonce, commit)
+                self.on_ping(cx, conn, epoch, nonce, (commit, full))
             }
             Message::ForwardRefused { seqs, why } => {
                 cx.s.requests.refused(&seqs, why, cx.out);
@@ -427,7 +428,8 @@ impl Following {
         self.unacked = None; // The history is acknowledged as a whole.
         cx.enter(epoch);
         if cx.s.cfg.mutant(Mutant::AckHistoryUnflushed) {
-            cx.send(conn, Message::NewLeaderAck { epoch, end: end.txid });
+            let full = cx.s.is_short_of_space();
+            cx.send(conn, Message::NewLeaderAck { epoch, end: end.txid, full });
         }
         Next::Stay
     }
@@ -437,7 +439,7 @@ impl Following {
         cx: &mut Cx<'_>,
         conn: ConnId,
         epoch: Epoch,
-        commit: Txid,
+        (commit, full): (Txid, bool),
     ) -> Result<(), PeerFault> {
         let Phase::Entered { epoch: expected, serving: serving @ false } = &mut self.phase else {
             return Err(PeerFault::Unexpected("UP-TO-DATE"));
@@ -454,6 +456,10 @@ impl Following {
         cx.note(Note::Serving { epoch, leader: self.leader });
         cx.commit(commit);
         cx.rejoin();
+        self.full = full;
+        if full || cx.s.is_short_of_space() {
+            cx.s.requests.refuse_growing(cx.out);
+        }
         self.pass_on(cx, conn);
         Ok(())
     }
@@ -518,7 +524,7 @@ impl Following {
         conn: ConnId,
         epoch: Epoch,
         nonce: u64,
-        commit: Txid,
+        (commit, full): (Txid, bool),
     ) -> Result<(), PeerFault> {
         if let Phase::Sync { epoch: expected, .. } = self.phase
             && epoch == expected
@@ -526,6 +532,7 @@ impl Following {
             return Ok(());
         }
         self.on_commit(cx, epoch, commit)?;
+        self.full = full;
         if matches!(self.phase, Phase::Entered { .. }) && cx.s.accepted() == epoch {
             let (room, full) = (cx.s.short_of_room(), cx.s.is_short_of_space());
             cx.send(conn, Message::Pong { epoch, nonce, room, full });
@@ -576,7 +583,8 @@ impl Following {
         };
         self.phase = Phase::Entered { epoch, serving: false };
         if let Some(conn) = self.conn {
-            cx.send(conn, Message::NewLeaderAck { epoch, end });
+            let full = cx.s.is_short_of_space();
+            cx.send(conn, Message::NewLeaderAck { epoch, end, full });
         }
     }
 

@@ -282,6 +282,8 @@ pub enum Message {
         epoch: Epoch,
         /// The end of the history.
         end: Txid,
+        /// True if its disk or its memory has no room for more data.
+        full: bool,
     },
     /// Leader: it is established; the follower may serve clients.
     UpToDate {
@@ -289,6 +291,8 @@ pub enum Message {
         epoch: Epoch,
         /// What is committed now, not when the synchronisation began.
         commit: Txid,
+        /// True if the voters that are here and have room for more data are no quorum.
+        full: bool,
     },
     /// Leader: new entries.
     Propose {

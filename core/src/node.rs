@@ -770,6 +770,11 @@ impl Node {
         ensemble || self.state.is_short_of_space()
     }
 
+    /// True while its role lets clients be served.
+    pub(crate) fn is_serving(&self) -> bool {
+        self.state.serving
+    }
+
     /// The application's state has as many bytes as it may, or has room again.
     pub(crate) fn state_full(&mut self, full: bool) {
         self.state.state_full = full;

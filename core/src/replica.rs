@@ -228,13 +228,17 @@ impl<A: App> Replica<A> {
     /// Sorts requests by what they need of the node.
     fn request(&mut self, now: Now, requests: Vec<ClientRequest<A::Query>>, actions: &mut Actions) {
         let (mut writes, mut reads, mut waits) = (Vec::new(), Vec::new(), Vec::new());
-        let full = self.node.is_full();
+        let (full, led) = (self.node.is_full(), self.node.is_serving());
         for ClientRequest { ticket, deadline, request } in requests {
             match request {
                 Request::Write(body) if full && self.app.grows(&body) => {
                     actions.call(Upcall::Refuse { ticket, why: RefuseReason::NoSpace });
                 }
-                Request::Write(body) => writes.push(Submission { ticket, body, deadline }),
+                Request::Write(body) => {
+                    // Whoever leads next may have no room, and cannot tell what grows.
+                    let grows = !led && self.app.grows(&body);
+                    writes.push(Submission { ticket, body, deadline, grows });
+                }
                 Request::Read { query, level } => {
                     self.queries.insert(ticket, query);
                     match level {

@@ -24,6 +24,7 @@ struct Write {
     /// When it is looked at next: earlier than the deadline while it waits for a leader.
     expiry: Instant,
     sent: bool,
+    grows: bool,
 }
 
 /// Where a linearizable read stands.
@@ -125,14 +126,14 @@ impl Requests {
 
     /// Takes in a write, held; until `patience` ends for want of a leader.
     pub(crate) fn hold_write(&mut self, submission: Submission, patience: Instant) {
-        let Submission { ticket, body, deadline } = submission;
+        let Submission { ticket, body, deadline, grows } = submission;
         let seq = self.next_seq;
         self.next_seq += 1;
         self.bytes += body.len();
         let expiry = deadline.min(patience);
         self.deadlines.insert((expiry, Waiting::Write(seq)));
         let ticket = Some(ticket);
-        self.writes.insert(seq, Write { ticket, body, deadline, expiry, sent: false });
+        self.writes.insert(seq, Write { ticket, body, deadline, expiry, sent: false, grows });
     }
 
     /// Bytes of writes that were sent and are not answered.
@@ -304,6 +305,16 @@ impl Requests {
         for ticket in held.map(|(ticket, _)| *ticket).collect::<Vec<_>>() {
             self.remove_read(ticket);
             out.call(Upcall::Refuse { ticket, why });
+        }
+    }
+
+    /// The leader that was awaited has no room for more data: refuses what makes the state grow.
+    pub(crate) fn refuse_growing(&mut self, out: &mut Actions) {
+        let held = self.writes.range(self.held_from..).filter(|(_, write)| write.grows);
+        for seq in held.map(|(seq, _)| *seq).collect::<Vec<_>>() {
+            let ticket = self.remove_write(seq).and_then(|write| write.ticket);
+            let why = RefuseReason::NoSpace;
+            ticket.into_iter().for_each(|ticket| out.call(Upcall::Refuse { ticket, why }));
         }
     }
 

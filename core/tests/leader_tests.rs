@@ -195,7 +195,7 @@ impl Bench {
         let mut bench = Self::elected_with(config);
         let last = bench.node.log().last();
         bench.receive(C1, Message::EpochAck(ack(last)));
-        bench.receive(C1, Message::NewLeaderAck { epoch: e(2), end: last.txid });
+        bench.receive(C1, Message::NewLeaderAck { epoch: e(2), end: last.txid, full: false });
         assert_eq!(bench.role(), RoleStatus::Leading { established: true });
         bench.take();
         bench
@@ -303,6 +303,7 @@ fn submission(ticket: u64) -> Submission {
         ticket: Ticket::new(ticket),
         body: b"a".as_slice().into(),
         deadline: Instant::from_micros(u64::MAX),
+        grows: false,
     }
 }
 
@@ -398,7 +399,10 @@ fn acknowledgements_of_another_epoch_or_beyond_what_was_sent_are_faults() {
             Message::Pong { epoch: e(3), nonce: 1, room: None, full: false },
             PeerFault::Epoch { got: e(3), expected: e(2) },
         ),
-        (Message::NewLeaderAck { epoch: e(2), end: t(1, 2) }, PeerFault::History(t(1, 2))),
+        (
+            Message::NewLeaderAck { epoch: e(2), end: t(1, 2), full: false },
+            PeerFault::History(t(1, 2)),
+        ),
         (Message::SnapshotChunkAck { upto: 0, done: false }, PeerFault::Chunk(0)),
         (
             Message::Pong { epoch: e(2), nonce: 1000, room: None, full: false },
@@ -548,7 +552,7 @@ fn of_two_copies_of_a_disk_the_one_that_is_recorded_first_stays_and_the_other_is
     let last = bench.node.log().last();
     bench.receive(C2, Message::EpochAck(EpochAck { current: e(2), ..ack(last) }));
     assert!(!bench.noted(&Note::LivesProposed(1)), "not before its disk is in the epoch");
-    bench.receive(C2, Message::NewLeaderAck { epoch: e(2), end: last.txid });
+    bench.receive(C2, Message::NewLeaderAck { epoch: e(2), end: last.txid, full: false });
     assert!(bench.noted(&Note::LivesProposed(1)));
     let refused = Some(Message::Rejected(Rejection::OldDisk));
     // A copy that was made before, started elsewhere; and the copy itself, never started again.
@@ -665,7 +669,10 @@ fn whatever_a_leader_sends_out_of_place_costs_the_connection_and_nothing_else() 
         vec![snapshot(2, 5), Message::LogEntries { entries: vec![] }],
         vec![snapshot(2, 5), snapshot(2, 6)],
         vec![part(0, b"", true)],
-        vec![Message::Truncate { to: last }, Message::UpToDate { epoch: e(2), commit: t(1, 1) }],
+        vec![
+            Message::Truncate { to: last },
+            Message::UpToDate { epoch: e(2), commit: t(1, 1), full: false },
+        ],
         vec![Message::NewLeader {
             epoch: e(2),
             end: Position { txid: t(2, 7), chain: last.chain },
@@ -752,7 +759,7 @@ fn a_paced_follower_is_told_no_commit_beyond_what_it_was_sent() {
     bench.receive(C2, Message::FollowerInfo(info(1)));
     let last = bench.node.log().last();
     bench.receive(C2, Message::EpochAck(ack(last)));
-    bench.receive(C2, Message::NewLeaderAck { epoch: e(2), end: last.txid });
+    bench.receive(C2, Message::NewLeaderAck { epoch: e(2), end: last.txid, full: false });
     bench.take();
     // Node 2 keeps up, node 1 acknowledges nothing.
     for ticket in 1..6 {
@@ -799,7 +806,7 @@ fn an_established_leader_gives_up_for_a_locked_out_voter_once_in_a_while_only() 
     bench.receive(c3, Message::FollowerInfo(info(2)));
     let last = bench.node.log().last();
     bench.receive(c3, Message::EpochAck(EpochAck { epoch: e(8), current: e(2), ..ack(last) }));
-    bench.receive(c3, Message::NewLeaderAck { epoch: e(8), end: last.txid });
+    bench.receive(c3, Message::NewLeaderAck { epoch: e(8), end: last.txid, full: false });
     assert_eq!(bench.role(), RoleStatus::Leading { established: true });
     let c4 = ConnId::new(4);
     bench.event(Event::Accepted(c4));

@@ -180,7 +180,7 @@ impl Bench {
         bench.receive(C1, Message::FollowerInfo(info(2)));
         let last = bench.node.log().last();
         bench.receive(C1, Message::EpochAck(ack(last)));
-        bench.receive(C1, Message::NewLeaderAck { epoch: e(2), end: last.txid });
+        bench.receive(C1, Message::NewLeaderAck { epoch: e(2), end: last.txid, full: false });
         assert_eq!(bench.role(), RoleStatus::Leading { established: true });
         bench.actions.clear();
         bench
@@ -399,11 +399,32 @@ fn a_follower_bears_the_silence_that_its_leader_bears() {
     bench.receive(C1, leader_info(2, 2_000, 6_000));
     let end = bench.node.log().last();
     bench.receive(C1, Message::NewLeader { epoch: e(2), end });
-    bench.receive(C1, Message::UpToDate { epoch: e(2), commit: end.txid });
+    bench.receive(C1, Message::UpToDate { epoch: e(2), commit: end.txid, full: false });
     bench.pass(5_900);
     assert_eq!(bench.role(), RoleStatus::Following { leader: n(3), serving: true });
     bench.pass(200);
     assert_eq!(bench.role(), RoleStatus::Looking);
+}
+
+#[test]
+fn a_ping_says_how_much_room_there_is_only_to_those_who_entered_its_epoch() {
+    let mut bench = Bench::joining();
+    bench.receive(C1, leader_info(2, 100, 800));
+    let end = bench.node.log().last();
+    let ping = |epoch, full| Message::Ping { epoch: e(epoch), nonce: 1, commit: end.txid, full };
+    bench.receive(C1, ping(2, true));
+    assert!(!bench.node.is_full(), "it has not the history yet");
+    bench.receive(C1, Message::NewLeader { epoch: e(2), end });
+    bench.receive(C1, Message::UpToDate { epoch: e(2), commit: end.txid, full: true });
+    assert!(bench.node.is_full(), "it is told before it serves");
+    bench.receive(C1, ping(2, false));
+    assert!(!bench.node.is_full());
+    bench.receive(C1, ping(2, true));
+    assert!(bench.node.is_full());
+    bench.receive(C1, ping(3, false));
+    let expected = PeerFault::Epoch { got: e(3), expected: e(2) };
+    let fault = Action::Note(Note::PeerFault { conn: C1, fault: expected });
+    assert!(bench.actions.contains(&fault), "not its leader's epoch");
 }
 
 #[test]
@@ -439,7 +460,12 @@ fn a_node_that_cannot_vote_says_why() {
     let body = b"a".as_slice().into();
     let deadline = Instant::from_micros(u64::MAX);
     let ticket = Ticket::new(1);
-    bench.event(Event::Submit(vec![zabkeeper_core::event::Submission { ticket, body, deadline }]));
+    bench.event(Event::Submit(vec![zabkeeper_core::event::Submission {
+        ticket,
+        body,
+        deadline,
+        grows: false,
+    }]));
     bench.pass(20_000);
     assert_eq!(bench.role(), RoleStatus::Looking);
     let said = |bench: &Bench| {
@@ -467,7 +493,7 @@ fn a_batch_of_reads_costs_what_is_in_it_however_many_wait() {
     bench.receive(C1, leader_info(2, 100, 800));
     let end = bench.node.log().last();
     bench.receive(C1, Message::NewLeader { epoch: e(2), end });
-    bench.receive(C1, Message::UpToDate { epoch: e(2), commit: end.txid });
+    bench.receive(C1, Message::UpToDate { epoch: e(2), commit: end.txid, full: false });
     let mut tickets = (0..).map(Ticket::new);
     // The least time of so many batches of one read: whoever else uses the machine adds to others.
     let mut least = |bench: &mut Bench, batches: usize| {

@@ -213,7 +213,7 @@ fn peer_frames() -> Made {
         Message::SnapshotChunk { from: 0, bytes: stream.into(), last },
         Message::LogEntries { entries: entries() },
         Message::NewLeader { epoch, end },
-        Message::UpToDate { epoch, commit: end.txid },
+        Message::UpToDate { epoch, commit: end.txid, full: false },
         Message::Propose { epoch, entries: entries() },
         Message::Ack { epoch, upto: end.txid },
         Message::Ping { epoch, nonce: 300, commit: end.txid, full: true },

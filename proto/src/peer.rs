@@ -73,8 +73,16 @@ impl From<&Message> for Wire {
             Message::NewLeader { epoch, end } => {
                 Self::NewLeader(wire::NewLeader { epoch: epoch.get(), end: Some((*end).into()) })
             }
-            Message::NewLeaderAck { epoch, end } => Self::NewLeaderAck(pair(*epoch, *end)),
-            Message::UpToDate { epoch, commit } => Self::UpToDate(pair(*epoch, *commit)),
+            Message::NewLeaderAck { epoch, end, full } => Self::NewLeaderAck(wire::NewLeaderAck {
+                epoch: epoch.get(),
+                end: Some((*end).into()),
+                full: *full,
+            }),
+            Message::UpToDate { epoch, commit, full } => Self::UpToDate(wire::UpToDate {
+                epoch: epoch.get(),
+                commit: Some((*commit).into()),
+                full: *full,
+            }),
             Message::LogEntries { .. } | Message::Propose { .. } => {
                 unreachable!("entries are encoded as they are")
             }
@@ -147,8 +155,16 @@ impl TryFrom<Wire> for Message {
                 epoch: epoch(new.epoch, "new_leader.epoch")?,
                 end: need(new.end, "new_leader.end")?,
             },
-            Wire::NewLeaderAck(it) => unpair(it, |epoch, end| Self::NewLeaderAck { epoch, end })?,
-            Wire::UpToDate(it) => unpair(it, |epoch, commit| Self::UpToDate { epoch, commit })?,
+            Wire::NewLeaderAck(ack) => Self::NewLeaderAck {
+                epoch: epoch(ack.epoch, "new_leader_ack.epoch")?,
+                end: need(ack.end, "new_leader_ack.end")?,
+                full: ack.full,
+            },
+            Wire::UpToDate(it) => Self::UpToDate {
+                epoch: epoch(it.epoch, "up_to_date.epoch")?,
+                commit: need(it.commit, "up_to_date.commit")?,
+                full: it.full,
+            },
             Wire::Propose(propose) => Self::Propose {
                 epoch: epoch(propose.epoch, "propose.epoch")?,
                 entries: all(propose.entries)?,

@@ -312,8 +312,16 @@ fn synchronisation() -> BoxedStrategy<Message> {
         entries().prop_map(|entries| Message::LogEntries { entries }),
         txid().prop_map(|upto| Message::LogEntriesAck { upto }),
         (reign(), position()).prop_map(|(epoch, end)| Message::NewLeader { epoch, end }),
-        (reign(), txid()).prop_map(|(epoch, end)| Message::NewLeaderAck { epoch, end }),
-        (reign(), txid()).prop_map(|(epoch, commit)| Message::UpToDate { epoch, commit }),
+        (reign(), txid(), any::<bool>()).prop_map(|(epoch, end, full)| Message::NewLeaderAck {
+            epoch,
+            end,
+            full
+        }),
+        (reign(), txid(), any::<bool>()).prop_map(|(epoch, commit, full)| Message::UpToDate {
+            epoch,
+            commit,
+            full
+        }),
     ]
     .boxed()
 }

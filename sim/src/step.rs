@@ -309,7 +309,8 @@ impl World {
                         text: format!("{conn} {}", crate::show::message(&msg)),
                     });
                     self.checks.sent(&self.hosts[place(node)], peer, &msg)?;
-                    if let (Message::UpToDate { epoch, commit }, None) = (&msg, client_of(peer)) {
+                    if let (Message::UpToDate { epoch, commit, .. }, None) = (&msg, client_of(peer))
+                    {
                         let follower = &self.hosts[place(peer)];
                         self.checks.progress.let_in(node, follower, *epoch, *commit)?;
                     }

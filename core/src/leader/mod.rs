@@ -345,7 +345,9 @@ impl Leading {
             }
             Message::SnapshotChunkAck { upto, done } => self.on_chunk_ack(cx, conn, upto, done),
             Message::LogEntriesAck { upto } => self.on_entries_ack(cx, conn, upto),
-            Message::NewLeaderAck { epoch, end } => self.on_new_leader_ack(cx, conn, epoch, end),
+            Message::NewLeaderAck { epoch, end, full } => {
+                self.on_new_leader_ack(cx, conn, epoch, (end, full))
+            }
             Message::Ack { epoch, upto } => self.on_ack(cx, conn, epoch, upto),
             Message::Alive { epoch, work } => self.on_alive(cx, conn, epoch, work),
             Message::Pong { epoch, nonce, room, full } => {

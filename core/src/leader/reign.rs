@@ -184,12 +184,15 @@ impl Leading {
         cx: &mut Cx<'_>,
         conn: ConnId,
         epoch: Epoch,
-        end: Txid,
+        (end, full): (Txid, bool),
     ) -> Handled {
         let node = self.hear(cx, conn, epoch)?;
         self.progress = cx.now.at;
         if !self.feed(conn)?.on_history_ack(epoch, end) {
             return Err(PeerFault::History(end));
+        }
+        if let Some(peer) = self.peers.get_mut(&conn) {
+            peer.full = full;
         }
         self.remember(node, end);
         cx.note(Note::FollowerReady(node));
@@ -234,12 +237,13 @@ impl Leading {
     /// Lets a follower serve, telling it what is committed now.
     fn welcome(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
         let Some(epoch) = self.epoch() else { return };
+        let full = self.is_full(cx.s);
         if let Some(peer) = self.peers.get_mut(&conn) {
             let sent = peer.feed.as_ref().map_or(Txid::ZERO, Feed::pin);
             peer.told = cx.s.commit.min(sent);
             let old = peer.ack.filter(|_| cx.s.cfg.mutant(Mutant::OldCommit));
             let commit = old.map_or(peer.told, |ack| ack.commit);
-            cx.send(conn, Message::UpToDate { epoch, commit });
+            cx.send(conn, Message::UpToDate { epoch, commit, full });
         }
     }
 
@@ -284,6 +288,9 @@ impl Leading {
             self.welcome(cx, conn);
         }
         cx.rejoin();
+        if self.is_full(cx.s) || cx.s.is_short_of_space() {
+            cx.s.requests.refuse_growing(cx.out);
+        }
         if cx.s.ensemble.is_forming()
             && cx.s.ensemble.pending().is_none()
             && let next @ (Next::Look(_) | Next::Halt(_)) = self.propose_formation(cx)

@@ -499,7 +499,7 @@ fn bytes_of_a_message_under_way_keep_a_follower_with_its_leader() {
     let mut bench = synchronising();
     let end = history(0).1.last().unwrap().position();
     bench.receive(C1, Message::NewLeader { epoch: e(2), end });
-    bench.receive(C1, Message::UpToDate { epoch: e(2), commit: end.txid });
+    bench.receive(C1, Message::UpToDate { epoch: e(2), commit: end.txid, full: false });
     for _ in 0..10 {
         bench.pass(Micros::millis(700));
         bench.event(Event::Heard(C1));

@@ -57,8 +57,14 @@ pub(crate) fn message(msg: &Message) -> String {
         Message::LogEntries { entries: list } => format!("LOG-ENTRIES {}", entries(list)),
         Message::LogEntriesAck { upto } => format!("LOG-ENTRIES-ACK {upto}"),
         Message::NewLeader { epoch, end } => format!("NEW-LEADER {epoch} end={}", end.txid),
-        Message::NewLeaderAck { epoch, end } => format!("NEW-LEADER-ACK {epoch} end={end}"),
-        Message::UpToDate { epoch, commit } => format!("UP-TO-DATE {epoch} commit={commit}"),
+        Message::NewLeaderAck { epoch, end, full } => {
+            let full = if *full { " full" } else { "" };
+            format!("NEW-LEADER-ACK {epoch} end={end}{full}")
+        }
+        Message::UpToDate { epoch, commit, full } => {
+            let full = if *full { " full" } else { "" };
+            format!("UP-TO-DATE {epoch} commit={commit}{full}")
+        }
         Message::Propose { epoch, entries: list } => format!("PROPOSE {epoch} {}", entries(list)),
         Message::Ack { epoch, upto } => format!("ACK {epoch} {upto}"),
         Message::Commit { epoch, upto } => format!("COMMIT {epoch} {upto}"),

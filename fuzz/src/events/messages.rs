@@ -134,7 +134,7 @@ impl Messages {
                 }
             },
             2 => Message::NewLeader { epoch, end: last },
-            3 => Message::UpToDate { epoch, commit: last.txid },
+            3 => Message::UpToDate { epoch, commit: last.txid, full: false },
             _ => match input.below(4) {
                 0 => Message::Commit { epoch, upto: last.txid },
                 1 => Message::Ping { epoch, nonce: input.number(), commit: last.txid, full: false },
@@ -158,7 +158,7 @@ impl Messages {
                 commit: Txid::ZERO,
                 staged: None,
             }),
-            2 => Message::NewLeaderAck { epoch, end: last.txid },
+            2 => Message::NewLeaderAck { epoch, end: last.txid, full: false },
             _ => match input.below(5) {
                 0 => self.forward(input),
                 1 => Message::ReadIndex { id: input.number() },
@@ -193,8 +193,8 @@ impl Messages {
             11 => Message::LogEntries { entries: self.entries(input, node, epoch) },
             12 => Message::LogEntriesAck { upto: self.txid(input, node) },
             13 => Message::NewLeader { epoch, end: self.position(input, node) },
-            14 => Message::NewLeaderAck { epoch, end: self.txid(input, node) },
-            15 => Message::UpToDate { epoch, commit: self.txid(input, node) },
+            14 => Message::NewLeaderAck { epoch, end: self.txid(input, node), full: input.flag() },
+            15 => Message::UpToDate { epoch, commit: self.txid(input, node), full: input.flag() },
             16 => Message::Propose { epoch, entries: self.entries(input, node, epoch) },
             17 => Message::Ack { epoch, upto: self.txid(input, node) },
             18 => Message::Commit { epoch, upto: self.txid(input, node) },

@@ -342,10 +342,10 @@ pub mod peer_message {
         NewLeader(super::NewLeader),
         /// Follower: the history up to here, and then the epoch, are on its disk.
         #[prost(message, tag = "13")]
-        NewLeaderAck(super::EpochTxid),
+        NewLeaderAck(super::NewLeaderAck),
         /// Leader: it is established, and this is committed now.
         #[prost(message, tag = "14")]
-        UpToDate(super::EpochTxid),
+        UpToDate(super::UpToDate),
         #[prost(message, tag = "15")]
         Propose(super::Propose),
         /// Follower: everything up to here is on its disk.
@@ -499,6 +499,26 @@ pub struct NewLeader {
     pub epoch: u64,
     #[prost(message, optional, tag = "2")]
     pub end: ::core::option::Option<Position>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct NewLeaderAck {
+    #[prost(uint64, tag = "1")]
+    pub epoch: u64,
+    #[prost(message, optional, tag = "2")]
+    pub end: ::core::option::Option<Txid>,
+    /// The follower's disk or memory has no room for more data.
+    #[prost(bool, tag = "3")]
+    pub full: bool,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UpToDate {
+    #[prost(uint64, tag = "1")]
+    pub epoch: u64,
+    #[prost(message, optional, tag = "2")]
+    pub commit: ::core::option::Option<Txid>,
+    /// As in Ping.
+    #[prost(bool, tag = "3")]
+    pub full: bool,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct EpochTxid {

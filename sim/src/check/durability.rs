@@ -21,7 +21,7 @@ impl Durability {
     pub fn sent(&mut self, host: &Host, to: NodeId, msg: &Message, order: &Order) -> Check {
         match msg {
             Message::Ack { epoch, upto } => self.ack(host, *epoch, *upto, "ACK", order),
-            Message::NewLeaderAck { epoch, end } => {
+            Message::NewLeaderAck { epoch, end, .. } => {
                 self.ack(host, *epoch, *end, "NEW-LEADER-ACK", order)
             }
             Message::EpochAck(ack) => epoch_ack(host, to, ack),

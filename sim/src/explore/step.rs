@@ -245,6 +245,7 @@ impl World {
             ticket: Ticket::new(number.into()),
             body: [number].as_slice().into(),
             deadline: Instant::from_micros(u64::MAX),
+            grows: false,
         };
         self.event(i, Event::Submit(vec![submission]), turns)
     }

@@ -174,7 +174,7 @@ impl Machine {
                 Action::Send { msg: Message::Ack { epoch, upto }, .. } => {
                     self.check_ack(*epoch, *upto, "ACK")?;
                 }
-                Action::Send { msg: Message::NewLeaderAck { epoch, end }, .. } => {
+                Action::Send { msg: Message::NewLeaderAck { epoch, end, .. }, .. } => {
                     self.check_ack(*epoch, *end, "NEW-LEADER-ACK")?;
                 }
                 _ => {}
