@@ -108,6 +108,7 @@ impl Compaction {
     /// How many bytes more may be applied before the state store has caught up, if `limit` bytes may
     /// be unsaved in all: a quarter of them at once, and as much again as the checkpoint that is being
     /// written comes forward, so that writes are slowed down to its pace and not stopped until it ends.
+    /// After a restart the checkpoint may be of as many as may be unsaved in all.
     pub(crate) fn room(&self, limit: usize) -> usize {
         let share = limit / 4;
         let earned = self.running.as_ref().map_or(share, |running| {
@@ -115,7 +116,8 @@ impl Compaction {
             let earned = share as u64 * running.done.min(all) / all;
             usize::try_from(earned).unwrap_or(share)
         });
-        (share + earned).saturating_sub(self.bytes)
+        let unsaved = self.bytes + self.running.as_ref().map_or(0, |running| running.bytes);
+        (share + earned).saturating_sub(self.bytes).min(limit.saturating_sub(unsaved))
     }
 
     /// When a checkpoint that is being written counts as hung, unless something is written before;

@@ -41,6 +41,9 @@ pub(crate) struct Following {
     phase: Phase,
     /// When bytes last came from the leader, or this role began.
     heard: Instant,
+    /// True once some of a history has arrived: it continues this node's log, so that this is a part
+    /// of the leader's.
+    continues: bool,
     /// Entries of the history that arrived while the disk was busy: they go there as one.
     pending: Vec<Entry>,
     /// Entries of the history that the disk has and the leader is not told of yet: the state store
@@ -88,6 +91,7 @@ impl Following {
             conn: None,
             phase: Phase::Discovery { promising: None },
             heard: cx.now.at,
+            continues: false,
             pending: Vec::new(),
             unacked: None,
             work: 0,
@@ -378,7 +382,7 @@ impl Following {
             let conn = self.conn.unwrap_or_default();
             return self.fault(cx, conn, PeerFault::Unexpected("TRUNCATE"));
         };
-        if !self.pending.is_empty() {
+        if self.continues {
             let conn = self.conn.unwrap_or_default();
             return self.fault(cx, conn, PeerFault::Unexpected("TRUNCATE amid the history"));
         }
@@ -501,11 +505,11 @@ impl Following {
         Ok(())
     }
 
-    /// What the leader knows to be committed is a fact, whatever becomes of its epoch: amid the
-    /// history, too, of which this node has so much on its disk.
+    /// What the leader knows to be committed is a fact, whatever becomes of its epoch: so it is amid
+    /// the history, once it is certain that this log is a part of the leader's.
     fn on_commit(&mut self, cx: &mut Cx<'_>, epoch: Epoch, upto: Txid) -> Result<(), PeerFault> {
         match self.phase {
-            Phase::Sync { epoch: expected, snapshot: None } if expected == epoch => {
+            Phase::Sync { epoch: expected, .. } if expected == epoch && self.continues => {
                 cx.s.catching_up = true;
             }
             _ => self.entered(epoch)?,

@@ -132,7 +132,7 @@ impl Following {
         let Phase::Sync { epoch, snapshot: snapshot @ None } = &mut self.phase else {
             return Err(PeerFault::Unexpected("SNAPSHOT"));
         };
-        if !self.pending.is_empty() {
+        if self.continues {
             return Err(PeerFault::Unexpected("SNAPSHOT amid the history"));
         }
         // One at a time, never of an epoch that this node has not promised, and under a membership
@@ -161,7 +161,7 @@ impl Following {
         let Phase::Sync { snapshot: snapshot @ None, .. } = &mut self.phase else {
             return Err(PeerFault::Unexpected("SNAPSHOT-RESUME"));
         };
-        if !self.pending.is_empty() {
+        if self.continues {
             return Err(PeerFault::Unexpected("SNAPSHOT-RESUME amid the history"));
         }
         // This node's log has not moved since: it had nothing else to log.
@@ -259,6 +259,7 @@ impl Following {
         let end = self.pending.last().map_or(cx.s.log.last(), Entry::position);
         check(end, &entries)?;
         cx.drop_parked();
+        self.continues = true;
         let upto = entries.last().map_or(end, Entry::position).txid;
         self.pending.extend(entries);
         if cx.s.ledger.is_clean() {

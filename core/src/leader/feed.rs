@@ -205,8 +205,8 @@ impl Feed {
                         return;
                     };
                     self.sent(last.txid, entries.iter().map(|entry| entry.size()).sum());
-                    self.tell_commit(cx, conn, epoch);
                     cx.send(conn, Message::LogEntries { entries });
+                    self.tell_commit(cx, conn, epoch);
                 }
                 Stage::History => {
                     cx.send(conn, Message::NewLeader { epoch, end: self.end });
@@ -232,7 +232,8 @@ impl Feed {
     }
 
     /// Tells what is committed of that which the follower has of a history, so that it need not keep
-    /// all of a long one in memory until the end.
+    /// all of a long one in memory until the end. Not before the first entries, by which it sees
+    /// that its log is a part of this one.
     fn tell_commit(&mut self, cx: &mut Cx<'_>, conn: ConnId, epoch: Epoch) {
         let upto = cx.s.commit.min(self.received);
         if upto > self.told {

@@ -70,6 +70,20 @@ fn a_commit_of_another_epoch_or_of_what_is_not_here_costs_the_connection() {
 }
 
 #[test]
+fn nothing_counts_as_committed_before_the_history_shows_that_the_log_is_the_leaders() {
+    let mut bench = synchronising();
+    bench.receive(C1, Message::Commit { epoch: e(2), upto: t(1, 1) });
+    assert_eq!(bench.role(), RoleStatus::Looking);
+    // Nor is what has been shown to be a part of the leader's log taken back.
+    let mut bench = synchronising();
+    bench.receive(C1, Message::LogEntries { entries: long_history(3) });
+    let to = history(0).1.last().unwrap().position();
+    bench.receive(C1, Message::Truncate { to });
+    assert_eq!(bench.role(), RoleStatus::Looking);
+    assert_eq!(bench.node.status().last, t(1, 4));
+}
+
+#[test]
 fn a_history_waits_for_the_state_store_and_goes_on_when_that_has_caught_up() {
     let mut bench = synchronising_with_little_room();
     let mut unacked = None;
@@ -105,6 +119,6 @@ fn a_leader_tells_what_is_committed_of_the_history_that_a_follower_has() {
     });
     let sent: Vec<_> = sent.collect();
     let commit = Message::Commit { epoch: e(2), upto: t(1, 1) };
-    assert_eq!(sent.first(), Some(&&commit), "{sent:?}");
-    assert!(matches!(sent.get(1), Some(Message::LogEntries { .. })), "{sent:?}");
+    assert!(matches!(sent.first(), Some(Message::LogEntries { .. })), "{sent:?}");
+    assert_eq!(sent.get(1), Some(&&commit), "{sent:?}");
 }
