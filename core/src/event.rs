@@ -109,6 +109,8 @@ pub enum Event {
         conn: ConnId,
         /// The digest of the state held.
         digest: Digest,
+        /// About what it takes in memory.
+        bytes: u64,
     },
     /// A part of the application's state, as asked for by [`Upcall::ReadSnapshot`].
     SnapshotRead {

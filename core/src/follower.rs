@@ -12,6 +12,7 @@ use crate::ledger::Duty;
 use crate::message::{Candidate, EpochAck, FollowerInfo, Message, Rejection, Stance, Vote};
 use crate::mutants::Mutant;
 use crate::note::{LeaveReason, Note};
+use crate::replica::Obstacle;
 use crate::state::{Cx, Next, State};
 use crate::storage::{Promise, Record};
 use crate::time::{Instant, Micros};
@@ -125,6 +126,16 @@ impl Following {
 
     pub(crate) fn is_serving(&self) -> bool {
         matches!(self.phase, Phase::Entered { serving: true, .. })
+    }
+
+    /// What keeps this node from serving, if it does not.
+    pub(crate) fn obstacle(&self) -> Option<Obstacle> {
+        let leader = self.leader;
+        match &self.phase {
+            Phase::Entered { serving: true, .. } => None,
+            Phase::Sync { snapshot: Some(incoming), .. } => Some(incoming.obstacle(leader)),
+            _ => Some(Obstacle::CatchingUp { leader }),
+        }
     }
 
     /// The connection to the leader, once this node may ask it things.

@@ -147,6 +147,8 @@ pub struct SnapshotHead {
     pub membership: Arc<Membership>,
     /// The digest of the state; what is received must give the same.
     pub digest: Digest,
+    /// About what the state takes in memory, by the application's own measure; 0 if it has none.
+    pub bytes: u64,
 }
 
 /// One element of a snapshot or checkpoint: the application decides what keys and values mean.

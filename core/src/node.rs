@@ -240,9 +240,9 @@ impl Node {
                 cx.s.requests.forget(&tickets);
                 Next::Stay
             }
-            Event::SnapshotOpened { conn, digest } => {
+            Event::SnapshotOpened { conn, digest, bytes } => {
                 if let Role::Leading(leading) = &mut self.role {
-                    leading.on_snapshot_opened(cx, conn, digest);
+                    leading.on_snapshot_opened(cx, conn, digest, bytes);
                 }
                 Next::Stay
             }
@@ -741,8 +741,7 @@ impl Node {
         let s = &self.state;
         let role = match &self.role {
             Role::Looking(looking) => looking.obstacle(s),
-            Role::Following(following) => (!following.is_serving())
-                .then_some(Obstacle::CatchingUp { leader: following.leader }),
+            Role::Following(following) => following.obstacle(),
             Role::Leading(leading) => (!leading.is_established())
                 .then(|| Obstacle::TakingOver { missing: leading.missing(s) }),
             Role::Halted => Some(Obstacle::Halted),

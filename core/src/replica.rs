@@ -138,6 +138,16 @@ struct Incoming<A> {
     good: bool,
 }
 
+impl<A: App> Incoming<A> {
+    /// About how many bytes come in all, if so many brought what is loaded by now: the leader tells
+    /// what the whole takes in memory.
+    fn total(&self, received: u64) -> Option<u64> {
+        let (here, all) = (self.app.bytes() as u128, u128::from(self.head.bytes));
+        let total = (u128::from(received) * all).checked_div(here).filter(|_| all > 0)?;
+        u64::try_from(total).ok().map(|total| total.max(received))
+    }
+}
+
 impl<A: App> Replica<A> {
     /// Starts a replica from what is on its disk: `app` holds the state stored at
     /// `disk.applied`. `seed` must differ at each start.
@@ -197,7 +207,13 @@ impl<A: App> Replica<A> {
 
     /// What the replica does.
     pub fn status(&self) -> Status {
-        Status { digest: self.app.digest(), applied: self.applied, ..self.node.status() }
+        let mut status = self.node.status();
+        for obstacle in &mut status.obstacles {
+            if let Obstacle::Installing { bytes, total: total @ None, .. } = obstacle {
+                *total = self.incoming.as_ref().and_then(|incoming| incoming.total(*bytes));
+            }
+        }
+        Status { digest: self.app.digest(), applied: self.applied, ..status }
     }
 
     /// The node, for checkers.
@@ -352,7 +368,8 @@ impl<A: App> Replica<A> {
             Upcall::Unknown(ticket) => out.replies.push((ticket, Reply::Unknown)),
             Upcall::OpenSnapshot(conn) => {
                 self.app.open_snapshot(conn);
-                return Some(Event::SnapshotOpened { conn, digest: self.app.digest() });
+                let (digest, bytes) = (self.app.digest(), self.app.bytes() as u64);
+                return Some(Event::SnapshotOpened { conn, digest, bytes });
             }
             Upcall::ReadSnapshot { conn, max_bytes } => {
                 let (items, last) = self.app.read_snapshot(conn, max_bytes);
@@ -449,6 +466,17 @@ pub enum Obstacle {
         /// The leader.
         leader: NodeId,
     },
+    /// The same, while the leader's whole state comes over.
+    Installing {
+        /// The leader.
+        leader: NodeId,
+        /// So many bytes of it are here.
+        bytes: u64,
+        /// Of about so many, if that is known.
+        total: Option<u64>,
+        /// True once all of it is here: it is looked at and made durable.
+        sealing: bool,
+    },
     /// The node is elected, and leads once a quorum has joined it.
     TakingOver {
         /// The voters that have not joined.
@@ -542,4 +570,43 @@ pub struct Status {
     pub followers: Vec<FollowerStatus>,
     /// What keeps it from serving, or slows it down; empty if nothing does.
     pub obstacles: Vec<Obstacle>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::ConnId;
+    use crate::message::Item;
+    use crate::time::WallTime;
+    use crate::tree::{Command, Path, Tree};
+
+    #[test]
+    fn how_much_of_a_state_is_still_to_come_is_known_while_it_comes() {
+        let mut whole = Tree::empty();
+        for n in 0..100_u8 {
+            let path = Path::parse(&alloc::format!("/key{n}")).unwrap();
+            let set = Command::Set { path, value: alloc::vec![n; 50].into() };
+            let txid = Txid::new(Epoch::new(1), u64::from(n) + 1).unwrap();
+            whole.apply(txid, WallTime::default(), &set.encode()).unwrap();
+        }
+        let conn = ConnId::new(1);
+        whole.open_snapshot(conn);
+        let (items, _) = whole.read_snapshot(conn, usize::MAX);
+        let stream = |items: &[Item]| items.iter().map(|it| it.key.len() + it.value.len()).sum();
+        let all: usize = stream(&items);
+        let membership = Arc::new(Membership::new(Txid::ZERO, BTreeMap::new()));
+        let (at, bytes) = (Position::ZERO, whole.bytes() as u64);
+        let head = SnapshotHead { at, membership, digest: whole.digest(), bytes };
+        let mut incoming = Incoming { app: Tree::empty(), head, good: true };
+        assert_eq!(incoming.total(0), None, "nothing is here");
+        let half: &[Item] = &items[..50];
+        half.iter().for_each(|item| incoming.app.load(&item.key, &item.value).unwrap());
+        let received: usize = stream(half);
+        let total = incoming.total(received as u64).unwrap() as usize;
+        assert!(total.abs_diff(all) < all / 20, "{total} are not about {all}");
+        incoming.head.bytes = 0;
+        assert_eq!(incoming.total(received as u64), None, "the leader does not say");
+        incoming.head.bytes = u64::MAX;
+        assert!(incoming.total(u64::MAX).is_none(), "nor does one that lies");
+    }
 }

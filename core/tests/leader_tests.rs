@@ -465,7 +465,7 @@ fn a_snapshot_behind_the_own_log_is_refused() {
     bench.receive(C1, leader_info(2));
     assert!(bench.sent(|msg| matches!(msg, Message::EpochAck(_))));
     let at = history(1).1.last().unwrap().position();
-    let head = SnapshotHead { at, membership: Arc::new(initial()), digest: Digest::ZERO };
+    let head = SnapshotHead { at, membership: Arc::new(initial()), digest: Digest::ZERO, bytes: 0 };
     bench.receive(C1, Message::Snapshot(head));
     let why = CloseReason::Fault(PeerFault::OldSnapshot(t(1, 2)));
     assert!(bench.actions.contains(&Action::Close { conn: C1, why }));
@@ -651,7 +651,7 @@ fn part(from: u64, bytes: &[u8], last: bool) -> Message {
 fn snapshot(epoch: u64, counter: u64) -> Message {
     let at = Position { txid: t(epoch, counter), chain: Digest::new(1) };
     let membership = Arc::new(Membership::new(t(1, 1), members(true)));
-    Message::Snapshot(SnapshotHead { at, membership, digest: Digest::ZERO })
+    Message::Snapshot(SnapshotHead { at, membership, digest: Digest::ZERO, bytes: 0 })
 }
 
 #[test]

@@ -190,7 +190,8 @@ fn peer_frames() -> Made {
     let (items, last) = tree.read_snapshot(ConnId::new(1), 1000);
     let mut stream = Vec::new();
     items.iter().for_each(|item| zabkeeper_core::parts::put(item, &mut stream));
-    let head = SnapshotHead { at, membership: membership(), digest: tree.digest() };
+    let digest = tree.digest();
+    let head = SnapshotHead { at, membership: membership(), digest, bytes: 700 };
     let body = commands()[0].encode();
     let all = [
         Message::LeaderInfo {

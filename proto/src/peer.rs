@@ -290,6 +290,7 @@ impl From<&SnapshotHead> for wire::SnapshotHead {
             at: Some(head.at.into()),
             membership: Some((&*head.membership).into()),
             digest: head.digest.get(),
+            bytes: head.bytes,
         }
     }
 }
@@ -302,6 +303,7 @@ impl TryFrom<wire::SnapshotHead> for SnapshotHead {
             at: need(wire.at, "snapshot.at")?,
             membership: need(wire.membership, "snapshot.membership")?,
             digest: Digest::new(wire.digest),
+            bytes: wire.bytes,
         })
     }
 }

@@ -147,6 +147,14 @@ impl From<&Obstacle> for wire::Obstacle {
                 Obstacle::Forming { missing } => Kind::Forming(nodes(missing)),
                 Obstacle::NoLeader { missing } => Kind::NoLeader(nodes(missing)),
                 Obstacle::CatchingUp { leader } => Kind::CatchingUp(leader.get()),
+                Obstacle::Installing { leader, bytes, total, sealing } => {
+                    Kind::Installing(wire::Installing {
+                        leader: leader.get(),
+                        bytes: *bytes,
+                        total: total.unwrap_or(0),
+                        sealing: *sealing,
+                    })
+                }
                 Obstacle::TakingOver { missing } => Kind::TakingOver(nodes(missing)),
                 Obstacle::Disk { unflushed } => Kind::DiskUs(unflushed.get()),
                 Obstacle::Halted => Kind::Halted(wire::Empty {}),
@@ -172,6 +180,12 @@ impl TryFrom<wire::Obstacle> for Obstacle {
             Kind::CatchingUp(leader) => {
                 Self::CatchingUp { leader: node(leader, "obstacle.catching_up")? }
             }
+            Kind::Installing(wire) => Self::Installing {
+                leader: node(wire.leader, "obstacle.installing")?,
+                bytes: wire.bytes,
+                total: Some(wire.total).filter(|total| *total > 0),
+                sealing: wire.sealing,
+            },
             Kind::TakingOver(missing) => Self::TakingOver { missing: nodes(missing)? },
             Kind::DiskUs(micros) => Self::Disk { unflushed: Micros::new(micros) },
             Kind::Halted(wire::Empty {}) => Self::Halted,

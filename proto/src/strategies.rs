@@ -300,8 +300,8 @@ fn discovery() -> BoxedStrategy<Message> {
 }
 
 fn synchronisation() -> BoxedStrategy<Message> {
-    let head = (position(), membership(), digest())
-        .prop_map(|(at, membership, digest)| SnapshotHead { at, membership, digest });
+    let head = (position(), membership(), digest(), number())
+        .prop_map(|(at, membership, digest, bytes)| SnapshotHead { at, membership, digest, bytes });
     let chunk = (number(), payload(), any::<bool>());
     prop_oneof![
         position().prop_map(|to| Message::Truncate { to }),
@@ -484,12 +484,25 @@ pub fn status() -> BoxedStrategy<Status> {
         .boxed()
 }
 
+fn installing() -> BoxedStrategy<Obstacle> {
+    let total = option::of(1..u64::MAX);
+    (node(), number(), total, any::<bool>())
+        .prop_map(|(leader, bytes, total, sealing)| Obstacle::Installing {
+            leader,
+            bytes,
+            total,
+            sealing,
+        })
+        .boxed()
+}
+
 fn obstacle() -> BoxedStrategy<Obstacle> {
     let missing = || vec(node(), 0..4);
     prop_oneof![
         missing().prop_map(|missing| Obstacle::Forming { missing }),
         missing().prop_map(|missing| Obstacle::NoLeader { missing }),
         node().prop_map(|leader| Obstacle::CatchingUp { leader }),
+        installing(),
         missing().prop_map(|missing| Obstacle::TakingOver { missing }),
         number().prop_map(|micros| Obstacle::Disk { unflushed: Micros::new(micros) }),
         Just(Obstacle::Halted),

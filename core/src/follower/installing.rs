@@ -7,8 +7,10 @@ use super::receiving::Incoming;
 use super::{Following, Phase};
 use crate::error::PeerFault;
 use crate::event::{Action, Upcall};
+use crate::ids::NodeId;
 use crate::mutants::Mutant;
 use crate::note::Note;
+use crate::replica::Obstacle;
 use crate::state::{Cx, Next};
 use crate::storage::Base;
 
@@ -36,6 +38,13 @@ impl Incoming {
             cx.out.call(Upcall::VerifyInstall(self.stage));
         }
         self.record(cx);
+    }
+
+    /// What the node does with it, for people.
+    pub(super) fn obstacle(&self, leader: NodeId) -> Obstacle {
+        let (bytes, whole) = (self.received, self.step != Step::Arriving);
+        let total = whole.then_some(bytes);
+        Obstacle::Installing { leader, bytes, total, sealing: whole }
     }
 
     fn is_at(&self, stage: u64, step: Step) -> bool {

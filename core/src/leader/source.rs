@@ -108,10 +108,10 @@ impl Source {
     }
 
     /// The application holds the state: it can be announced.
-    pub(crate) fn opened(&mut self, cx: &mut Cx<'_>, conn: ConnId, digest: Digest) {
+    pub(crate) fn opened(&mut self, cx: &mut Cx<'_>, conn: ConnId, digest: Digest, bytes: u64) {
         self.digest = Some(digest);
         let membership = self.membership.clone();
-        cx.send(conn, Message::Snapshot(SnapshotHead { at: self.at, membership, digest }));
+        cx.send(conn, Message::Snapshot(SnapshotHead { at: self.at, membership, digest, bytes }));
     }
 
     /// Sends what the window allows, and reads ahead for it.

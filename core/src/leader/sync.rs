@@ -42,9 +42,10 @@ impl Leading {
         cx: &mut Cx<'_>,
         source: ConnId,
         digest: crate::digest::Digest,
+        bytes: u64,
     ) {
         if let Some((conn, source)) = self.follower_of(source) {
-            source.opened(cx, conn, digest);
+            source.opened(cx, conn, digest, bytes);
             source.pump(cx, conn);
         }
     }

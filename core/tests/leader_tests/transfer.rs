@@ -4,6 +4,7 @@
 use super::*;
 use zabkeeper_core::message::{Item, Staged};
 use zabkeeper_core::parts;
+use zabkeeper_core::replica::Obstacle;
 use zabkeeper_core::storage::{Keep, Record};
 
 fn items(count: u8, bytes: usize) -> Vec<Item> {
@@ -113,6 +114,25 @@ fn the_journal_names_a_snapshot_only_once_the_state_store_has_made_it_durable() 
     assert!(bench.installs());
     assert_eq!(bench.node.status().last, t(2, 5));
     assert!(bench.acked(stream.len() as u64, true));
+}
+
+#[test]
+fn a_node_says_how_much_of_a_state_is_here() {
+    let obstacle = |bench: &Bench| bench.node.status().obstacles.first().cloned();
+    let says =
+        |bytes, total, sealing| Some(Obstacle::Installing { leader: n(3), bytes, total, sealing });
+    let mut bench = synchronising();
+    assert_eq!(obstacle(&bench), Some(Obstacle::CatchingUp { leader: n(3) }));
+    bench.receive(C1, snapshot(2, 5));
+    let stream = stream(&items(3, 100));
+    let end = stream.len() as u64;
+    bench.receive(C1, part(0, &stream[..150], false));
+    assert_eq!(obstacle(&bench), says(150, None, false));
+    bench.receive(C1, part(150, &stream[150..], true));
+    bench.verified(true);
+    assert_eq!(obstacle(&bench), says(end, Some(end), true));
+    bench.event(Event::Sealed(bench.stage()));
+    assert_eq!(obstacle(&bench), Some(Obstacle::CatchingUp { leader: n(3) }));
 }
 
 #[test]
@@ -271,7 +291,7 @@ fn sending() -> (Bench, Position) {
     bench.take();
     join(&mut bench, C2, None);
     assert_eq!(bench.upcalls.last(), Some(&Upcall::OpenSnapshot(C2)));
-    bench.event(Event::SnapshotOpened { conn: C2, digest: Digest::new(9) });
+    bench.event(Event::SnapshotOpened { conn: C2, digest: Digest::new(9), bytes: 0 });
     (bench, at)
 }
 
@@ -452,7 +472,7 @@ fn the_disk_keeps_the_log_for_a_transfer_as_long_as_that_moves_more_than_the_log
         (1..9).for_each(|ticket| write(&mut bench, ticket));
         let at = bench.node.status().applied;
         join(&mut bench, C2, None);
-        bench.event(Event::SnapshotOpened { conn: C2, digest: Digest::new(9) });
+        bench.event(Event::SnapshotOpened { conn: C2, digest: Digest::new(9), bytes: 0 });
         let mut acked = 0;
         while acked < moved {
             bench.take();

@@ -354,7 +354,7 @@ impl Messages {
             true => state(input).digest(),
             false => Digest::ZERO,
         };
-        SnapshotHead { at, membership: self.membership.clone(), digest }
+        SnapshotHead { at, membership: self.membership.clone(), digest, bytes: input.number() }
     }
 
     fn chunk(&self, input: &mut Input<'_>) -> Message {

@@ -456,6 +456,9 @@ pub struct SnapshotHead {
     /// The digest of the state that follows.
     #[prost(fixed64, tag = "3")]
     pub digest: u64,
+    /// About what it takes in memory; 0 if that is not known.
+    #[prost(uint64, tag = "4")]
+    pub bytes: u64,
 }
 /// The snapshot that was begun on another connection goes on.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -900,7 +903,7 @@ pub struct Stray {
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Obstacle {
-    #[prost(oneof = "obstacle::Kind", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9")]
+    #[prost(oneof = "obstacle::Kind", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10")]
     pub kind: ::core::option::Option<obstacle::Kind>,
 }
 /// Nested message and enum types in `Obstacle`.
@@ -935,7 +938,24 @@ pub mod obstacle {
         /// or the voters that have room for more data are no quorum.
         #[prost(message, tag = "9")]
         EnsembleFull(super::Empty),
+        /// A leader's whole state comes over.
+        #[prost(message, tag = "10")]
+        Installing(super::Installing),
     }
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Installing {
+    #[prost(uint32, tag = "1")]
+    pub leader: u32,
+    /// So many bytes of it are here,
+    #[prost(uint64, tag = "2")]
+    pub bytes: u64,
+    /// of about so many; 0 if that is not known.
+    #[prost(uint64, tag = "3")]
+    pub total: u64,
+    /// All of it is here: it is looked at and made durable.
+    #[prost(bool, tag = "4")]
+    pub sealing: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Nodes {

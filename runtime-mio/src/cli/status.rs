@@ -300,6 +300,14 @@ fn text(obstacle: &Obstacle, members: &Membership) -> String {
             format!("no leader: {}", waits(missing, "all nodes are heard, the election goes on"))
         }
         Obstacle::CatchingUp { leader } => format!("catching up with {leader}"),
+        Obstacle::Installing { leader, bytes, total, sealing } => {
+            let progress = match total {
+                _ if *sealing => format!("all {bytes} bytes are here, and are made durable"),
+                Some(total) => format!("{bytes} of about {total} bytes are here"),
+                None => format!("{bytes} bytes are here"),
+            };
+            format!("installing the state of {leader}: {progress}")
+        }
         Obstacle::TakingOver { missing } => {
             format!("taking over: {}", waits(missing, "all nodes have joined"))
         }
@@ -334,6 +342,13 @@ fn obstacle(obstacle: &Obstacle, status: &Status) -> Value {
         Obstacle::CatchingUp { leader } => {
             json!({"kind": "catching_up", "leader": leader.to_string()})
         }
+        Obstacle::Installing { leader, bytes, total, sealing } => json!({
+            "kind": "installing",
+            "leader": leader.to_string(),
+            "bytes": bytes,
+            "total": total,
+            "sealing": sealing,
+        }),
         Obstacle::TakingOver { missing } => {
             json!({"kind": "taking_over", "missing": names(missing)})
         }
@@ -379,4 +394,29 @@ fn ask(addr: &str, timeout: Duration) -> Result<Status, String> {
     options.fail_fast = true;
     let answer = Client::connect(options).and_then(|mut client| client.status());
     answer.map_err(|error| super::exit::short(&error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+    use zabkeeper_core::ids::Txid;
+
+    #[test]
+    fn how_far_a_state_has_come_over_is_told_in_words() {
+        let members = Membership::new(Txid::ZERO, BTreeMap::new());
+        let said = |bytes, total, sealing| {
+            let leader = NodeId::new(3);
+            text(&Obstacle::Installing { leader, bytes, total, sealing }, &members)
+        };
+        let told = [said(10, Some(90), false), said(10, None, false), said(90, Some(90), true)];
+        assert_eq!(
+            told,
+            [
+                "installing the state of n3: 10 of about 90 bytes are here",
+                "installing the state of n3: 10 bytes are here",
+                "installing the state of n3: all 90 bytes are here, and are made durable",
+            ]
+        );
+    }
 }
