@@ -135,6 +135,9 @@ pub struct Staged {
     pub at: Position,
     /// How many bytes of its stream the follower has.
     pub received: u64,
+    /// True if that is all of it, and it is good: whoever has the same history needs to send none of
+    /// it.
+    pub whole: bool,
 }
 
 /// SNAPSHOT: the application's whole state follows, as a stream of bytes cut into parts.

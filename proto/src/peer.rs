@@ -255,6 +255,7 @@ impl From<EpochAck> for wire::EpochAck {
             staged: ack.staged.map(|staged| wire::Staged {
                 at: Some(staged.at.into()),
                 received: staged.received,
+                whole: staged.whole,
             }),
         }
     }
@@ -280,7 +281,8 @@ impl TryFrom<wire::Staged> for Staged {
     type Error = DecodeError;
 
     fn try_from(wire: wire::Staged) -> Result<Self, DecodeError> {
-        Ok(Self { at: need(wire.at, "staged.at")?, received: wire.received })
+        let at = need(wire.at, "staged.at")?;
+        Ok(Self { at, received: wire.received, whole: wire.whole })
     }
 }
 

@@ -274,8 +274,12 @@ fn discovery() -> BoxedStrategy<Message> {
         },
     );
     let epochs = (reign(), any::<bool>(), epoch());
-    let staged = option::of((position(), number()))
-        .prop_map(|staged| staged.map(|(at, received)| Staged { at, received }));
+    let staged = (position(), number(), any::<bool>()).prop_map(|(at, received, whole)| Staged {
+        at,
+        received,
+        whole,
+    });
+    let staged = option::of(staged);
     let ack = (epochs, position(), txid(), txid(), staged).prop_map(
         |((epoch, counted, current), last, base, commit, staged)| EpochAck {
             epoch,

@@ -65,7 +65,8 @@ impl Incoming {
 
     /// What a leader needs to know to go on with it.
     pub(crate) fn staged(&self) -> Staged {
-        Staged { at: self.head.at, received: self.received }
+        let whole = matches!(self.step, Step::Sealing | Step::Sealed);
+        Staged { at: self.head.at, received: self.received, whole }
     }
 
     /// The last entry contained in it.

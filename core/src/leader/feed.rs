@@ -10,7 +10,7 @@ use super::reading::Reading;
 use super::source::Source;
 use crate::entry::{Entry, Position};
 use crate::ids::{ConnId, Epoch, Txid};
-use crate::message::{EpochAck, Message};
+use crate::message::{EpochAck, Message, Staged};
 use crate::mutants::Mutant;
 use crate::plan::{SyncPlan, plan};
 use crate::state::{Cx, Pin};
@@ -91,6 +91,13 @@ impl Feed {
         if let (Some(mut source), Some(staged)) = (resumed, ack.staged) {
             source.resume(cx, conn, staged.received);
             feed.feed_from(source);
+            return (feed, Some(SyncPlan::Snap));
+        }
+        let whole = ack.staged.filter(|staged| staged.whole && floor.is_none());
+        if let Some(Staged { at, received, .. }) = whole
+            && cx.s.log.position_at(at.txid) == Some(at)
+        {
+            feed.feed_from(Source::rest(cx, conn, at, received));
             return (feed, Some(SyncPlan::Snap));
         }
         let all = cx.s.cfg.mutant(Mutant::SnapshotOfLess) && ack.last != cx.s.log.last();

@@ -35,8 +35,8 @@ pub(crate) struct Source {
     id: ConnId,
     at: Position,
     membership: Arc<Membership>,
-    /// Known once the application holds it.
-    digest: Option<Digest>,
+    /// True once the application holds it, if it has to.
+    opened: bool,
     /// Read and not sent yet.
     unsent: Vec<u8>,
     reading: bool,
@@ -78,7 +78,7 @@ impl Source {
             id: conn,
             at,
             membership: cx.s.log.membership_at(at.txid),
-            digest: None,
+            opened: false,
             unsent: Vec::new(),
             reading: false,
             read_all: false,
@@ -90,6 +90,26 @@ impl Source {
         };
         source.fit(cx.s.cfg.limits.message_bytes);
         source
+    }
+
+    /// The end of a state that the follower has all of: it came from an earlier leader, and stands for
+    /// a place of this one's history.
+    pub(crate) fn rest(cx: &mut Cx<'_>, conn: ConnId, at: Position, received: u64) -> Self {
+        cx.send(conn, Message::SnapshotResume { at: at.txid, from: received });
+        Self {
+            id: conn,
+            at,
+            membership: cx.s.log.membership_at(at.txid),
+            opened: true,
+            unsent: Vec::new(),
+            reading: false,
+            read_all: true,
+            sent: VecDeque::new(),
+            next: received,
+            acked: received,
+            began: received,
+            part_bytes: FIRST,
+        }
     }
 
     pub(crate) fn id(&self) -> ConnId {
@@ -109,14 +129,14 @@ impl Source {
 
     /// The application holds the state: it can be announced.
     pub(crate) fn opened(&mut self, cx: &mut Cx<'_>, conn: ConnId, digest: Digest, bytes: u64) {
-        self.digest = Some(digest);
+        self.opened = true;
         let membership = self.membership.clone();
         cx.send(conn, Message::Snapshot(SnapshotHead { at: self.at, membership, digest, bytes }));
     }
 
     /// Sends what the window allows, and reads ahead for it.
     pub(crate) fn pump(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
-        if self.digest.is_none() {
+        if !self.opened {
             return;
         }
         let message_bytes = cx.s.cfg.limits.message_bytes;
@@ -185,7 +205,7 @@ impl Source {
     /// True if a follower that has this much of the state at `at` can go on from there.
     pub(crate) fn resumes(&self, at: Position, received: u64) -> bool {
         let within = self.acked <= received && received <= self.next;
-        self.digest.is_some() && self.at == at && within
+        self.opened && self.at == at && within
     }
 
     /// Goes on, on another connection, at the byte that the follower has. What was under way is cut

@@ -249,7 +249,7 @@ fn a_follower_goes_on_with_a_snapshot_on_another_connection() {
     bench.take();
     bench.joins_again(C2);
     let at = Position { txid: t(2, 5), chain: Digest::new(1) };
-    let staged = Some(Staged { at, received: 150 });
+    let staged = Some(Staged { at, received: 150, whole: false });
     assert!(bench.sent(|msg| matches!(msg, Message::EpochAck(ack) if ack.staged == staged)));
     bench.receive(C2, Message::SnapshotResume { at: at.txid, from: 150 });
     bench.receive(C2, part(150, &stream[150..], true));
@@ -312,12 +312,33 @@ fn a_leader_goes_on_with_a_snapshot_at_the_byte_that_the_follower_has() {
     bench.event(Event::Closed(C2));
     (bench.actions, bench.upcalls) = Default::default();
     let c3 = ConnId::new(3);
-    join(&mut bench, c3, Some(Staged { at, received: 70_000 }));
+    join(&mut bench, c3, Some(Staged { at, received: 70_000, whole: false }));
     assert!(bench.sent(|msg| *msg == Message::SnapshotResume { at: at.txid, from: 70_000 }));
     let again = bench.parts();
     assert_eq!(again.first().map(|(from, _)| *from), Some(70_000));
     assert!(again.windows(2).all(|two| two[0].0 + two[0].1 == two[1].0), "{again:?}");
     assert!(!bench.upcalls.iter().any(|call| matches!(call, Upcall::OpenSnapshot(_))));
+}
+
+#[test]
+fn a_leader_sends_nothing_of_a_state_that_the_follower_has_from_another_leader() {
+    let (mut bench, at) = sending();
+    bench.event(Event::Closed(C2));
+    let (c3, received) = (ConnId::new(3), 5_000_000);
+    (bench.actions, bench.upcalls) = Default::default();
+    join(&mut bench, c3, Some(Staged { at, received, whole: true }));
+    assert!(bench.sent(|msg| *msg == Message::SnapshotResume { at: at.txid, from: received }));
+    assert_eq!(bench.parts(), [(received, 0)], "that it ends there");
+    assert!(!bench.upcalls.iter().any(|call| matches!(call, Upcall::OpenSnapshot(_))));
+    bench.receive(c3, Message::SnapshotChunkAck { upto: received, done: true });
+    assert!(bench.sent(|msg| matches!(msg, Message::NewLeader { .. })));
+    // One that stands for a place of another history is of no use.
+    bench.event(Event::Closed(c3));
+    (bench.actions, bench.upcalls) = Default::default();
+    let at = Position { chain: Digest::new(1), ..at };
+    let c4 = ConnId::new(4);
+    join(&mut bench, c4, Some(Staged { at, received, whole: true }));
+    assert!(bench.upcalls.contains(&Upcall::OpenSnapshot(c4)));
 }
 
 #[test]
@@ -330,7 +351,7 @@ fn a_connection_that_brings_little_across_is_followed_by_smaller_parts() {
         bench.event(Event::Closed(conn));
         bench.take();
         conn = ConnId::new(life);
-        join(&mut bench, conn, Some(Staged { at, received }));
+        join(&mut bench, conn, Some(Staged { at, received, whole: false }));
     }
     assert_eq!(bench.parts().first(), Some(&(300, 4 << 10)));
 }
@@ -341,7 +362,7 @@ fn a_state_that_the_follower_does_not_hold_is_sent_from_its_beginning() {
     bench.event(Event::Closed(C2));
     (bench.actions, bench.upcalls) = Default::default();
     let c3 = ConnId::new(3);
-    join(&mut bench, c3, Some(Staged { at, received: 70_000 }));
+    join(&mut bench, c3, Some(Staged { at, received: 70_000, whole: false }));
     assert!(bench.upcalls.contains(&Upcall::CloseSnapshot(C2)), "it was never sent so much");
     assert!(bench.upcalls.contains(&Upcall::OpenSnapshot(c3)));
 }

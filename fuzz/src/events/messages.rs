@@ -181,9 +181,11 @@ impl Messages {
                 last: self.position(input, node),
                 base: if input.flag() { Txid::ZERO } else { self.txid(input, node) },
                 commit: self.txid(input, node),
-                staged: input
-                    .flag()
-                    .then(|| Staged { at: self.position(input, node), received: input.number() }),
+                staged: input.flag().then(|| Staged {
+                    at: self.position(input, node),
+                    received: input.number(),
+                    whole: input.flag(),
+                }),
             }),
             6 => Message::EpochNack { accepted: epoch },
             7 => Message::Truncate { to: self.position(input, node) },

@@ -146,7 +146,7 @@ fn messages() -> Vec<Message> {
             last: position(17),
             base: Txid::ZERO,
             commit: txid(16),
-            staged: Some(Staged { at: position(9), received: 300 }),
+            staged: Some(Staged { at: position(9), received: 300, whole: true }),
         }),
         Message::EpochNack { accepted: epoch },
         Message::Truncate { to: position(9) },

@@ -440,6 +440,9 @@ pub struct Staged {
     /// Bytes of its stream that are here.
     #[prost(uint64, tag = "2")]
     pub received: u64,
+    /// That is all of it, and it is good.
+    #[prost(bool, tag = "3")]
+    pub whole: bool,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct EpochNack {
