@@ -17,6 +17,10 @@ use crate::state::{Cx, Pin};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
+/// A message of the history: what a connection that breaks may have sent in vain. The follower's disk
+/// takes many as one write.
+const HISTORY_BYTES: usize = 8 << 10;
+
 /// What a follower needs after this is not on the disk any more.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Gone(pub(crate) Txid);
@@ -201,13 +205,8 @@ impl Feed {
                 Stage::Snapshot(source) => return source.pump(cx, conn),
                 _ if self.in_flight_bytes >= cx.s.cfg.limits.window_bytes => return,
                 Stage::History if self.sent < self.end.txid => {
-                    // Each message is a write of its own on a slow disk.
-                    let limits = &cx.s.cfg.limits;
-                    let max_bytes = limits.message_bytes;
-                    if self.in_flight.len() >= (limits.window_bytes / max_bytes.max(1)).max(1) {
-                        return;
-                    }
-                    let entries = self.reading.next(cx, conn, self.sent, self.end.txid);
+                    let most = cx.s.cfg.limits.message_bytes.min(HISTORY_BYTES);
+                    let entries = self.reading.next(cx, conn, self.sent, self.end.txid, most);
                     let Some(last) = entries.last() else {
                         return;
                     };
@@ -224,7 +223,8 @@ impl Feed {
                 }
                 Stage::Live { .. } => {
                     let upto = cx.s.log.last().txid;
-                    let entries = self.reading.next(cx, conn, self.sent, upto);
+                    let most = cx.s.cfg.limits.message_bytes;
+                    let entries = self.reading.next(cx, conn, self.sent, upto, most);
                     let Some(last) = entries.last() else {
                         if self.sent == upto {
                             self.moved = 0;

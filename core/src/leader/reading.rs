@@ -34,21 +34,21 @@ impl Reading {
         cx.out.push(Action::ReadLog { conn, after, upto, max_bytes });
     }
 
-    /// The entries to send after `sent`, up to `upto`, as many as fit in a message: from memory as
-    /// far as it reaches. None while they are being read.
+    /// The entries to send after `sent`, up to `upto`, as many as have `max_bytes` but at least one:
+    /// from memory as far as it reaches. None while they are being read.
     pub(crate) fn next(
         &mut self,
         cx: &mut Cx<'_>,
         conn: ConnId,
         sent: Txid,
         upto: Txid,
+        max_bytes: usize,
     ) -> Vec<Entry> {
         let base = cx.s.log.base().at.txid;
         let end = self.read.back().map_or(sent, |entry| entry.txid);
         if end < base && end < upto && self.bytes < piece(cx) / 2 {
             self.ask(cx, conn, end);
         }
-        let max_bytes = cx.s.cfg.limits.message_bytes;
         if self.read.is_empty() {
             return if sent < base { Vec::new() } else { cx.s.log.batch(sent, upto, max_bytes) };
         }
