@@ -1,25 +1,10 @@
 //! The black-box program on the daemon that was built beside this test: a short run that must
 //! pass, and one that must fail. `zabkeeper-sim real` makes the long ones.
 
+mod daemon;
+
 use std::path::PathBuf;
 use zabkeeper_sim::faults_real::{Args, run};
-
-/// The daemon of this build; `None`, with a word of why, if there is none.
-fn daemon() -> Option<PathBuf> {
-    let test = std::env::current_exe().expect("the test is a file");
-    // target/PROFILE/deps/TEST
-    let profile = test.ancestors().nth(2).expect("tests lie in deps");
-    let binary = profile.join("zabkeeper");
-    if !binary.exists() {
-        println!("skipped: there is no {}; cargo test --workspace builds it", binary.display());
-        return None;
-    }
-    if !cfg!(target_os = "linux") {
-        println!("skipped: all of 127.0.0.0/8 is loopback on Linux only");
-        return None;
-    }
-    Some(binary)
-}
 
 fn args(binary: PathBuf, seed: u64) -> Args {
     Args { binary, seconds: 9, seed: Some(seed), clients: 4, trace: true, canary: false }
@@ -27,7 +12,7 @@ fn args(binary: PathBuf, seed: u64) -> Args {
 
 #[test]
 fn daemons_keep_their_word_under_real_faults() {
-    let Some(binary) = daemon() else { return };
+    let Some(binary) = daemon::daemon() else { return };
     let report = run(&args(binary, 41)).expect("the program runs");
     println!("{report}");
     assert_eq!(report.verdict, Ok(()));
@@ -37,7 +22,7 @@ fn daemons_keep_their_word_under_real_faults() {
 
 #[test]
 fn daemons_that_forget_what_they_acknowledged_are_found_out() {
-    let Some(binary) = daemon() else { return };
+    let Some(binary) = daemon::daemon() else { return };
     let report = run(&Args { canary: true, ..args(binary, 42) }).expect("the program runs");
     println!("{report}");
     let wrong = report.verdict.expect_err("all disks were put back to an earlier state");

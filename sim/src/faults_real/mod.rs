@@ -16,6 +16,7 @@ mod caller;
 mod ensemble;
 mod flood;
 mod history;
+mod links;
 mod slow_disk;
 mod storm;
 mod tcp;
@@ -24,6 +25,7 @@ mod vitals;
 mod weather;
 
 pub use history::Counts;
+pub use links::{laggard, large_value};
 pub use vitals::{Held, Mark, Vitals};
 
 use caller::Caller;
