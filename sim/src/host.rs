@@ -40,10 +40,10 @@ pub struct Host {
     pub formed: bool,
     /// How many processes ran here.
     pub boots: u64,
-    /// When its state store moved on last, or got something to do.
-    pub store_moved: u64,
-    /// When its journal moved on last, or got something to do.
-    pub journal_moved: u64,
+    /// When its state store moved on last, or got something to do, without what the machine slept.
+    store_moved: u64,
+    /// The same of its journal.
+    journal_moved: u64,
     /// How often its disk was asked for entries.
     pub reads: u64,
     /// How fast its disk is.
@@ -179,15 +179,27 @@ impl Host {
 
     /// A file of its disk moved on.
     pub fn moved(&mut self, lane: Lane, now: u64) {
+        let awake = self.awake(now);
         match lane {
-            Lane::Journal => self.journal_moved = now,
-            Lane::Store => self.store_moved = now,
+            Lane::Journal => self.journal_moved = awake,
+            Lane::Store => self.store_moved = awake,
         }
+    }
+
+    /// For how long a file of its disk has not moved on, while the machine was awake: what a machine
+    /// slept is no time to its process.
+    pub fn stands(&self, lane: Lane, now: u64) -> u64 {
+        let moved = match lane {
+            Lane::Journal => self.journal_moved,
+            Lane::Store => self.store_moved,
+        };
+        self.awake(now).saturating_sub(moved)
     }
 
     /// True if its journal has begun to write something and has written nothing for so long.
     pub fn journal_hangs(&self, now: u64, patience: u64) -> bool {
-        self.disk.line(Lane::Journal).flushing() > 0 && now > self.journal_moved + patience
+        let begun = self.disk.line(Lane::Journal).flushing() > 0;
+        begun && self.stands(Lane::Journal, now) > patience
     }
 
     /// True if a process runs here and is not paused.

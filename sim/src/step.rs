@@ -7,6 +7,7 @@ use crate::codec;
 use crate::dice::Dice;
 use crate::disk::DiskOp;
 use crate::host::Process;
+use crate::lane::Lane;
 use crate::net::client_of;
 use crate::reading::Wanted;
 use crate::trace::What;
@@ -426,7 +427,7 @@ impl World {
         let expected = match why {
             HaltReason::Storage => true,
             // Whoever gets on, however slowly, is not hung.
-            HaltReason::StateStoreStalled => now >= host.store_moved + patience,
+            HaltReason::StateStoreStalled => host.stands(Lane::Store, now) >= patience,
             HaltReason::WrongDisk { .. } | HaltReason::OldDisk => host.wiped,
             _ => false,
         };

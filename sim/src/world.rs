@@ -464,8 +464,8 @@ impl World {
         let Some(process) = &host.process else { return Ok(()) };
         let idle = process.paused.is_none() && process.held.is_empty();
         if serves(&process.status) && idle && host.journal_hangs(self.now, patience + SLACK) {
-            let what =
-                format!("{node} serves, though its disk has hung since {} us", host.journal_moved);
+            let hung = host.stands(Lane::Journal, self.now);
+            let what = format!("{node} serves, though its disk has hung for {hung} us");
             return Err(Violation::new("nobody serves with a hung disk", what));
         }
         Ok(())
