@@ -300,9 +300,9 @@ impl Following {
     /// Acknowledges entries of the history, unless the state store is too far behind what is applied
     /// of it: then once it has caught up.
     fn acknowledge_entries(&mut self, cx: &mut Cx<'_>, upto: Txid) {
-        if matches!(self.phase, Phase::Sync { .. }) && cx.s.is_behind() {
-            self.unacked = Some(upto);
-        } else if let Some(conn) = self.conn {
+        let waits = matches!(self.phase, Phase::Sync { .. }) && cx.s.is_behind();
+        self.unacked = waits.then_some(upto);
+        if let Some(conn) = self.conn.filter(|_| !waits) {
             cx.send(conn, Message::LogEntriesAck { upto });
         }
     }
