@@ -9,9 +9,8 @@ use zabkeeper_core::event::{Action, Event};
 use zabkeeper_core::ids::{ConnId, Incarnation, NodeId, Ticket, Txid};
 use zabkeeper_core::message::Message;
 use zabkeeper_core::quorum::{Member, Membership};
-use zabkeeper_core::replica::{
-    ClientRequest, Input, Outputs, ReadLevel, Replica, Reply, Request, RoleStatus,
-};
+use zabkeeper_core::replica::{ClientRequest, Input, Outputs, ReadLevel, Replica, Reply, Request};
+use zabkeeper_core::status::RoleStatus;
 use zabkeeper_core::storage::{Identity, Recovered};
 use zabkeeper_core::time::{Instant, Now, WallTime};
 use zabkeeper_core::tree::{Command, Path, Query, Tree};

@@ -3,6 +3,7 @@
 //! An election is a hint. Whoever wins must still gather promises and find that nobody in its
 //! quorum has a longer history, so a lost, late or doubled vote costs time, never data.
 
+use crate::cx::{Cx, Next};
 use crate::error::{CloseReason, HaltReason};
 use crate::event::Action;
 use crate::fresh::Worth;
@@ -11,8 +12,8 @@ use crate::lives::Lives;
 use crate::message::{Candidate, FollowerInfo, Message, Rejection, Stance, Vote};
 use crate::mutants::Mutant;
 use crate::note::{Note, Unready};
-use crate::replica::Obstacle;
-use crate::state::{Cx, Next, State};
+use crate::state::State;
+use crate::status::Obstacle;
 use crate::time::{Instant, Micros};
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;

@@ -1,27 +1,26 @@
 //! Following a leader: discovery, synchronisation, broadcast.
 
+pub(crate) mod incoming;
 mod installing;
-pub(crate) mod receiving;
+mod receiving;
 
 use crate::config::Timeouts;
+use crate::cx::{Cx, Next};
 use crate::entry::{Body, Entry, Gap, Position};
 use crate::error::{CloseReason, HaltReason, PeerFault};
 use crate::event::Action;
 use crate::ids::{ConnId, Epoch, NodeId, Round, Txid};
 use crate::ledger::Duty;
-use crate::message::{Candidate, EpochAck, FollowerInfo, Message, Rejection, Stance, Vote};
+use crate::message::{Candidate, EpochAck, Message, Rejection, Stance, Vote};
 use crate::mutants::Mutant;
 use crate::note::{LeaveReason, Note};
-use crate::replica::Obstacle;
-use crate::state::{Cx, Next, State};
+use crate::state::State;
+use crate::status::Obstacle;
 use crate::storage::{Promise, Record};
 use crate::time::{Instant, Micros};
 use alloc::string::String;
 use alloc::vec::Vec;
-use receiving::Incoming;
-
-/// The protocol versions that this code speaks, oldest and newest.
-pub(crate) const VERSIONS: (u32, u32) = (1, 1);
+use incoming::Incoming;
 
 /// So many times an elected leader may refuse a connection before it is believed: its process is
 /// gone, or does not take this node in.
@@ -313,7 +312,7 @@ impl Following {
         if let Phase::Sync { snapshot, .. } = &mut self.phase
             && let Some(incoming) = snapshot.take()
         {
-            incoming.drop(cx);
+            incoming.drop(cx.out);
         }
         Next::Look(LeaveReason::Fault)
     }
@@ -631,27 +630,13 @@ impl Following {
 
     /// Gives up what is under way.
     pub(crate) fn leave(self, cx: &mut Cx<'_>) {
-        if let Phase::Sync { snapshot: Some(incoming), .. } = self.phase {
-            incoming.park(cx);
+        if let Phase::Sync { snapshot: Some(incoming), .. } = self.phase
+            && let Some(parked) = incoming.park(cx.now.at)
+        {
+            cx.s.parked = Some(parked);
         }
         if let Some(conn) = self.conn {
             cx.close(conn, CloseReason::RoleChange);
-        }
-    }
-}
-
-impl Cx<'_> {
-    /// FOLLOWER-INFO of this node.
-    pub(crate) fn follower_info(&self) -> FollowerInfo {
-        FollowerInfo {
-            node: self.s.node(),
-            cluster: self.s.identity.cluster,
-            incarnation: self.s.identity.incarnation,
-            lives: self.s.lives.clone(),
-            accepted: self.s.accepted(),
-            membership: self.s.ensemble.committed().version(),
-            versions: VERSIONS,
-            client_addr: self.client_addr(),
         }
     }
 }

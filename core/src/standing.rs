@@ -3,7 +3,6 @@
 //! All of it is a preference or a pause. It never keeps a node from voting, and all of it ends.
 
 use crate::ids::{Epoch, NodeId};
-use crate::state::Cx;
 use crate::time::{Instant, Micros};
 use alloc::collections::BTreeMap;
 
@@ -112,33 +111,6 @@ impl Standing {
         self.abstains.iter_mut().for_each(|at| rebase.instant(at));
         self.serving_since.iter_mut().for_each(|at| rebase.instant(at));
         (self.stored, self.began) = (self.stored.wrapping_sub(self.began), 0);
-    }
-}
-
-impl Cx<'_> {
-    /// From now on the role lets clients be served.
-    pub(crate) fn serves(&mut self) {
-        self.s.serving = true;
-        self.s.standing.serves(self.now.at);
-    }
-
-    /// Puts a node last in the next elections: it could not be joined.
-    pub(crate) fn shun(&mut self, node: NodeId) {
-        let until = self.next_elections();
-        self.s.standing.shun(node, until);
-    }
-
-    /// Asks the others to elect this node last in the next elections: nobody came.
-    pub(crate) fn abstain(&mut self) {
-        let until = self.next_elections();
-        self.s.standing.abstain(until);
-    }
-
-    /// Until then what was learned in a failed attempt counts: longer than some more may take.
-    fn next_elections(&self) -> Instant {
-        const ATTEMPTS: u64 = 10;
-        let init = self.s.cfg.timeouts.init.get();
-        self.now.at.after(Micros::new(init.saturating_mul(ATTEMPTS)))
     }
 }
 

@@ -18,7 +18,7 @@ use zabkeeper_core::message::{
 use zabkeeper_core::node::Node;
 use zabkeeper_core::note::{LeaveReason, Note};
 use zabkeeper_core::quorum::{Member, Membership};
-use zabkeeper_core::replica::RoleStatus;
+use zabkeeper_core::status::RoleStatus;
 use zabkeeper_core::storage::{Base, Identity, Promise, Recovered};
 use zabkeeper_core::time::{Instant, Micros, Now, WallTime};
 

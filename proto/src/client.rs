@@ -3,15 +3,13 @@
 use crate::convert::{all, entry_id, need, payload, refuse_reason, share, to_refuse_reason};
 use crate::error::DecodeError;
 use crate::frame::{self, Frame, Kind};
-use crate::outline;
-use crate::replies;
-use crate::requests;
-use crate::wire;
+use crate::{outline, replies, requests, wire};
 use bytes::Bytes;
 use prost::Message as _;
 use zabkeeper_core::ids::Txid;
 use zabkeeper_core::message::RefuseReason;
-use zabkeeper_core::replica::{ReadLevel, Status};
+use zabkeeper_core::replica::ReadLevel;
+use zabkeeper_core::status::Status;
 use zabkeeper_core::time::WallTime;
 use zabkeeper_core::tree::{
     Answer, Command, CommandError, Found, Outcome, Page, Path, Query, Stat,

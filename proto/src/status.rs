@@ -5,7 +5,7 @@ use crate::error::DecodeError;
 use crate::wire;
 use zabkeeper_core::digest::Digest;
 use zabkeeper_core::ids::{Epoch, Incarnation, NodeId, Round};
-use zabkeeper_core::replica::{FollowerStatus, Obstacle, RoleStatus, Status, Stray};
+use zabkeeper_core::status::{FollowerStatus, Obstacle, RoleStatus, Status, Stray};
 use zabkeeper_core::time::Micros;
 
 impl From<&Status> for wire::Status {

@@ -35,7 +35,8 @@ use std::time::{Duration, Instant as StdInstant};
 use zabkeeper_core::client::{self as machine, Action, Event, Operation, Outcome};
 use zabkeeper_core::entry::Payload;
 use zabkeeper_core::ids::{Ticket, Txid};
-use zabkeeper_core::replica::{ReadLevel, Status};
+use zabkeeper_core::replica::ReadLevel;
+use zabkeeper_core::status::Status;
 use zabkeeper_core::time::{Instant, Micros};
 use zabkeeper_core::tree::{
     Answer, Command, CommandError, Found, MAX_VALUE_BYTES, Page, Path, Query, Stat,

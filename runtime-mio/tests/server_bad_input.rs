@@ -10,7 +10,7 @@ use std::net::{SocketAddr, TcpStream, UdpSocket};
 use zabkeeper_core::ids::{Epoch, Incarnation, NodeId, Round, Txid};
 use zabkeeper_core::lives::Lives;
 use zabkeeper_core::message::{Candidate, Message, Stamp, Stance, Vote};
-use zabkeeper_core::replica::Stray;
+use zabkeeper_core::status::Stray;
 use zabkeeper_proto::client::OpResult;
 use zabkeeper_proto::{Datagram, encode_datagram, frame, peer};
 

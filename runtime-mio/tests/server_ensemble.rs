@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 use zabkeeper_core::ids::Epoch;
 use zabkeeper_core::message::RefuseReason;
-use zabkeeper_core::replica::RoleStatus;
+use zabkeeper_core::status::RoleStatus;
 use zabkeeper_proto::client::OpResult;
 use zabkeeper_runtime_mio::server::{Server, Sockets, StartError};
 

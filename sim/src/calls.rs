@@ -8,7 +8,8 @@ use crate::world::{Occur, World};
 use zabkeeper_core::event::Event;
 use zabkeeper_core::ids::{NodeId, Ticket};
 use zabkeeper_core::message::RefuseReason;
-use zabkeeper_core::replica::{ClientRequest, Input, Reply, RoleStatus};
+use zabkeeper_core::replica::{ClientRequest, Input, Reply};
+use zabkeeper_core::status::RoleStatus;
 use zabkeeper_core::time::Micros;
 use zabkeeper_core::tree::Tree;
 

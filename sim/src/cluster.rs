@@ -9,7 +9,7 @@ use std::fmt;
 use std::time::Duration;
 use zabkeeper_core::ids::{NodeId, Txid};
 use zabkeeper_core::message::RefuseReason;
-use zabkeeper_core::replica::{RoleStatus, Status};
+use zabkeeper_core::status::{RoleStatus, Status};
 use zabkeeper_core::tree::{Answer, Command, CommandError, Found, Path, Query, Stat};
 
 /// An ensemble of nodes in virtual time, and clients of it. Nodes are numbered from 1.

@@ -11,7 +11,7 @@ use crate::world::{Occur, World};
 use std::collections::{BTreeMap, BTreeSet};
 use zabkeeper_core::ids::{Epoch, NodeId, Txid};
 use zabkeeper_core::log::Log;
-use zabkeeper_core::replica::RoleStatus;
+use zabkeeper_core::status::RoleStatus;
 
 /// The state of the quiet period.
 #[derive(Debug)]

@@ -3,7 +3,6 @@
 use crate::check::bounds::{self, Deed};
 use crate::check::epochs::Epochs;
 use crate::check::{Check, Violation};
-use crate::codec;
 use crate::dice::Dice;
 use crate::disk::DiskOp;
 use crate::host::Process;
@@ -11,17 +10,16 @@ use crate::lane::Lane;
 use crate::net::client_of;
 use crate::reading::Wanted;
 use crate::trace::What;
-use crate::turn;
 use crate::world::{Occur, World, place};
+use crate::{codec, turn};
 use zabkeeper_core::error::HaltReason;
 use zabkeeper_core::event::{Action, Event};
 use zabkeeper_core::ids::NodeId;
 use zabkeeper_core::message::Message;
 use zabkeeper_core::mutants::Mutant;
 use zabkeeper_core::note::Note;
-use zabkeeper_core::replica::{
-    ClientRequest, Input, Outputs, ReadLevel, Request, RoleStatus, Status,
-};
+use zabkeeper_core::replica::{ClientRequest, Input, Outputs, ReadLevel, Request};
+use zabkeeper_core::status::{RoleStatus, Status};
 use zabkeeper_core::tree::{Query, Tree};
 
 /// How long a datagram takes that says to a node that it does not belong there.

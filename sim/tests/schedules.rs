@@ -8,7 +8,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use zabkeeper_core::digest::Digest;
 use zabkeeper_core::ids::{Epoch, NodeId, Txid};
-use zabkeeper_core::replica::RoleStatus;
+use zabkeeper_core::status::RoleStatus;
 use zabkeeper_sim::options::Options;
 use zabkeeper_sim::plan::{Fault, Op, OpKind, Plan};
 use zabkeeper_sim::world::World;

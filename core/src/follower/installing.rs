@@ -3,73 +3,25 @@
 //! for nothing. Until that record is issued the old state stands, the journal is free for everything
 //! else, and the snapshot can be given up, by this node or by a crash.
 
-use super::receiving::Incoming;
+use super::incoming::{Incoming, Step};
 use super::{Following, Phase};
+use crate::cx::{Cx, Next};
 use crate::error::PeerFault;
-use crate::event::{Action, Upcall};
-use crate::ids::NodeId;
 use crate::mutants::Mutant;
-use crate::note::Note;
-use crate::replica::Obstacle;
-use crate::state::{Cx, Next};
-use crate::storage::Base;
 
-/// How far a snapshot has come.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(super) enum Step {
-    /// Its parts arrive.
-    Arriving,
-    /// It is all here, and the application looks at it.
-    Checking,
-    /// It is good, and the state store makes it durable.
-    Sealing,
-    /// It is durable, and nothing names it.
-    Sealed,
-    /// The journal names it: too late to give it up.
-    Recorded,
+/// The application finds it good.
+fn verified(cx: &mut Cx<'_>, incoming: &mut Incoming) {
+    incoming.seal(cx.out);
+    if cx.s.cfg.mutant(Mutant::InstallUnsealed) {
+        incoming.step = Step::Sealed;
+        record(cx, incoming);
+    }
 }
 
-impl Incoming {
-    /// The leader says that this is all of it.
-    pub(super) fn end(&mut self, cx: &mut Cx<'_>) {
-        self.ended = true;
-        if self.step == Step::Arriving {
-            self.step = Step::Checking;
-            cx.out.call(Upcall::VerifyInstall(self.stage));
-        }
-        self.record(cx);
-    }
-
-    /// What the node does with it, for people.
-    pub(super) fn obstacle(&self, leader: NodeId) -> Obstacle {
-        let (bytes, whole) = (self.received, self.step != Step::Arriving);
-        let total = whole.then_some(bytes);
-        Obstacle::Installing { leader, bytes, total, sealing: whole }
-    }
-
-    fn is_at(&self, stage: u64, step: Step) -> bool {
-        (self.stage, self.step) == (stage, step)
-    }
-
-    /// The application finds it good.
-    fn verified(&mut self, cx: &mut Cx<'_>) {
-        self.step = Step::Sealing;
-        let (stage, at, digest) = (self.stage, self.head.at, self.head.digest);
-        cx.out.push(Action::Seal { stage, at, digest });
-        cx.note(Note::Sealing { at: at.txid, bytes: self.received });
-        if cx.s.cfg.mutant(Mutant::InstallUnsealed) {
-            self.step = Step::Sealed;
-            self.record(cx);
-        }
-    }
-
-    /// Has the journal name it, if it is durable and the leader waits for it.
-    fn record(&mut self, cx: &mut Cx<'_>) {
-        if self.step == Step::Sealed && self.ended {
-            self.step = Step::Recorded;
-            let base = Base { at: self.head.at, membership: self.head.membership.clone() };
-            cx.install(base, self.stage, self.head.digest);
-        }
+/// Has the journal name it, if it is durable and the leader waits for it.
+pub(super) fn record(cx: &mut Cx<'_>, incoming: &mut Incoming) {
+    if let Some((base, stage, digest)) = incoming.record() {
+        cx.install(base, stage, digest);
     }
 }
 
@@ -85,7 +37,7 @@ impl Following {
                 let conn = self.conn.unwrap_or_default();
                 return self.fault(cx, conn, PeerFault::SnapshotDigest);
             }
-            incoming.verified(cx);
+            verified(cx, incoming);
         }
         Next::Stay
     }
@@ -98,21 +50,44 @@ impl Following {
         };
         if incoming.is_at(stage, Step::Sealing) {
             incoming.step = Step::Sealed;
-            incoming.record(cx);
+            record(cx, incoming);
         }
     }
 }
 
 impl Cx<'_> {
+    /// Gives up what has arrived of a snapshot: nobody will go on with it.
+    pub(crate) fn drop_parked(&mut self) {
+        if let Some(parked) = self.s.parked.take() {
+            parked.drop(self.out);
+        }
+    }
+
+    /// Gives up what has arrived of a snapshot once nobody has gone on with it for long.
+    pub(crate) fn drop_old_parked(&mut self) {
+        let patience = self.s.cfg.timeouts.patience();
+        let old = |parked: &Incoming| self.now.at >= parked.since.after(patience);
+        if self.s.parked.as_ref().is_some_and(old) {
+            self.drop_parked();
+        }
+    }
+
+    /// What has arrived of a snapshot goes on being stored while nobody goes on sending it.
+    pub(crate) fn parked_staged(&mut self, stage: u64, parts: u64) {
+        if let Some(parked) = &mut self.s.parked {
+            parked.take_in(stage, parts);
+        }
+    }
+
     /// The application has looked at a snapshot whose connection broke.
     pub(crate) fn parked_verified(&mut self, stage: u64, good: bool) {
         let Some(mut parked) = self.s.parked.take_if(|it| it.is_at(stage, Step::Checking)) else {
             return;
         };
         if !good {
-            return parked.drop(self);
+            return parked.drop(self.out);
         }
-        parked.verified(self);
+        verified(self, &mut parked);
         self.s.parked = Some(parked);
     }
 

@@ -2,127 +2,18 @@
 //! application part by part, and acknowledged as far as the state store has taken it in. What has
 //! arrived of it outlives the connection: it waits for the leader to go on with it.
 
-use super::installing::Step;
+use super::incoming::{Incoming, Step};
+use super::installing::record;
 use super::{Following, Phase, check};
+use crate::cx::Cx;
 use crate::entry::Entry;
 use crate::error::PeerFault;
 use crate::event::{Action, Upcall};
 use crate::ids::{ConnId, Txid};
-use crate::message::{Message, SnapshotHead, Staged};
+use crate::message::{Message, SnapshotHead};
 use crate::mutants::Mutant;
 use crate::note::Note;
-use crate::parts::Parser;
-use crate::state::Cx;
-use crate::time::{Instant, Micros};
-use alloc::collections::VecDeque;
 use alloc::vec::Vec;
-
-/// Between two notes of how far a snapshot has come.
-const TOLD_EVERY: Micros = Micros::millis(5000);
-
-/// A snapshot that arrives, or waits to be gone on with.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub(crate) struct Incoming {
-    pub(super) head: SnapshotHead,
-    pub(super) stage: u64,
-    parser: Parser,
-    /// The stream was received up to here, and is in the state store up to there.
-    pub(super) received: u64,
-    staged: u64,
-    /// Acknowledged up to here.
-    acked: u64,
-    /// Where the elements end that the state store was given and has not taken in yet.
-    given: VecDeque<u64>,
-    /// How many parts the state store has taken in.
-    taken: u64,
-    pub(super) step: Step,
-    /// True once the leader has said, on the present connection, that this is all of it.
-    pub(super) ended: bool,
-    /// When a note was last made of it, and when its connection broke, if it did.
-    pub(crate) since: Instant,
-}
-
-impl Incoming {
-    fn begin(cx: &mut Cx<'_>, head: SnapshotHead) -> Self {
-        cx.s.stages = cx.s.stages.wrapping_add(1);
-        let stage = cx.s.stages;
-        cx.out.push(Action::StageOpen(stage));
-        cx.out.call(Upcall::BeginInstall(head.clone()));
-        Self {
-            head,
-            stage,
-            parser: Parser::default(),
-            received: 0,
-            staged: 0,
-            acked: 0,
-            given: VecDeque::new(),
-            taken: 0,
-            step: Step::Arriving,
-            ended: false,
-            since: cx.now.at,
-        }
-    }
-
-    /// What a leader needs to know to go on with it.
-    pub(crate) fn staged(&self) -> Staged {
-        let whole = matches!(self.step, Step::Sealing | Step::Sealed);
-        Staged { at: self.head.at, received: self.received, whole }
-    }
-
-    /// The last entry contained in it.
-    pub(crate) fn at(&self) -> Txid {
-        self.head.at.txid
-    }
-
-    /// Gives it up, unless that is too late.
-    pub(crate) fn drop(self, cx: &mut Cx<'_>) {
-        if self.step != Step::Recorded {
-            cx.out.push(Action::StageDrop(self.stage));
-            cx.out.call(Upcall::AbortInstall);
-        }
-    }
-
-    /// Keeps it for the next connection, unless it needs none.
-    pub(crate) fn park(mut self, cx: &mut Cx<'_>) {
-        if self.step != Step::Recorded {
-            self.since = cx.now.at;
-            self.ended = false;
-            cx.s.parked = Some(self);
-        }
-    }
-
-    /// Takes note that the state store has so many parts of this snapshot; false if it speaks of
-    /// another.
-    pub(crate) fn take_in(&mut self, stage: u64, parts: u64) -> bool {
-        while self.stage == stage
-            && self.taken < parts
-            && let Some(end) = self.given.pop_front()
-        {
-            self.taken += 1;
-            self.staged = end;
-        }
-        self.stage == stage
-    }
-
-    /// True if the note of how far it has come is due again.
-    fn is_untold(&mut self, now: Instant) -> bool {
-        let due = now >= self.since.after(TOLD_EVERY);
-        if due {
-            self.since = now;
-        }
-        due
-    }
-
-    /// What may be acknowledged, if that is more than was: all that came, once all elements in it
-    /// are in the state store.
-    fn ack(&mut self, everything: bool) -> Option<u64> {
-        let all = self.given.is_empty() || everything;
-        let upto = if all { self.received } else { self.staged };
-        let moves = upto > self.acked;
-        self.acked = upto.max(self.acked);
-        moves.then_some(upto)
-    }
-}
 
 impl Following {
     pub(super) fn on_snapshot(
@@ -148,7 +39,8 @@ impl Following {
             return Err(PeerFault::OldSnapshot(head.at.txid));
         }
         cx.drop_parked();
-        *snapshot = Some(Incoming::begin(cx, head));
+        cx.s.stages = cx.s.stages.wrapping_add(1);
+        *snapshot = Some(Incoming::begin(cx.s.stages, head, cx.now.at, cx.out));
         Ok(())
     }
 
@@ -210,7 +102,8 @@ impl Following {
             cx.send(conn, Message::SnapshotChunkAck { upto, done: false });
         }
         if last {
-            incoming.end(cx);
+            incoming.end(cx.out);
+            record(cx, incoming);
         }
         Ok(())
     }

@@ -8,12 +8,13 @@
 
 use super::reading::Reading;
 use super::source::Source;
+use crate::cx::Cx;
 use crate::entry::{Entry, Position};
 use crate::ids::{ConnId, Epoch, Txid};
 use crate::message::{EpochAck, Message, Staged};
 use crate::mutants::Mutant;
 use crate::plan::{SyncPlan, plan};
-use crate::state::{Cx, Pin};
+use crate::state::Pin;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 

@@ -9,14 +9,15 @@ mod source;
 mod sync;
 
 use crate::config::Timeouts;
+use crate::cx::{Cx, Next};
 use crate::error::{CloseReason, HaltReason, PeerFault};
 use crate::ids::{ConnId, Epoch, Incarnation, Life, NodeId, Round, Txid};
 use crate::ledger::Duty;
 use crate::message::{Candidate, EpochAck, FollowerInfo, Message, Rejection, Stance, Vote};
 use crate::mutants::Mutant;
 use crate::note::{LeaveReason, Note};
-use crate::replica::FollowerStatus;
-use crate::state::{Cx, Next, Pin, State};
+use crate::state::{Pin, State};
+use crate::status::FollowerStatus;
 use crate::storage::Promise;
 use crate::time::Instant;
 use alloc::boxed::Box;
@@ -336,7 +337,7 @@ impl Leading {
         }
         let result = match msg {
             Message::EpochAck(ack) => return self.on_epoch_ack(cx, conn, ack),
-            Message::EpochNack { accepted } if crate::node::is_too_far(cx, accepted) => {
+            Message::EpochNack { accepted } if cx.is_too_far(accepted) => {
                 Err(PeerFault::EpochTooFar(accepted))
             }
             Message::EpochNack { accepted } => {

@@ -5,10 +5,11 @@
 use super::Leading;
 use super::feed::Feed;
 use super::reign::Handled;
+use crate::cx::{Cx, Next};
 use crate::entry::{Body, Origin};
 use crate::ids::ConnId;
 use crate::message::{Forwarded, Message, RefuseReason};
-use crate::state::{Cx, Next, State};
+use crate::state::State;
 use crate::time::Instant;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;

@@ -1,10 +1,10 @@
 //! What a follower lacks of the log and the leader has in memory no more: read from the leader's own
 //! disk, in pieces, ahead of what is sent.
 
+use crate::cx::Cx;
 use crate::entry::{Entry, Position};
 use crate::event::Action;
 use crate::ids::{ConnId, Txid};
-use crate::state::Cx;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 

@@ -3,6 +3,7 @@
 use super::feed::{Feed, Gone};
 use super::reads::{Asker, Rounds};
 use super::{Leading, Stage};
+use crate::cx::{Cx, Next};
 use crate::entry::{Body, Entry, Origin, Position};
 use crate::error::{CloseReason, PeerFault};
 use crate::ids::{ConnId, Epoch, Life, NodeId, Txid};
@@ -11,7 +12,6 @@ use crate::message::Message;
 use crate::mutants::Mutant;
 use crate::note::{LeaveReason, Note};
 use crate::quorum::Membership;
-use crate::state::{Cx, Next};
 use crate::time::Instant;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;

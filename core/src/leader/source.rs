@@ -2,6 +2,7 @@
 //! parts, and kept part by part until the follower's state store has taken it in. A follower whose
 //! connection broke goes on at the byte that it has.
 
+use crate::cx::Cx;
 use crate::digest::Digest;
 use crate::entry::{Payload, Position};
 use crate::event::Upcall;
@@ -9,7 +10,7 @@ use crate::ids::ConnId;
 use crate::message::{Item, Message, SnapshotHead};
 use crate::parts;
 use crate::quorum::Membership;
-use crate::state::{Cx, Pin};
+use crate::state::Pin;
 use crate::time::{Instant, Micros};
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;

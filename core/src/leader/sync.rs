@@ -5,10 +5,10 @@ use super::Leading;
 use super::feed::Feed;
 use super::reign::Handled;
 use super::source::Source;
+use crate::cx::{Cx, Next};
 use crate::error::PeerFault;
 use crate::ids::{ConnId, Epoch};
 use crate::message::Item;
-use crate::state::{Cx, Next};
 use crate::time::Instant;
 
 impl Leading {

@@ -4,7 +4,7 @@
 use super::*;
 use zabkeeper_core::message::{Item, Staged};
 use zabkeeper_core::parts;
-use zabkeeper_core::replica::Obstacle;
+use zabkeeper_core::status::Obstacle;
 use zabkeeper_core::storage::{Keep, Record};
 
 fn items(count: u8, bytes: usize) -> Vec<Item> {

@@ -15,9 +15,8 @@ use zabkeeper_core::event::{Action, Event};
 use zabkeeper_core::ids::{ConnId, Incarnation, Life, NodeId, Ticket, Txid, WriteId};
 use zabkeeper_core::message::{Item, Message, Vote};
 use zabkeeper_core::quorum::{Member, Membership};
-use zabkeeper_core::replica::{
-    ClientRequest, Input, Outputs, ReadLevel, Replica, Reply, Request, RoleStatus,
-};
+use zabkeeper_core::replica::{ClientRequest, Input, Outputs, ReadLevel, Replica, Reply, Request};
+use zabkeeper_core::status::RoleStatus;
 use zabkeeper_core::storage::{Base, Change, Identity, Image, Record};
 use zabkeeper_core::time::{Instant, Micros, Now, WallTime};
 

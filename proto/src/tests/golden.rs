@@ -19,7 +19,8 @@ use zabkeeper_core::message::{
     Staged, Stamp, Stance, Vote,
 };
 use zabkeeper_core::quorum::{Member, Membership};
-use zabkeeper_core::replica::{FollowerStatus, Obstacle, ReadLevel, RoleStatus, Status, Stray};
+use zabkeeper_core::replica::ReadLevel;
+use zabkeeper_core::status::{FollowerStatus, Obstacle, RoleStatus, Status, Stray};
 use zabkeeper_core::storage::{Base, Identity, Promise, Record};
 use zabkeeper_core::time::{Micros, WallTime};
 use zabkeeper_core::tree::{Answer, Command, CommandError, Found, Page, Path, Query, Stat};

@@ -11,7 +11,7 @@ use std::time::Duration;
 use zabkeeper_core::digest::Digest;
 use zabkeeper_core::ids::{NodeId, Txid};
 use zabkeeper_core::quorum::Membership;
-use zabkeeper_core::replica::{Obstacle, RoleStatus, Status};
+use zabkeeper_core::status::{Obstacle, RoleStatus, Status};
 use zabkeeper_core::time::Micros;
 use zabkeeper_runtime_mio::client::{Client, ClientOptions};
 

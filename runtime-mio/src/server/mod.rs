@@ -48,7 +48,7 @@ use std::time::Duration;
 use zabkeeper_core::error::HaltReason;
 use zabkeeper_core::ids::{ClusterId, NodeId};
 use zabkeeper_core::message::RefuseReason;
-use zabkeeper_core::replica::Status;
+use zabkeeper_core::status::Status;
 use zabkeeper_core::time::Micros;
 use zabkeeper_proto::client::{Op, OpResult};
 

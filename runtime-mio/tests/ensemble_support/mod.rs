@@ -9,7 +9,7 @@ use std::path::{Path as FilePath, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
-use zabkeeper_core::replica::{RoleStatus, Status};
+use zabkeeper_core::status::{RoleStatus, Status};
 use zabkeeper_core::tree::Path;
 use zabkeeper_runtime_mio::client::{Client, ClientOptions};
 

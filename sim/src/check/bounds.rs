@@ -7,7 +7,7 @@ use crate::options::Options;
 use crate::plan::{Fault, Plan, Planned};
 use std::collections::BTreeMap;
 use zabkeeper_core::ids::NodeId;
-use zabkeeper_core::replica::Status;
+use zabkeeper_core::status::Status;
 
 /// A process holds no more requests than its limits allow.
 pub fn within(host: &Host, status: &Status) -> Check {

@@ -16,7 +16,7 @@ use std::fmt;
 use zabkeeper_core::ids::NodeId;
 use zabkeeper_core::message::{Message, Vote};
 use zabkeeper_core::note::Note;
-use zabkeeper_core::replica::{RoleStatus, Status};
+use zabkeeper_core::status::{RoleStatus, Status};
 use zabkeeper_core::storage::Record;
 
 /// Something that must never happen did.

@@ -10,7 +10,7 @@ use zabkeeper_core::app::App;
 use zabkeeper_core::digest::Digest;
 use zabkeeper_core::entry::{Body, Entry, Origin, Payload, Position};
 use zabkeeper_core::ids::{NodeId, Txid};
-use zabkeeper_core::replica::Status;
+use zabkeeper_core::status::Status;
 use zabkeeper_core::tree::{Answer, Command, Found, Outcome, Path, Query, Tree};
 
 /// What was proposed and what was committed, ever, by anyone.

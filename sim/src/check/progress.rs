@@ -5,7 +5,7 @@ use super::{Check, ensure};
 use crate::host::Host;
 use std::collections::BTreeMap;
 use zabkeeper_core::ids::{Epoch, NodeId, Txid};
-use zabkeeper_core::replica::Status;
+use zabkeeper_core::status::Status;
 use zabkeeper_core::storage::Record;
 
 /// How far each running process came.

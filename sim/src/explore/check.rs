@@ -9,7 +9,7 @@ use zabkeeper_core::ids::{Epoch, NodeId, Ticket, Txid};
 use zabkeeper_core::image::Image;
 use zabkeeper_core::message::{EpochAck, Message};
 use zabkeeper_core::note::Note;
-use zabkeeper_core::replica::RoleStatus;
+use zabkeeper_core::status::RoleStatus;
 use zabkeeper_core::storage::Record;
 
 impl History {

@@ -10,7 +10,7 @@ use zabkeeper_core::event::{Action, Event, Submission, Upcall};
 use zabkeeper_core::ids::{ConnId, NodeId, Ticket, Txid};
 use zabkeeper_core::message::{Message, Vote};
 use zabkeeper_core::node::Node;
-use zabkeeper_core::replica::RoleStatus;
+use zabkeeper_core::status::RoleStatus;
 use zabkeeper_core::time::Instant;
 
 /// One thing that happens. Nodes are counted from 0.

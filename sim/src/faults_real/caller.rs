@@ -316,7 +316,7 @@ fn ending(outcome: Outcome<OpResult>) -> Ending {
 pub(super) fn status(
     addr: SocketAddr,
     patience: Duration,
-) -> Option<zabkeeper_core::replica::Status> {
+) -> Option<zabkeeper_core::status::Status> {
     let mut stream = TcpStream::connect_timeout(&addr, patience).ok()?;
     stream.set_read_timeout(Some(patience)).ok()?;
     let timeout_ms = patience.as_millis() as u32;

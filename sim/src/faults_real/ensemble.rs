@@ -1,13 +1,12 @@
 //! Three daemons with proxies in front of each port. Everything is on loopback: nodes are known at
 //! 127.0.1.N, where the proxies are, and listen at 127.0.2.N. Dropping it ends them all.
 
-use super::caller;
 use super::flood::{self, Flood};
 use super::slow_disk::SlowDisks;
 use super::tcp::Proxy;
-use super::udp;
 use super::vitals::{Held, Mark};
 use super::weather::{CLIENTS, NODES, Weather};
+use super::{caller, udp};
 use serde_json::{Value, json};
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -16,8 +15,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
-use zabkeeper_core::replica::Status;
 use zabkeeper_core::rng::Rng;
+use zabkeeper_core::status::Status;
 
 /// The node whose disk is small.
 pub(super) const SMALL: usize = NODES - 1;

@@ -8,8 +8,8 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 use zabkeeper_core::ids::Epoch;
-use zabkeeper_core::replica::{RoleStatus, Status};
 use zabkeeper_core::rng::Rng;
+use zabkeeper_core::status::{RoleStatus, Status};
 
 const LOOK: Duration = Duration::from_millis(20);
 /// The node that is away.

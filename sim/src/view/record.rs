@@ -4,7 +4,7 @@
 use crate::plan::Op;
 use std::collections::BTreeMap;
 use zabkeeper_core::ids::{NodeId, Txid, WriteId};
-use zabkeeper_core::replica::{RoleStatus, Status};
+use zabkeeper_core::status::{RoleStatus, Status};
 
 /// A message or datagram.
 #[derive(Clone, Debug)]

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use zabkeeper_core::ids::Txid;
-use zabkeeper_core::replica::{RoleStatus, Status};
+use zabkeeper_core::status::{RoleStatus, Status};
 use zabkeeper_runtime_mio::client::{Client, ClientOptions};
 
 /// The keys that are written, and the bytes of their values.

@@ -1,25 +1,28 @@
 //! The consensus node: one event in, a list of actions out.
 
-use crate::config::{Config, Limits};
+#[cfg(feature = "explore")]
+mod search;
+mod view;
+
+use crate::config::Config;
+use crate::cx::{Cx, Next, VERSIONS};
 use crate::election::Looking;
 use crate::entry::Entry;
 use crate::error::{CloseReason, HaltReason, PeerFault, RestoreError};
 use crate::event::{Action, Actions, Event, Submission, Upcall};
-use crate::follower::{Following, VERSIONS};
+use crate::follower::Following;
 use crate::fresh::Worth;
-use crate::ids::{ConnId, Epoch, NodeId, Ticket, Txid, WriteId};
+use crate::ids::{ConnId, Epoch, Ticket, Txid, WriteId};
 use crate::leader::Leading;
 use crate::log::Log;
 use crate::message::{FollowerInfo, Message, RefuseReason, Rejection, Stance, Vote};
 use crate::mutants::Mutant;
 use crate::note::{LeaveReason, Note};
-use crate::quorum::{Ensemble, Membership};
-use crate::replica::{Obstacle, RoleStatus, Status};
-use crate::state::{Cx, Next, Pin, State};
+use crate::quorum::Membership;
+use crate::state::{Pin, State};
 use crate::storage::Recovered;
-use crate::time::{Instant, Micros, Now};
+use crate::time::{Instant, Now};
 use alloc::collections::BTreeMap;
-use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -109,7 +112,7 @@ impl Node {
             Role::Halted => return None,
         };
         let strangers = s.strangers.values().min().map(|at| at.after(s.cfg.timeouts.init));
-        let waits = [s.requests.deadline(), s.choked_at(), strangers, s.settle_at()];
+        let waits = [s.requests.deadline(), s.choked_at(), strangers, s.settle_at];
         role.into_iter().chain(waits.into_iter().flatten()).min()
     }
 
@@ -383,7 +386,7 @@ impl Node {
         out: &mut Actions,
     ) -> Next {
         let cx = &mut Cx { s: &mut self.state, out, now };
-        if is_too_far(cx, info.accepted) {
+        if cx.is_too_far(info.accepted) {
             let fault = PeerFault::EpochTooFar(info.accepted);
             cx.note(Note::PeerFault { conn, fault: fault.clone() });
             cx.close(conn, CloseReason::Fault(fault));
@@ -606,13 +609,6 @@ fn recognise(cx: &mut Cx<'_>, info: &FollowerInfo) -> Result<(), Rejection> {
     }
 }
 
-/// True if a promise of a peer is so far above this node's that no elections ever led there.
-pub(crate) fn is_too_far(cx: &Cx<'_>, accepted: Epoch) -> bool {
-    const EPOCHS: u64 = 1 << 20;
-    let own = cx.s.accepted().max(cx.s.epoch_floor);
-    accepted.get().saturating_sub(own.get()) > EPOCHS
-}
-
 /// A halted node says nothing to the others, and refuses its clients.
 fn refuse_all(event: Event, out: &mut Actions) {
     let why = RefuseReason::Stopping;
@@ -659,203 +655,5 @@ fn check_recovered(cfg: &Config, disk: &Recovered) -> Result<Log, RestoreError> 
         }
         Some(at) if at != disk.applied => Err(RestoreError::AppliedChain(at.txid)),
         Some(_) => Ok(log),
-    }
-}
-
-#[cfg(feature = "explore")]
-impl Node {
-    #[cfg(feature = "mutants")]
-    pub(crate) fn plant_in_state(&mut self, mutant: Mutant) {
-        self.state.cfg.mutant = Some(mutant);
-        self.state.ensemble.half = mutant == Mutant::HalfIsQuorum;
-    }
-
-    pub(crate) fn latest(&self) -> Instant {
-        self.latest
-    }
-
-    pub(crate) fn rebase_by(&mut self, rebase: crate::rebase::Rebase) {
-        self.latest = rebase.present();
-        self.state.rebase(rebase);
-        match &mut self.role {
-            Role::Looking(looking) => {
-                looking.rebase(rebase, self.state.cfg.timeouts.resend_min);
-            }
-            Role::Following(following) => following.rebase(rebase),
-            Role::Leading(leading) => leading.rebase(rebase),
-            Role::Halted => {}
-        }
-    }
-}
-
-// For people, checkers and tests.
-
-impl Node {
-    /// What the node does. The digest is the replica's to add.
-    pub fn status(&self) -> Status {
-        let s = &self.state;
-        let (role, leader_addr) = match &self.role {
-            Role::Looking(_) => (RoleStatus::Looking, String::new()),
-            Role::Following(following) => (
-                RoleStatus::Following { leader: following.leader, serving: following.is_serving() },
-                following.leader_addr.clone(),
-            ),
-            Role::Leading(leading) => (
-                RoleStatus::Leading { established: leading.is_established() },
-                s.cfg.client_addr.clone(),
-            ),
-            Role::Halted => (RoleStatus::Halted, String::new()),
-        };
-        let followers = match &self.role {
-            Role::Leading(leading) => leading.followers(s, self.latest),
-            _ => Vec::new(),
-        };
-        Status {
-            node: s.node(),
-            incarnation: s.identity.incarnation,
-            role,
-            leader_addr,
-            accepted: s.accepted(),
-            current: s.current,
-            round: s.round,
-            base: s.log.base().at.txid,
-            last: s.log.last().txid,
-            durable: s.durable,
-            committed: s.commit,
-            applied: s.applied,
-            digest: crate::digest::Digest::ZERO,
-            membership: s.ensemble.committed().clone(),
-            log_bytes: s.log.bytes(),
-            waiting: s.requests.len(),
-            longest_turn: Micros::new(0),
-            strays: Vec::new(),
-            followers,
-            obstacles: self.obstacles(),
-        }
-    }
-
-    /// What keeps this node from serving, or slows it down.
-    fn obstacles(&self) -> Vec<Obstacle> {
-        /// A disk that takes longer is worth a word.
-        const LONG: Micros = Micros::millis(1_000);
-        let s = &self.state;
-        let role = match &self.role {
-            Role::Looking(looking) => looking.obstacle(s),
-            Role::Following(following) => following.obstacle(),
-            Role::Leading(leading) => (!leading.is_established())
-                .then(|| Obstacle::TakingOver { missing: leading.missing(s) }),
-            Role::Halted => Some(Obstacle::Halted),
-        };
-        let limits = [
-            (s.disk_short, Obstacle::DiskFull),
-            (s.state_full, Obstacle::StateFull),
-            (self.is_full() && !s.is_short_of_space(), Obstacle::EnsembleFull),
-        ];
-        let limits = limits.into_iter().filter_map(|(reached, it)| reached.then_some(it));
-        let unflushed = s.ledger.oldest().map(|at| self.latest.since(at));
-        let disk = unflushed.filter(|span| *span >= LONG);
-        let disk = disk.map(|unflushed| Obstacle::Disk { unflushed });
-        role.into_iter().chain(disk).chain(limits).collect()
-    }
-
-    /// True while writes that make the state grow are refused: this node has no room for more data,
-    /// or too few of the ensemble have.
-    pub fn is_full(&self) -> bool {
-        let ensemble = match &self.role {
-            Role::Leading(leading) => leading.is_full(&self.state),
-            Role::Following(following) => following.full,
-            Role::Looking(_) | Role::Halted => false,
-        };
-        ensemble || self.state.is_short_of_space()
-    }
-
-    /// True while its role lets clients be served.
-    pub(crate) fn is_serving(&self) -> bool {
-        self.state.serving
-    }
-
-    /// The application's state has as many bytes as it may, or has room again.
-    pub(crate) fn state_full(&mut self, full: bool) {
-        self.state.state_full = full;
-    }
-
-    /// True once it has stopped for good.
-    pub(crate) fn is_halted(&self) -> bool {
-        matches!(self.role, Role::Halted)
-    }
-
-    /// Bytes of the writes of this node's clients that are not done.
-    pub fn waiting_bytes(&self) -> usize {
-        self.state.requests.bytes()
-    }
-
-    /// The application's state has so many bytes.
-    pub fn weigh(&mut self, bytes: usize) {
-        self.state.weight = Some(bytes);
-    }
-
-    /// What a step may do.
-    pub(crate) fn limits(&self) -> &Limits {
-        &self.state.cfg.limits
-    }
-
-    /// True if this bug is planted.
-    pub(crate) fn has_mutant(&self, mutant: Mutant) -> bool {
-        self.state.cfg.mutant(mutant)
-    }
-
-    /// This node's id.
-    pub fn id(&self) -> NodeId {
-        self.state.node()
-    }
-
-    /// The log in memory.
-    pub fn log(&self) -> &Log {
-        &self.state.log
-    }
-
-    /// The memberships that count.
-    pub fn ensemble(&self) -> &Ensemble {
-        &self.state.ensemble
-    }
-
-    /// The last entry applied.
-    pub fn applied(&self) -> Txid {
-        self.state.applied
-    }
-
-    /// The epoch in which this node is the one possible leader: a quorum has promised it.
-    pub fn reigns(&self) -> Option<Epoch> {
-        match &self.role {
-            Role::Leading(leading) if leading.is_reigning() => leading.epoch(),
-            _ => None,
-        }
-    }
-
-    /// True if this node leads and is established.
-    pub fn is_established(&self) -> bool {
-        matches!(&self.role, Role::Leading(leading) if leading.is_established())
-    }
-
-    /// Asserts what must hold of a node at any time. Costs a walk over the log.
-    pub fn check(&self) {
-        let s = &self.state;
-        let last = s.log.last().txid;
-        assert!(s.current <= s.accepted(), "{} entered without a promise", s.current);
-        assert!(last.epoch() <= s.accepted(), "an entry of an epoch that was not promised");
-        assert!(s.durable <= last, "durable {} beyond the log's end {last}", s.durable);
-        assert!(s.applied <= s.commit, "applied {} beyond commit {}", s.applied, s.commit);
-        assert!(s.commit <= last, "commit {} beyond the log's end {last}", s.commit);
-        if !s.is_installing() {
-            assert!(s.applied <= s.durable, "applied {} is not durable", s.applied);
-            assert!(s.log.position_at(s.applied).is_some(), "{} is not in the log", s.applied);
-            assert!(s.checkpointed() <= s.applied, "a checkpoint ahead of what is applied");
-            assert!(s.pruned() <= s.checkpointed(), "pruned beyond the checkpoint");
-            assert!(s.log.base().at.txid <= s.applied, "forgotten before it was applied");
-        }
-        s.log.check_ends();
-        if self.is_established() {
-            assert!(s.serving, "an established leader serves");
-        }
     }
 }
