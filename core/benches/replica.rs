@@ -4,16 +4,14 @@
 use divan::{Bencher, black_box};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use zabkeeper_core::config::Config;
-use zabkeeper_core::event::{Action, Event};
-use zabkeeper_core::ids::{ConnId, Incarnation, NodeId, Ticket, Txid};
-use zabkeeper_core::message::Message;
-use zabkeeper_core::quorum::{Member, Membership};
-use zabkeeper_core::replica::{ClientRequest, Input, Outputs, ReadLevel, Replica, Reply, Request};
-use zabkeeper_core::status::RoleStatus;
-use zabkeeper_core::storage::{Identity, Recovered};
-use zabkeeper_core::time::{Instant, Now, WallTime};
-use zabkeeper_core::tree::{Command, Path, Query, Tree};
+use zabkeeper_core::replica::{ClientRequest, Input, Outputs, Replica, Reply, Request};
+use zabkeeper_core::store::{Command, Path, Query, Tree};
+use zabkeeper_core::words::{
+    ConnId, Incarnation, Instant, NodeId, Now, ReadLevel, Ticket, Txid, WallTime,
+};
+use zabkeeper_core::zab::{
+    Action, Config, Event, Identity, Member, Membership, Message, Recovered, RoleStatus,
+};
 
 fn main() {
     divan::main();

@@ -1,12 +1,10 @@
 //! What commands and queries on the tree cost: `cargo bench -p zabkeeper-core --bench tree`.
 
 use divan::{Bencher, black_box};
-use zabkeeper_core::app::App;
-use zabkeeper_core::entry::Payload;
-use zabkeeper_core::ids::{Epoch, Txid};
-use zabkeeper_core::storage::Change;
-use zabkeeper_core::time::WallTime;
-use zabkeeper_core::tree::{Command, Path, Query, Tree};
+use zabkeeper_core::replica::App;
+use zabkeeper_core::store::{Command, Path, Query, Tree};
+use zabkeeper_core::words::{Epoch, Payload, Txid, WallTime};
+use zabkeeper_core::zab::Change;
 
 /// Tests only see to it that the benches stay alive.
 const SIZES: &[u64] = if cfg!(debug_assertions) { &[1_000] } else { &[1_000, 100_000, 1_000_000] };

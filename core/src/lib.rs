@@ -1,10 +1,10 @@
 //! Zab, the protocol of ZooKeeper, as a pure state machine.
 //!
-//! A [`node::Node`] consumes events (a packet came, time passed, the disk is done) and emits
+//! A [`zab::Node`] consumes events (a packet came, time passed, the disk is done) and emits
 //! actions (send this, write that). It has no clock, socket, file, thread or randomness of its own,
 //! so the very code that runs in production also runs in a simulator, under a model checker, and
-//! in the tests of programs that embed it. A [`replica::Replica`] puts an application beside the
-//! node, such as the metadata [`tree`], and answers clients.
+//! in the tests of programs that embed it. A [`Replica`] puts an application beside the
+//! node, such as the metadata tree of [`store`], and answers clients.
 //!
 //! ```text
 //!        events                                     actions
@@ -18,14 +18,30 @@
 //!                           └──────────────┘
 //! ```
 //!
+//! # Where to begin
+//!
+//! [`Replica`] is the one type that a runtime drives, [`App`] the one trait that an application
+//! implements; [`store::Tree`] is the application that Zabkeeper replicates. What they are made of
+//! lies in wings, each of which knows only those above it:
+//!
+//! | wing | what it holds |
+//! | --- | --- |
+//! | [`words`] | ids, time, digests, bytes: what all others speak of |
+//! | [`zab`] | how nodes agree on one history: [`zab::Node`], its events and actions, what it stores and says |
+//! | [`replica`] | a node and its application in one |
+//! | [`store`] | the metadata tree: commands, queries, snapshots |
+//! | [`client`] | fail-over and retry of a client, on [`words`] only |
+//!
+//! `docs/protocol.md` maps each rule of the protocol to its function and test.
+//!
 //! # The contract with the runtime
 //!
 //! * Perform the actions in order: order within one connection, and on the disk, is the order given.
 //!   Nothing has to wait for anything else: the core never emits a message that claims something
-//!   durable before [`event::Event::Persisted`] has said that it is.
-//! * Keep the rules of [`storage`].
-//! * Give each connection a fresh [`ids::ConnId`].
-//! * Call back with [`event::Event::Tick`] at [`replica::Replica::deadline`], or earlier.
+//!   durable before [`Event::Persisted`] has said that it is.
+//! * Keep the rules of [`zab::Record`].
+//! * Give each connection a fresh [`words::ConnId`].
+//! * Call back with [`Event::Tick`] at [`Replica::deadline`], or earlier.
 //! * A different seed at each start.
 //!
 //! # The loop
@@ -35,15 +51,11 @@
 //! ```
 //! use std::collections::{BTreeMap, VecDeque};
 //! use std::sync::Arc;
-//! use zabkeeper_core::app::App;
-//! use zabkeeper_core::config::Config;
-//! use zabkeeper_core::event::{Action, Event};
-//! use zabkeeper_core::ids::{Incarnation, NodeId, Ticket, Txid};
-//! use zabkeeper_core::quorum::{Member, Membership};
-//! use zabkeeper_core::replica::{ClientRequest, Input, Outputs, Replica, Reply, Request};
-//! use zabkeeper_core::storage::{Identity, Recovered};
-//! use zabkeeper_core::time::{Instant, Now};
-//! use zabkeeper_core::tree::{Command, Path, Tree};
+//! use zabkeeper_core::replica::{ClientRequest, Reply, Request};
+//! use zabkeeper_core::store::{Command, Path, Tree};
+//! use zabkeeper_core::words::{Incarnation, Instant, NodeId, Now, Ticket, Txid};
+//! use zabkeeper_core::zab::{Identity, Member, Membership, Recovered};
+//! use zabkeeper_core::{Action, App, Config, Event, Input, Outputs, Replica};
 //!
 //! let node = NodeId::new(1);
 //! let member = Member {
@@ -84,14 +96,6 @@
 //! assert_eq!(outcome.unwrap().version, 0);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
-//!
-//! # Where things are
-//!
-//! [`quorum`] is who votes, [`log`] and [`entry`] what they agree on, [`message`] what they say,
-//! [`storage`] what must survive. [`node`] dispatches to three roles, which each own what they need
-//! and are dropped whole: looking (`election.rs`), following (`follower.rs`), leading (`leader/`).
-//! What outlives a role is in `state.rs`, what waits for the disk in `ledger.rs`, what clients wait
-//! for in `requests.rs`. `docs/protocol.md` maps each rule of the protocol to its function and test.
 
 #![no_std]
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::indexing_slicing))]
@@ -100,42 +104,12 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
-pub mod app;
 pub mod client;
-mod compaction;
-pub mod config;
-mod cx;
-pub mod digest;
-mod election;
-pub mod entry;
-pub mod error;
-pub mod event;
-mod follower;
-mod fresh;
-pub mod ids;
-pub mod image;
-#[cfg(test)]
-mod image_tests;
-mod leader;
-mod ledger;
-pub mod lives;
-pub mod log;
-pub mod message;
 pub mod mutants;
-pub mod node;
-pub mod note;
-pub mod parts;
-pub mod plan;
-pub mod quorum;
-#[cfg(feature = "explore")]
-mod rebase;
 pub mod replica;
-mod requests;
-mod retention;
-pub mod rng;
-mod standing;
-mod state;
-pub mod status;
-pub mod storage;
-pub mod time;
-pub mod tree;
+pub mod store;
+pub mod words;
+pub mod zab;
+
+pub use replica::{App, Input, Outputs, Replica};
+pub use zab::{Action, Config, Event};

@@ -3,18 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use zabkeeper_core::config::Config;
-use zabkeeper_core::entry::{Body, Entry, Position};
-use zabkeeper_core::event::{Action, Actions, Event};
-use zabkeeper_core::ids::{ConnId, Epoch, Incarnation, Life, NodeId, Round, Txid};
-use zabkeeper_core::image::Image;
-use zabkeeper_core::lives::Recorded;
-use zabkeeper_core::message::{Candidate, Message, Stamp, Stance, Vote};
-use zabkeeper_core::node::Node;
-use zabkeeper_core::note::Note;
-use zabkeeper_core::quorum::{Member, Membership};
-use zabkeeper_core::storage::{Base, Identity, Promise, Record};
-use zabkeeper_core::time::{Instant, Now, WallTime};
+use zabkeeper_core::words::{
+    ConnId, Epoch, Incarnation, Instant, Life, NodeId, Now, Round, Txid, WallTime,
+};
+use zabkeeper_core::zab::{
+    Action, Actions, Base, Body, Candidate, Config, Entry, Event, Identity, Image, Member,
+    Membership, Message, Node, Note, Position, Promise, Record, Recorded, Stamp, Stance, Vote,
+};
 
 /// One way of a packet, in microseconds.
 const LATENCY: u64 = 100;
@@ -35,7 +30,7 @@ enum Packet {
     Refused { from: u32, to: u32 },
     Message(ConnId, u32, Message),
     Closed(ConnId, u32),
-    Done(u32, zabkeeper_core::ids::WriteId),
+    Done(u32, zabkeeper_core::words::WriteId),
 }
 
 /// How connections between two nodes fail.

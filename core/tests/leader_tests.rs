@@ -2,25 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use zabkeeper_core::config::Config;
-use zabkeeper_core::digest::Digest;
-use zabkeeper_core::entry::{Body, Entry, Position};
-use zabkeeper_core::error::{CloseReason, HaltReason, PeerFault};
-use zabkeeper_core::event::{Action, Actions, Event, Submission, Upcall};
-use zabkeeper_core::ids::{
-    ClusterId, ConnId, Epoch, Incarnation, Life, NodeId, Round, Ticket, Txid, WriteId,
+use zabkeeper_core::words::{
+    ClusterId, ConnId, Digest, Epoch, Incarnation, Instant, Life, Micros, NodeId, Now,
+    RefuseReason, Round, Ticket, Txid, WallTime, WriteId,
 };
-use zabkeeper_core::lives::{Lives, Recorded};
-use zabkeeper_core::message::{
-    Candidate, EpochAck, FollowerInfo, Message, RefuseReason, Rejection, SnapshotHead, Stamp,
-    Stance, Vote,
+use zabkeeper_core::zab::{
+    Action, Actions, Base, Body, Candidate, CloseReason, Config, Entry, EpochAck, Event,
+    FollowerInfo, HaltReason, Identity, LeaveReason, Lives, Member, Membership, Message, Node,
+    Note, PeerFault, Position, Promise, Recorded, Recovered, Rejection, RoleStatus, SnapshotHead,
+    Stamp, Stance, Submission, Upcall, Vote,
 };
-use zabkeeper_core::node::Node;
-use zabkeeper_core::note::{LeaveReason, Note};
-use zabkeeper_core::quorum::{Member, Membership};
-use zabkeeper_core::status::RoleStatus;
-use zabkeeper_core::storage::{Base, Identity, Promise, Recovered};
-use zabkeeper_core::time::{Instant, Micros, Now, WallTime};
 
 const C1: ConnId = ConnId::new(1);
 const C2: ConnId = ConnId::new(2);

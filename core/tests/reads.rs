@@ -2,16 +2,12 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use zabkeeper_core::app::App;
-use zabkeeper_core::config::{Config, Limits};
-use zabkeeper_core::event::{Action, Event};
-use zabkeeper_core::ids::{Incarnation, NodeId, Ticket, Txid};
-use zabkeeper_core::message::RefuseReason;
-use zabkeeper_core::quorum::{Member, Membership};
-use zabkeeper_core::replica::{ClientRequest, Input, Outputs, ReadLevel, Replica, Reply, Request};
-use zabkeeper_core::storage::{Identity, Recovered};
-use zabkeeper_core::time::{Instant, Now};
-use zabkeeper_core::tree::{Answer, Command, Path, Query, Tree};
+use zabkeeper_core::replica::{App, ClientRequest, Input, Outputs, Replica, Reply, Request};
+use zabkeeper_core::store::{Answer, Command, Path, Query, Tree};
+use zabkeeper_core::words::{
+    Incarnation, Instant, NodeId, Now, ReadLevel, RefuseReason, Ticket, Txid,
+};
+use zabkeeper_core::zab::{Action, Config, Event, Identity, Limits, Member, Membership, Recovered};
 
 /// An ensemble of one, with a disk that completes at once.
 struct Alone {

@@ -2,22 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use zabkeeper_core::config::Config;
-use zabkeeper_core::entry::{Body, Entry, Origin, Position};
-use zabkeeper_core::error::{CloseReason, HaltReason, PeerFault};
-use zabkeeper_core::event::{Action, Actions, Event};
-use zabkeeper_core::ids::{ConnId, Epoch, Incarnation, Life, NodeId, Round, Ticket, Txid};
-use zabkeeper_core::lives::{Lives, Recorded};
-use zabkeeper_core::message::{
-    Candidate, EpochAck, FollowerInfo, Forwarded, Message, RefuseReason, Rejection, Stamp, Stance,
-    Vote,
+use zabkeeper_core::words::{
+    ConnId, Epoch, Incarnation, Instant, Life, Micros, NodeId, Now, RefuseReason, Round, Ticket,
+    Txid, WallTime,
 };
-use zabkeeper_core::node::Node;
-use zabkeeper_core::note::{Note, Unready};
-use zabkeeper_core::quorum::{Member, Membership};
-use zabkeeper_core::status::RoleStatus;
-use zabkeeper_core::storage::{Identity, Promise, Recovered};
-use zabkeeper_core::time::{Instant, Micros, Now, WallTime};
+use zabkeeper_core::zab::{
+    Action, Actions, Body, Candidate, CloseReason, Config, Entry, EpochAck, Event, FollowerInfo,
+    Forwarded, HaltReason, Identity, Lives, Member, Membership, Message, Node, Note, Origin,
+    PeerFault, Position, Promise, Recorded, Recovered, Rejection, RoleStatus, Stamp, Stance,
+    Unready, Vote,
+};
 
 const C1: ConnId = ConnId::new(1);
 const C2: ConnId = ConnId::new(2);
@@ -282,7 +276,7 @@ fn a_history_that_cannot_be_costs_its_connection_and_nothing_else() {
 fn strangers_are_told_neither_disks_nor_lists() {
     let mut bench = Bench::established();
     let strangers = [
-        FollowerInfo { cluster: zabkeeper_core::ids::ClusterId::new(5), ..info(1) },
+        FollowerInfo { cluster: zabkeeper_core::words::ClusterId::new(5), ..info(1) },
         FollowerInfo { incarnation: Incarnation::new(77), ..info(1) },
         FollowerInfo { versions: (8, 9), ..info(1) },
         info(7),
@@ -460,7 +454,7 @@ fn a_node_that_cannot_vote_says_why() {
     let body = b"a".as_slice().into();
     let deadline = Instant::from_micros(u64::MAX);
     let ticket = Ticket::new(1);
-    bench.event(Event::Submit(vec![zabkeeper_core::event::Submission {
+    bench.event(Event::Submit(vec![zabkeeper_core::zab::Submission {
         ticket,
         body,
         deadline,

@@ -8,14 +8,14 @@ use crate::input::Input;
 use messages::Messages;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
-use zabkeeper_core::config::Config;
-use zabkeeper_core::event::{Action, Event};
-use zabkeeper_core::ids::{ConnId, Incarnation, NodeId, Ticket, Txid, WriteId};
-use zabkeeper_core::quorum::{Member, Membership};
-use zabkeeper_core::replica::{ClientRequest, Outputs, ReadLevel, Replica, Request};
-use zabkeeper_core::storage::{Base, Identity, Image, Recovered};
-use zabkeeper_core::time::{Instant, Micros, Now, WallTime};
-use zabkeeper_core::tree::{Command, Path, Query, Tree};
+use zabkeeper_core::replica::{ClientRequest, Outputs, Replica, Request};
+use zabkeeper_core::store::{Command, Path, Query, Tree};
+use zabkeeper_core::words::{
+    ConnId, Incarnation, Instant, Micros, NodeId, Now, ReadLevel, Ticket, Txid, WallTime, WriteId,
+};
+use zabkeeper_core::zab::{
+    Action, Base, Config, Event, Identity, Image, Member, Membership, Recovered,
+};
 
 /// Steps of one input at most.
 const STEPS: usize = 400;

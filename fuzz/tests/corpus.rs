@@ -6,20 +6,15 @@ use rand::rngs::SmallRng;
 use std::collections::BTreeMap;
 use std::fs;
 use std::sync::Arc;
-use zabkeeper_core::app::App;
-use zabkeeper_core::digest::Digest;
-use zabkeeper_core::entry::{Body, Entry, Origin, Position};
-use zabkeeper_core::ids::{ConnId, Epoch, Incarnation, Life, NodeId, Round, Txid};
-use zabkeeper_core::lives::Lives;
-use zabkeeper_core::message::{
-    Candidate, EpochAck, Forwarded, Message, Rejection, SnapshotHead, Stamp, Stance, Vote,
+use zabkeeper_core::replica::App;
+use zabkeeper_core::store::{Command, Path, Query, Tree};
+use zabkeeper_core::words::{
+    ConnId, Digest, Epoch, Incarnation, Life, Micros, NodeId, ReadLevel, Rng, Round, Txid, WallTime,
 };
-use zabkeeper_core::quorum::{Member, Membership};
-use zabkeeper_core::replica::ReadLevel;
-use zabkeeper_core::rng::Rng;
-use zabkeeper_core::storage::{Base, Identity, Promise, Record};
-use zabkeeper_core::time::{Micros, WallTime};
-use zabkeeper_core::tree::{Command, Path, Query, Tree};
+use zabkeeper_core::zab::{
+    Base, Body, Candidate, Entry, EpochAck, Forwarded, Identity, Lives, Member, Membership,
+    Message, Origin, Position, Promise, Record, Rejection, SnapshotHead, Stamp, Stance, Vote,
+};
 use zabkeeper_fuzz::change::mutated;
 use zabkeeper_fuzz::corpus::{folder, inputs};
 use zabkeeper_fuzz::targets::TARGETS;
@@ -189,7 +184,7 @@ fn peer_frames() -> Made {
     tree.open_snapshot(ConnId::new(1));
     let (items, last) = tree.read_snapshot(ConnId::new(1), 1000);
     let mut stream = Vec::new();
-    items.iter().for_each(|item| zabkeeper_core::parts::put(item, &mut stream));
+    items.iter().for_each(|item| zabkeeper_core::zab::parts::put(item, &mut stream));
     let digest = tree.digest();
     let head = SnapshotHead { at, membership: membership(), digest, bytes: 700 };
     let body = commands()[0].encode();

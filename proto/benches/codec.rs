@@ -1,12 +1,9 @@
 //! What the hot messages cost to encode and decode: `cargo bench -p zabkeeper-proto`.
 
 use divan::{Bencher, black_box};
-use zabkeeper_core::entry::{Body, Entry, Origin, Position};
-use zabkeeper_core::ids::{Epoch, Txid};
-use zabkeeper_core::message::{Forwarded, Message};
-use zabkeeper_core::storage::Record;
-use zabkeeper_core::time::WallTime;
-use zabkeeper_core::tree::{Command, Path, Stat};
+use zabkeeper_core::store::{Command, Path, Stat};
+use zabkeeper_core::words::{Epoch, Txid, WallTime};
+use zabkeeper_core::zab::{Body, Entry, Forwarded, Message, Origin, Position, Record};
 use zabkeeper_proto::client::{self, ClientReply, ClientRequest, Op, OpResult};
 use zabkeeper_proto::frame::{self, Kind};
 use zabkeeper_proto::{peer, record};

@@ -3,11 +3,8 @@
 //! project's nodes send, or an entry that is no command, is left to prost; a test compares.
 
 use crate::fields::Fields;
-use zabkeeper_core::digest::Digest;
-use zabkeeper_core::entry::{Body, Entry, Origin};
-use zabkeeper_core::ids::Epoch;
-use zabkeeper_core::message::{Forwarded, Message};
-use zabkeeper_core::time::WallTime;
+use zabkeeper_core::words::{Digest, Epoch, WallTime};
+use zabkeeper_core::zab::{Body, Entry, Forwarded, Message, Origin};
 
 /// The message, if it is one of these two and good.
 pub(crate) fn read(body: &[u8]) -> Option<Message> {

@@ -6,14 +6,11 @@ use crate::frame::{self, Frame, Kind};
 use crate::{outline, replies, requests, wire};
 use bytes::Bytes;
 use prost::Message as _;
-use zabkeeper_core::ids::Txid;
-use zabkeeper_core::message::RefuseReason;
-use zabkeeper_core::replica::ReadLevel;
-use zabkeeper_core::status::Status;
-use zabkeeper_core::time::WallTime;
-use zabkeeper_core::tree::{
+use zabkeeper_core::store::{
     Answer, Command, CommandError, Found, Outcome, Page, Path, Query, Stat,
 };
+use zabkeeper_core::words::{ReadLevel, RefuseReason, Txid, WallTime};
+use zabkeeper_core::zab::Status;
 
 /// A client's request.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -1,18 +1,14 @@
 //! Parts that several messages share, from the core's types to the wire's and, checked, back.
 
 use crate::error::DecodeError;
-use crate::payloads;
-use crate::wire;
+use crate::{payloads, wire};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use zabkeeper_core::digest::Digest;
-use zabkeeper_core::entry::{Body, Entry, Origin, Payload, Position};
-use zabkeeper_core::ids::{Epoch, Incarnation, Life, NodeId, Txid};
-use zabkeeper_core::lives::{Lives, Recorded};
-use zabkeeper_core::message::RefuseReason;
-use zabkeeper_core::quorum::{Member, Membership};
-use zabkeeper_core::time::WallTime;
+use zabkeeper_core::words::{
+    Digest, Epoch, Incarnation, Life, NodeId, Payload, RefuseReason, Txid, WallTime,
+};
+use zabkeeper_core::zab::{Body, Entry, Lives, Member, Membership, Origin, Position, Recorded};
 
 /// The content of a required field.
 pub(crate) fn need<W, D>(field: Option<W>, name: &'static str) -> Result<D, DecodeError>

@@ -15,10 +15,8 @@ use crate::wire;
 use prost::Message as _;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use zabkeeper_core::ids::{ClusterId, Epoch, Incarnation, NodeId, Round, Txid};
-use zabkeeper_core::message::{Candidate, Rejection, Stamp, Stance, Vote};
-use zabkeeper_core::quorum::Membership;
-use zabkeeper_core::time::Micros;
+use zabkeeper_core::words::{ClusterId, Epoch, Incarnation, Micros, NodeId, Round, Txid};
+use zabkeeper_core::zab::{Candidate, Membership, Rejection, Stamp, Stance, Vote};
 
 /// The version of the datagrams.
 pub const DATAGRAM_VERSION: u8 = 1;

@@ -7,8 +7,9 @@ use crate::payloads;
 use crate::short::{Short, delimited_len, fixed_len, number_len, txid_len};
 use crate::wire;
 use prost::encoding::{WireType, encode_key, encode_varint, message, uint64};
-use zabkeeper_core::entry::{self, Entry, Origin};
-use zabkeeper_core::ids::Txid;
+use zabkeeper_core::words::Txid;
+use zabkeeper_core::zab;
+use zabkeeper_core::zab::{Entry, Origin};
 
 /// The entries of a message whose field `tag` repeats them.
 #[derive(Clone, Copy)]
@@ -74,11 +75,11 @@ fn entry_len(entry: &Entry) -> usize {
         + number_len(entry.time.as_millis())
         + entry.origin.map_or(0, |origin| delimited_len(origin_len(origin)));
     match &entry.body {
-        entry::Body::Command(command) => head + delimited_len(command.len()),
-        entry::Body::Membership(membership) => {
+        zab::Body::Command(command) => head + delimited_len(command.len()),
+        zab::Body::Membership(membership) => {
             head + message::encoded_len(7, &wire::Membership::from(&**membership))
         }
-        entry::Body::Lives(lives) => head + message::encoded_len(8, &node_lives(lives)),
+        zab::Body::Lives(lives) => head + message::encoded_len(8, &node_lives(lives)),
     }
 }
 
@@ -98,16 +99,16 @@ fn put_entry(entry: &Entry, out: &mut Vec<u8>) {
         head.number(2, origin.seq);
     }
     match &entry.body {
-        entry::Body::Command(command) => {
+        zab::Body::Command(command) => {
             head.delimited(6, command.len());
             out.extend_from_slice(head.as_slice());
             out.extend_from_slice(command);
         }
-        entry::Body::Membership(membership) => {
+        zab::Body::Membership(membership) => {
             out.extend_from_slice(head.as_slice());
             message::encode(7, &wire::Membership::from(&**membership), out);
         }
-        entry::Body::Lives(lives) => {
+        zab::Body::Lives(lives) => {
             out.extend_from_slice(head.as_slice());
             message::encode(8, &node_lives(lives), out);
         }
@@ -119,9 +120,9 @@ fn put_entry(entry: &Entry, out: &mut Vec<u8>) {
 fn to_wire(entry: &Entry) -> payloads::Entry {
     use payloads::Body;
     let body = match &entry.body {
-        entry::Body::Command(command) => Body::Command(command.clone()),
-        entry::Body::Membership(membership) => Body::Membership((&**membership).into()),
-        entry::Body::Lives(lives) => Body::Lives(node_lives(lives)),
+        zab::Body::Command(command) => Body::Command(command.clone()),
+        zab::Body::Membership(membership) => Body::Membership((&**membership).into()),
+        zab::Body::Lives(lives) => Body::Lives(node_lives(lives)),
     };
     payloads::Entry {
         txid: Some(entry.txid.into()),
@@ -137,15 +138,11 @@ fn to_wire(entry: &Entry) -> payloads::Entry {
 mod tests {
     use super::*;
     use crate::frame::{self, Kind};
-    use crate::strategies;
-    use crate::{peer, record};
+    use crate::{peer, record, strategies};
     use proptest::prelude::*;
     use prost::Message as _;
-    use zabkeeper_core::digest::Digest;
-    use zabkeeper_core::ids::Epoch;
-    use zabkeeper_core::message::Message;
-    use zabkeeper_core::storage::Record;
-    use zabkeeper_core::time::WallTime;
+    use zabkeeper_core::words::{Digest, Epoch, WallTime};
+    use zabkeeper_core::zab::{Message, Record};
 
     fn all(entries: &[Entry]) -> Vec<payloads::Entry> {
         entries.iter().map(to_wire).collect()
@@ -159,7 +156,7 @@ mod tests {
             prev: last,
             time: WallTime::from_millis(u64::MAX),
             origin: Some(Origin { boot: u64::MAX, seq: u64::MAX }),
-            body: entry::Body::Command(vec![7; 1 << 21].into()),
+            body: zab::Body::Command(vec![7; 1 << 21].into()),
             chain: Digest::new(u64::MAX),
         };
         let mut bytes = Vec::new();

@@ -2,7 +2,7 @@
 
 use crate::frame::Kind;
 use std::fmt;
-use zabkeeper_core::tree::PathError;
+use zabkeeper_core::store::PathError;
 
 /// Why bytes are not a message. Whoever sent them speaks another protocol, or the bytes were
 /// damaged on the way; a connection they came on cannot be trusted any more.

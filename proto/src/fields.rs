@@ -1,7 +1,7 @@
 //! Reading hot messages without prost: field by field, in the order in which this project writes them.
 //! Whoever reads so leaves all else, such as a field that is not known or stands twice, to prost.
 
-use zabkeeper_core::ids::{Epoch, Txid};
+use zabkeeper_core::words::{Epoch, Txid};
 
 const VARINT: u8 = 0;
 const FIXED: u8 = 1;

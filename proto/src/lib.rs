@@ -19,7 +19,7 @@
 //! and no bytes whatever make a decoder panic.
 //!
 //! ```
-//! use zabkeeper_core::message::Message;
+//! use zabkeeper_core::zab::Message;
 //! use zabkeeper_proto::{frame, peer};
 //!
 //! let mut stream = Vec::new();

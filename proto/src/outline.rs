@@ -63,7 +63,7 @@ mod tests {
     use crate::frame::{self, Kind};
     use crate::strategies;
     use proptest::prelude::*;
-    use zabkeeper_core::tree::Answer;
+    use zabkeeper_core::store::Answer;
 
     proptest! {
         #[test]

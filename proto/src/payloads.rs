@@ -6,7 +6,7 @@ use crate::wire::{Membership, NodeLives, Origin, Txid};
 use bytes::{Buf, BufMut};
 use prost::DecodeError;
 use prost::encoding::{self, DecodeContext, WireType, fixed64, message, skip_field, uint64};
-use zabkeeper_core::entry::Payload;
+use zabkeeper_core::words::Payload;
 
 /// `Entry` of `common.proto`.
 #[derive(Clone, PartialEq, Debug, Default)]

@@ -1,18 +1,16 @@
 //! Messages between nodes.
 
-use crate::batches;
 use crate::convert::{all, epoch, need, node, payload, refuse_reason, share, to_refuse_reason};
 use crate::entries::{Entries, put_message};
 use crate::error::DecodeError;
 use crate::frame::{self, Frame, Kind};
-use crate::payloads;
-use crate::wire::{self, peer_message::Message as Wire};
+use crate::wire::peer_message::Message as Wire;
+use crate::{batches, payloads, wire};
 use prost::Message as _;
-use zabkeeper_core::digest::Digest;
-use zabkeeper_core::entry::{Origin, Payload};
-use zabkeeper_core::ids::{ClusterId, Epoch, Incarnation, Txid};
-use zabkeeper_core::message::{EpochAck, FollowerInfo, Forwarded, Message, SnapshotHead, Staged};
-use zabkeeper_core::time::Micros;
+use zabkeeper_core::words::{ClusterId, Digest, Epoch, Incarnation, Micros, Payload, Txid};
+use zabkeeper_core::zab::{
+    EpochAck, FollowerInfo, Forwarded, Message, Origin, SnapshotHead, Staged,
+};
 
 /// Appends the message to `out` as a whole frame.
 pub fn encode(message: &Message, out: &mut Vec<u8>) {

@@ -65,7 +65,7 @@ impl Assembly {
 mod tests {
     use super::*;
     use crate::peer;
-    use zabkeeper_core::message::Message;
+    use zabkeeper_core::zab::Message;
 
     fn long() -> (Message, Vec<u8>) {
         let bytes: Vec<u8> = (0..300_000_u32).map(|byte| byte as u8).collect();

@@ -6,12 +6,8 @@ use crate::error::DecodeError;
 use crate::wire;
 use prost::Message as _;
 use std::sync::Arc;
-use zabkeeper_core::digest::Digest;
-use zabkeeper_core::entry::Position;
-use zabkeeper_core::ids::{ClusterId, Epoch, Incarnation, Txid};
-use zabkeeper_core::lives::Lives;
-use zabkeeper_core::quorum::Membership;
-use zabkeeper_core::storage::{Base, Identity, Promise, Record};
+use zabkeeper_core::words::{ClusterId, Digest, Epoch, Incarnation, Txid};
+use zabkeeper_core::zab::{Base, Identity, Lives, Membership, Position, Promise, Record};
 
 /// The head of a journal segment: what the records before it add up to, without the entries.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]

@@ -2,8 +2,8 @@
 //! types into a buffer. The bytes are those that prost would write; a test compares.
 
 use crate::short::{Short, delimited_len, txid_len};
-use zabkeeper_core::ids::Txid;
-use zabkeeper_core::tree::{Found, Stat};
+use zabkeeper_core::store::{Found, Stat};
+use zabkeeper_core::words::Txid;
 
 /// Appends the reply that a write was done.
 pub(crate) fn put_written(id: u64, txid: Txid, stat: &Stat, out: &mut Vec<u8>) {
@@ -68,9 +68,8 @@ mod tests {
     use crate::frame::{self, Kind};
     use crate::{strategies, wire};
     use proptest::prelude::*;
-    use zabkeeper_core::ids::{Epoch, Txid};
-    use zabkeeper_core::time::WallTime;
-    use zabkeeper_core::tree::{Answer, Found, Path, Stat};
+    use zabkeeper_core::store::{Answer, Found, Path, Stat};
+    use zabkeeper_core::words::{Epoch, Txid, WallTime};
 
     fn compare(reply: &ClientReply) {
         let (mut bytes, mut expected) = (Vec::new(), Vec::new());

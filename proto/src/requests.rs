@@ -4,8 +4,8 @@
 
 use crate::client::{ClientRequest, Op};
 use crate::fields::Fields;
-use zabkeeper_core::replica::ReadLevel;
-use zabkeeper_core::tree::{Command, Path, Query};
+use zabkeeper_core::store::{Command, Path, Query};
+use zabkeeper_core::words::ReadLevel;
 
 /// The request, if it has that form and is good.
 pub(crate) fn read(body: &[u8]) -> Option<ClientRequest> {
@@ -56,11 +56,10 @@ fn path(fields: &mut Fields<'_>) -> Option<Path> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::strategies;
-    use crate::wire;
+    use crate::{strategies, wire};
     use proptest::prelude::*;
     use prost::Message as _;
-    use zabkeeper_core::ids::{Epoch, Txid};
+    use zabkeeper_core::words::{Epoch, Txid};
 
     fn by_prost(bytes: &[u8]) -> Option<ClientRequest> {
         wire::ClientRequest::decode(bytes).ok()?.try_into().ok()

@@ -3,7 +3,7 @@
 //! texts and values beside them. All tags are below 16, so that a key is one byte.
 
 use prost::encoding::{WireType, encoded_len_varint};
-use zabkeeper_core::ids::Txid;
+use zabkeeper_core::words::Txid;
 
 /// Bytes of the longest number.
 const LONGEST: usize = 10;

@@ -3,10 +3,8 @@
 use crate::convert::{all, need, node};
 use crate::error::DecodeError;
 use crate::wire;
-use zabkeeper_core::digest::Digest;
-use zabkeeper_core::ids::{Epoch, Incarnation, NodeId, Round};
-use zabkeeper_core::status::{FollowerStatus, Obstacle, RoleStatus, Status, Stray};
-use zabkeeper_core::time::Micros;
+use zabkeeper_core::words::{Digest, Epoch, Incarnation, Micros, NodeId, Round};
+use zabkeeper_core::zab::{FollowerStatus, Obstacle, RoleStatus, Status, Stray};
 
 impl From<&Status> for wire::Status {
     fn from(status: &Status) -> Self {

@@ -10,21 +10,17 @@ use proptest::option;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use zabkeeper_core::digest::Digest;
-use zabkeeper_core::entry::{Body, Entry, Origin, Payload, Position};
-use zabkeeper_core::ids::{ClusterId, Epoch, Incarnation, Life, NodeId, Round, Txid};
-use zabkeeper_core::lives::{Lives, Recorded};
-use zabkeeper_core::message::{
-    Candidate, EpochAck, FollowerInfo, Forwarded, Message, RefuseReason, Rejection, SnapshotHead,
-    Staged, Stamp, Stance, Vote,
-};
-use zabkeeper_core::quorum::{Member, Membership};
-use zabkeeper_core::replica::ReadLevel;
-use zabkeeper_core::status::{FollowerStatus, Obstacle, RoleStatus, Status, Stray};
-use zabkeeper_core::storage::{Base, Identity, Promise, Record};
-use zabkeeper_core::time::{Micros, WallTime};
-use zabkeeper_core::tree::{
+use zabkeeper_core::store::{
     Answer, Command, CommandError, Found, Outcome, Page, Path, Query, Stat,
+};
+use zabkeeper_core::words::{
+    ClusterId, Digest, Epoch, Incarnation, Life, Micros, NodeId, Payload, ReadLevel, RefuseReason,
+    Round, Txid, WallTime,
+};
+use zabkeeper_core::zab::{
+    Base, Body, Candidate, Entry, EpochAck, FollowerInfo, FollowerStatus, Forwarded, Identity,
+    Lives, Member, Membership, Message, Obstacle, Origin, Position, Promise, Record, Recorded,
+    Rejection, RoleStatus, SnapshotHead, Staged, Stamp, Stance, Status, Stray, Vote,
 };
 
 /// Bytes that were damaged on the way: some of them, from `at` on, are others now.

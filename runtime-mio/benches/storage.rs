@@ -8,14 +8,12 @@ use std::path::{self, PathBuf};
 use std::process;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use zabkeeper_core::app::App;
-use zabkeeper_core::digest::Digest;
-use zabkeeper_core::entry::{Body, Entry, Position};
-use zabkeeper_core::ids::{Epoch, Incarnation, Life, NodeId, Txid};
-use zabkeeper_core::quorum::{Member, Membership};
-use zabkeeper_core::storage::{Base, Change, Checkpoint, Record};
-use zabkeeper_core::time::WallTime;
-use zabkeeper_core::tree::{Command, Path, Tree};
+use zabkeeper_core::replica::App;
+use zabkeeper_core::store::{Command, Path, Tree};
+use zabkeeper_core::words::{Digest, Epoch, Incarnation, Life, NodeId, Txid, WallTime};
+use zabkeeper_core::zab::{
+    Base, Body, Change, Checkpoint, Entry, Member, Membership, Position, Record,
+};
 use zabkeeper_runtime_mio::storage::{Bootstrap, DiskStorage, Opened, Options, open};
 
 /// The first argument of the process that only starts with a large tree.

@@ -5,7 +5,7 @@
 //! is tried at the other endpoints until the time is up.
 //!
 //! ```no_run
-//! use zabkeeper_core::tree::Path;
+//! use zabkeeper_core::store::Path;
 //! use zabkeeper_runtime_mio::client::{Client, ClientOptions, Level};
 //!
 //! let endpoints = vec!["127.0.0.1:4213".to_owned(), "127.0.0.1:4223".to_owned()];
@@ -33,14 +33,11 @@ use std::collections::BTreeMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::{Duration, Instant as StdInstant};
 use zabkeeper_core::client::{self as machine, Action, Event, Operation, Outcome};
-use zabkeeper_core::entry::Payload;
-use zabkeeper_core::ids::{Ticket, Txid};
-use zabkeeper_core::replica::ReadLevel;
-use zabkeeper_core::status::Status;
-use zabkeeper_core::time::{Instant, Micros};
-use zabkeeper_core::tree::{
+use zabkeeper_core::store::{
     Answer, Command, CommandError, Found, MAX_VALUE_BYTES, Page, Path, Query, Stat,
 };
+use zabkeeper_core::words::{Instant, Micros, Payload, ReadLevel, Ticket, Txid};
+use zabkeeper_core::zab::Status;
 use zabkeeper_proto::client::{ClientRequest, Op, OpResult};
 
 /// What a client can be told.
@@ -203,7 +200,7 @@ impl Client {
     }
 
     /// Deletes a key and everything below it: at once if that is at most
-    /// [`DELETE_NODES`](zabkeeper_core::tree::DELETE_NODES) keys, else in parts, the last keys first.
+    /// [`DELETE_NODES`](zabkeeper_core::store::DELETE_NODES) keys, else in parts, the last keys first.
     /// While it goes on in parts, others see what is left, and an error leaves that behind.
     pub fn delete_all(&mut self, path: &Path) -> Result<Deleted, ClientError> {
         match self.delete(path, true) {

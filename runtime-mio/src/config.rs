@@ -26,17 +26,15 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use zabkeeper_core::config::{Config, Limits, Timeouts};
-use zabkeeper_core::ids::{NodeId, Txid};
-use zabkeeper_core::quorum::{Member, Membership};
-use zabkeeper_core::time::Micros;
+use zabkeeper_core::words::{Micros, NodeId, Txid};
+use zabkeeper_core::zab::{Config, Limits, Member, Membership, Timeouts};
 
 /// Bytes that a command takes beside its value: the longest path, and room to spare.
 const COMMAND_OVERHEAD: usize = 8 << 10;
 /// What all clients' connections may hold at least.
 pub(crate) const CLIENTS_MEMORY_MIN: usize = 4 << 20;
 /// The largest value that can be allowed: a message between nodes must hold it.
-const VALUE_MAX: u64 = zabkeeper_core::tree::MAX_VALUE_BYTES as u64;
+const VALUE_MAX: u64 = zabkeeper_core::store::MAX_VALUE_BYTES as u64;
 
 /// What a node needs to start.
 #[derive(Clone, Debug)]
@@ -91,7 +89,7 @@ pub struct NetLimits {
 impl Default for NetLimits {
     fn default() -> Self {
         Self {
-            value_bytes: zabkeeper_core::tree::MAX_VALUE_BYTES,
+            value_bytes: zabkeeper_core::store::MAX_VALUE_BYTES,
             clients: 4096,
             clients_of_one: None,
             clients_memory: 64 << 20,

@@ -6,12 +6,10 @@
 use log::Level;
 use std::collections::BTreeMap;
 use std::sync::Mutex;
-use zabkeeper_core::error::{CloseReason, PeerFault};
-use zabkeeper_core::message::Rejection;
-use zabkeeper_core::note::{LeaveReason, Note, Unready};
-use zabkeeper_core::plan::SyncKind;
-use zabkeeper_core::quorum::Membership;
-use zabkeeper_core::time::{Instant, Micros};
+use zabkeeper_core::words::{Instant, Micros};
+use zabkeeper_core::zab::{
+    CloseReason, LeaveReason, Membership, Note, PeerFault, Rejection, SyncKind, Unready,
+};
 
 /// A note's kind as a counter's name, its level, and its text, which names nodes by their addresses
 /// among these members.
@@ -390,7 +388,7 @@ impl RateLimit {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use zabkeeper_core::ids::{ConnId, Epoch, NodeId, Round, Txid};
+    use zabkeeper_core::words::{ConnId, Epoch, NodeId, Round, Txid};
 
     #[test]
     fn notes_are_told_in_the_shared_notation() {

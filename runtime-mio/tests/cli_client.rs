@@ -9,9 +9,8 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use zabkeeper_core::ids::{Epoch, Txid};
-use zabkeeper_core::message::RefuseReason;
-use zabkeeper_core::tree::{Answer, Found, Path, Stat};
+use zabkeeper_core::store::{Answer, Found, Path, Stat};
+use zabkeeper_core::words::{Epoch, RefuseReason, Txid};
 use zabkeeper_proto::client::{
     ClientReply, ClientRequest, Op, OpResult, decode_request, encode_reply,
 };

@@ -7,7 +7,7 @@ use serde_json::Value;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use zabkeeper_core::tree::{Command, Path as Key};
+use zabkeeper_core::store::{Command, Path as Key};
 use zabkeeper_proto::client::{Op, OpResult};
 use zabkeeper_runtime_mio::client::{Client, ClientOptions, Level};
 

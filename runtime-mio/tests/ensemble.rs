@@ -4,12 +4,11 @@ mod cli_support;
 mod ensemble_support;
 
 use ensemble_support::{Ensemble, cpu_time, has, key, newest, timed};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use zabkeeper_core::message::RefuseReason;
+use zabkeeper_core::words::RefuseReason;
 use zabkeeper_runtime_mio::client::{Client, ClientError, Level};
 
 /// A client in a thread that adds one key after the other until it is stopped.

@@ -7,10 +7,8 @@ mod server_support;
 use server_support::{Ensemble, Wire, eventually, get, request, send_and_be_closed, set, value_of};
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream, UdpSocket};
-use zabkeeper_core::ids::{Epoch, Incarnation, NodeId, Round, Txid};
-use zabkeeper_core::lives::Lives;
-use zabkeeper_core::message::{Candidate, Message, Stamp, Stance, Vote};
-use zabkeeper_core::status::Stray;
+use zabkeeper_core::words::{Epoch, Incarnation, NodeId, Round, Txid};
+use zabkeeper_core::zab::{Candidate, Lives, Message, Stamp, Stance, Stray, Vote};
 use zabkeeper_proto::client::OpResult;
 use zabkeeper_proto::{Datagram, encode_datagram, frame, peer};
 

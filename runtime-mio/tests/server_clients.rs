@@ -6,11 +6,8 @@ use server_support::{Ensemble, LONG, Wire, eventually, get_local, request, set, 
 use std::io::{Read, Write};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-use zabkeeper_core::ids::Txid;
-use zabkeeper_core::message::RefuseReason;
-use zabkeeper_core::replica::ReadLevel;
-use zabkeeper_core::time::Micros;
-use zabkeeper_core::tree::{Answer, Path, Query};
+use zabkeeper_core::store::{Answer, Path, Query};
+use zabkeeper_core::words::{Micros, ReadLevel, RefuseReason, Txid};
 use zabkeeper_proto::client::{Op, OpResult};
 
 #[test]

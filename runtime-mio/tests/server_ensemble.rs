@@ -7,9 +7,8 @@ use server_support::{
 };
 use std::path::Path;
 use std::time::Duration;
-use zabkeeper_core::ids::Epoch;
-use zabkeeper_core::message::RefuseReason;
-use zabkeeper_core::status::RoleStatus;
+use zabkeeper_core::words::{Epoch, RefuseReason};
+use zabkeeper_core::zab::RoleStatus;
 use zabkeeper_proto::client::OpResult;
 use zabkeeper_runtime_mio::server::{Server, Sockets, StartError};
 

@@ -7,11 +7,8 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use zabkeeper_core::ids::Txid;
-use zabkeeper_core::message::RefuseReason;
-use zabkeeper_core::replica::ReadLevel;
-use zabkeeper_core::time::Micros;
-use zabkeeper_core::tree::{CLEAR_NODES, Command, CommandError, DELETE_NODES, Path, Query};
+use zabkeeper_core::store::{CLEAR_NODES, Command, CommandError, DELETE_NODES, Path, Query};
+use zabkeeper_core::words::{Micros, ReadLevel, RefuseReason, Txid};
 use zabkeeper_proto::client::{Op, OpResult};
 use zabkeeper_runtime_mio::client::{Client, ClientError, ClientOptions, Level};
 

@@ -10,10 +10,8 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::{Duration, Instant};
 use storage_common::*;
-use zabkeeper_core::digest::Digest;
-use zabkeeper_core::entry::Position;
-use zabkeeper_core::ids::{ConnId, Epoch, NodeId, Txid, WriteId};
-use zabkeeper_core::storage::{Base, Promise, Record};
+use zabkeeper_core::words::{ConnId, Digest, Epoch, NodeId, Txid, WriteId};
+use zabkeeper_core::zab::{Base, Position, Promise, Record};
 use zabkeeper_runtime_mio::server::ExitReason;
 use zabkeeper_runtime_mio::storage::{
     Completion, Failure, JournalOptions, OpenError, Options, StorageCommand, StorageThread, open,

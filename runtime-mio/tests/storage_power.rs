@@ -6,18 +6,14 @@
 mod storage_common;
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, channel};
-use std::thread;
 use std::time::Duration;
+use std::{fs, thread};
 use storage_common::*;
-use zabkeeper_core::digest::Digest;
-use zabkeeper_core::entry::{Body, Entry, Position};
-use zabkeeper_core::ids::{Epoch, Txid, WriteId};
-use zabkeeper_core::storage::{Base, Change, Checkpoint, Keep, Record};
-use zabkeeper_core::time::WallTime;
+use zabkeeper_core::words::{Digest, Epoch, Txid, WallTime, WriteId};
+use zabkeeper_core::zab::{Base, Body, Change, Checkpoint, Entry, Keep, Position, Record};
 use zabkeeper_runtime_mio::storage::{
     Completion, JournalOptions, Options, StorageCommand, StorageHandle, StorageThread, open,
 };

@@ -2,8 +2,8 @@
 //! wrote them, so that no two writes look alike.
 
 use crate::plan::{Op, OpKind};
-use zabkeeper_core::entry::Payload;
-use zabkeeper_core::tree::{Answer, Command, Path};
+use zabkeeper_core::store::{Answer, Command, Path};
+use zabkeeper_core::words::Payload;
 
 /// The path of a key.
 pub fn path(key: u32) -> Path {

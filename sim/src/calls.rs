@@ -5,13 +5,10 @@ use crate::clients::Ending;
 use crate::dice::Dice;
 use crate::trace::What;
 use crate::world::{Occur, World};
-use zabkeeper_core::event::Event;
-use zabkeeper_core::ids::{NodeId, Ticket};
-use zabkeeper_core::message::RefuseReason;
 use zabkeeper_core::replica::{ClientRequest, Input, Reply};
-use zabkeeper_core::status::RoleStatus;
-use zabkeeper_core::time::Micros;
-use zabkeeper_core::tree::Tree;
+use zabkeeper_core::store::Tree;
+use zabkeeper_core::words::{Micros, NodeId, RefuseReason, Ticket};
+use zabkeeper_core::zab::{Event, RoleStatus};
 
 /// The client that asks the whole ensemble in the quiet period; those behind it ask one node each.
 pub(crate) const PROBER: u32 = 1_000;

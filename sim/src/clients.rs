@@ -3,11 +3,9 @@
 use crate::app;
 use crate::plan::Op;
 use std::collections::BTreeMap;
-use zabkeeper_core::entry::Payload;
-use zabkeeper_core::ids::Txid;
-use zabkeeper_core::message::RefuseReason;
-use zabkeeper_core::replica::{ReadLevel, Reply, Request};
-use zabkeeper_core::tree::{Answer, Command, Outcome, Query, Tree};
+use zabkeeper_core::replica::{Reply, Request};
+use zabkeeper_core::store::{Answer, Command, Outcome, Query, Tree};
+use zabkeeper_core::words::{Payload, ReadLevel, RefuseReason, Txid};
 use zabkeeper_proto::client as wire;
 
 /// How a call ended for the client.

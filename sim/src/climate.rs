@@ -3,8 +3,8 @@
 use crate::dice::Dice;
 use crate::options::{DiskOptions, LimitOptions, NetOptions, Options, Swarm, TimeoutOptions};
 use crate::wide::Wide;
-use zabkeeper_core::config::{Limits, Timeouts};
-use zabkeeper_core::rng::Rng;
+use zabkeeper_core::words::Rng;
+use zabkeeper_core::zab::{Limits, Timeouts};
 
 impl Swarm {
     /// Two leaders that rise at once, each with half of the others, and one node that both need.

@@ -7,10 +7,9 @@ use crate::world::{Occur, World};
 use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
-use zabkeeper_core::ids::{NodeId, Txid};
-use zabkeeper_core::message::RefuseReason;
-use zabkeeper_core::status::{RoleStatus, Status};
-use zabkeeper_core::tree::{Answer, Command, CommandError, Found, Path, Query, Stat};
+use zabkeeper_core::store::{Answer, Command, CommandError, Found, Path, Query, Stat};
+use zabkeeper_core::words::{NodeId, RefuseReason, Txid};
+use zabkeeper_core::zab::{RoleStatus, Status};
 
 /// An ensemble of nodes in virtual time, and clients of it. Nodes are numbered from 1.
 ///
@@ -60,7 +59,7 @@ use zabkeeper_core::tree::{Answer, Command, CommandError, Found, Path, Query, St
 /// The whole language of the tree is there in [`Cluster::write`] and [`Cluster::read`]:
 ///
 /// ```
-/// use zabkeeper_core::tree::{Answer, Command, Path, Query};
+/// use zabkeeper_core::store::{Answer, Command, Path, Query};
 /// use zabkeeper_sim::{Cluster, Level, Via};
 ///
 /// let mut cluster = Cluster::new(3, 1);

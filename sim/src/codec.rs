@@ -2,9 +2,8 @@
 //! decoded again, and must come out as it went in.
 
 use crate::dice::Dice;
-use zabkeeper_core::message::{Message, Vote};
-use zabkeeper_core::rng::Rng;
-use zabkeeper_core::storage::Record;
+use zabkeeper_core::words::Rng;
+use zabkeeper_core::zab::{Message, Record, Vote};
 use zabkeeper_proto::client::{self, ClientReply, ClientRequest};
 use zabkeeper_proto::{Datagram, decode_datagram, encode_datagram, frame, peer, record};
 

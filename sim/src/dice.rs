@@ -1,6 +1,6 @@
 //! Choices drawn from a seed. Integers only, so that every machine draws the same.
 
-use zabkeeper_core::rng::Rng;
+use zabkeeper_core::words::Rng;
 
 /// The labels under which the seed is split. Each stream is independent: taking away one fault
 /// leaves every other choice as it was, which is what makes shrinking work.

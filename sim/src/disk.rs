@@ -7,16 +7,12 @@ use crate::lane::{Lane, Line, Waiting};
 use crate::past::Past;
 use crate::size;
 use std::collections::{BTreeMap, VecDeque};
-use zabkeeper_core::app::App;
-use zabkeeper_core::digest::Digest;
-use zabkeeper_core::entry::{Payload, Position};
-use zabkeeper_core::ids::{Txid, WriteId};
-use zabkeeper_core::image::Image;
-use zabkeeper_core::message::Item;
-use zabkeeper_core::parts;
-use zabkeeper_core::rng::Rng;
-use zabkeeper_core::storage::{Base, Checkpoint, Identity, Keep, Record, Recovered};
-use zabkeeper_core::tree::Tree;
+use zabkeeper_core::replica::App;
+use zabkeeper_core::store::Tree;
+use zabkeeper_core::words::{Digest, Payload, Rng, Txid, WriteId};
+use zabkeeper_core::zab::{
+    Base, Checkpoint, Identity, Image, Item, Keep, Position, Record, Recovered, parts,
+};
 
 /// What a process hands to its disk, in order.
 #[derive(Clone, Debug)]

@@ -8,11 +8,10 @@ use crate::dice::Dice;
 use crate::net::{End, Packet};
 use crate::world::World;
 use std::collections::{BTreeMap, VecDeque};
-use zabkeeper_core::event::Event;
-use zabkeeper_core::ids::{ConnId, NodeId, Ticket};
 use zabkeeper_core::replica::{ClientRequest, Input, Reply, Request};
-use zabkeeper_core::time::Micros;
-use zabkeeper_core::tree::{Query, Tree};
+use zabkeeper_core::store::{Query, Tree};
+use zabkeeper_core::words::{ConnId, Micros, NodeId, Ticket};
+use zabkeeper_core::zab::Event;
 use zabkeeper_proto::client::{self as wire, ClientReply, Op, OpResult};
 
 /// The connections of clients at one process.

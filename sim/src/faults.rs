@@ -7,8 +7,8 @@ use crate::disk::Disk;
 use crate::host::Host;
 use crate::plan::Fault;
 use crate::world::{Occur, World, place};
-use zabkeeper_core::ids::NodeId;
-use zabkeeper_core::lives::Recorded;
+use zabkeeper_core::words::NodeId;
+use zabkeeper_core::zab::Recorded;
 
 impl World {
     /// A planned fault is due: it strikes, or begins to wait for its transition.

@@ -4,11 +4,9 @@ use crate::check::Check;
 use crate::dice::{Stream, stream};
 use crate::plan::{FloodKind, Forgery, Knows, Lie, Op, OpKind, Tale};
 use crate::world::{Occur, World};
-use zabkeeper_core::event::Event;
-use zabkeeper_core::ids::{Epoch, Incarnation, Life, NodeId, Round, Txid};
-use zabkeeper_core::message::{Candidate, Message, Stamp, Stance, Vote};
-use zabkeeper_core::storage::Record;
-use zabkeeper_core::tree::{Command, Path, Query};
+use zabkeeper_core::store::{Command, Path, Query};
+use zabkeeper_core::words::{Epoch, Incarnation, Life, NodeId, Round, Txid};
+use zabkeeper_core::zab::{Candidate, Event, Message, Record, Stamp, Stance, Vote};
 
 /// The clients of floods, above all others.
 const FLOODERS: u32 = 5_000;

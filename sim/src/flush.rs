@@ -6,8 +6,8 @@ use crate::disk::Completion;
 use crate::lane::Lane;
 use crate::size;
 use crate::world::{Occur, World, place};
-use zabkeeper_core::event::Event;
-use zabkeeper_core::ids::NodeId;
+use zabkeeper_core::words::NodeId;
+use zabkeeper_core::zab::Event;
 
 /// The streams of a disk's flushes, apart from that of its crashes.
 const FLUSHES: u64 = u64::MAX;

@@ -7,16 +7,10 @@ use crate::lane::Lane;
 use crate::options::Options;
 use crate::wide::Pace;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use zabkeeper_core::config::Config;
-use zabkeeper_core::error::HaltReason;
-use zabkeeper_core::ids::{ConnId, NodeId, Round, Ticket, Txid};
-use zabkeeper_core::image::Image;
 use zabkeeper_core::replica::{Input, Replica};
-use zabkeeper_core::rng::Rng;
-use zabkeeper_core::status::Status;
-use zabkeeper_core::storage::{Base, Change, Identity};
-use zabkeeper_core::time::{Instant, Now, WallTime};
-use zabkeeper_core::tree::{Query, Tree};
+use zabkeeper_core::store::{Query, Tree};
+use zabkeeper_core::words::{ConnId, Instant, NodeId, Now, Rng, Round, Ticket, Txid, WallTime};
+use zabkeeper_core::zab::{Base, Change, Config, HaltReason, Identity, Image, Status};
 
 /// A machine of the cluster.
 #[derive(Debug)]

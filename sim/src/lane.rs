@@ -135,7 +135,7 @@ mod tests {
     fn line(sizes: &[usize]) -> Line {
         let mut line = Line::default();
         for (order, size) in sizes.iter().enumerate() {
-            let items = vec![zabkeeper_core::message::Item {
+            let items = vec![zabkeeper_core::zab::Item {
                 key: Vec::new().into(),
                 value: vec![0; *size].into(),
             }];

@@ -9,9 +9,8 @@ use crate::dice::{Dice, Stream, stream};
 use crate::plan::{Op, OpKind};
 use crate::world::{Occur, World};
 use std::collections::{BTreeMap, BTreeSet};
-use zabkeeper_core::ids::{Epoch, NodeId, Txid};
-use zabkeeper_core::log::Log;
-use zabkeeper_core::status::RoleStatus;
+use zabkeeper_core::words::{Epoch, NodeId, Txid};
+use zabkeeper_core::zab::{Log, RoleStatus};
 
 /// The state of the quiet period.
 #[derive(Debug)]
@@ -82,7 +81,7 @@ impl World {
 
     /// Any quorum of nodes that kept their disks, if one of them knows that the ensemble has
     /// formed; else all, for until then it needs all.
-    fn choose_core(&self, rng: &mut zabkeeper_core::rng::Rng) -> BTreeSet<NodeId> {
+    fn choose_core(&self, rng: &mut zabkeeper_core::words::Rng) -> BTreeSet<NodeId> {
         let sound = self.hosts.iter().filter(|host| !host.wiped);
         let mut sound: Vec<NodeId> = sound.map(|host| host.id).collect();
         rng.shuffle(&mut sound);
@@ -96,7 +95,7 @@ impl World {
         if core.iter().any(|node| self.host(*node).formed) { core } else { all }
     }
 
-    fn heal_node(&mut self, node: NodeId, rng: &mut zabkeeper_core::rng::Rng) {
+    fn heal_node(&mut self, node: NodeId, rng: &mut zabkeeper_core::words::Rng) {
         let now = self.now;
         let host = self.host_mut(node);
         (host.disk.stalled_until, host.disk.store_stalled_until) = (0, 0);
@@ -116,7 +115,7 @@ impl World {
     }
 
     /// A node outside the core stays broken for ever, in one way or another.
-    fn doom_node(&mut self, node: NodeId, rng: &mut zabkeeper_core::rng::Rng) -> Check {
+    fn doom_node(&mut self, node: NodeId, rng: &mut zabkeeper_core::words::Rng) -> Check {
         let others: Vec<NodeId> =
             self.hosts.iter().map(|h| h.id).filter(|id| *id != node).collect();
         let (mut deaf, mut mute) = (false, false);

@@ -13,9 +13,8 @@ use crate::wide::Links;
 use crate::world::Occur;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
-use zabkeeper_core::ids::{ConnId, NodeId};
-use zabkeeper_core::message::{Message, Vote};
-use zabkeeper_core::rng::Rng;
+use zabkeeper_core::words::{ConnId, NodeId, Rng};
+use zabkeeper_core::zab::{Message, Vote};
 
 /// The kinds of traffic with fates of their own.
 #[derive(Clone, Copy, Debug)]

@@ -6,10 +6,8 @@ use crate::dice::{Dice, Stream, stream};
 use crate::wide::Wide;
 use serde::{Deserialize, Serialize};
 use zabkeeper_core::client;
-use zabkeeper_core::config::{Config, Limits, Timeouts};
-use zabkeeper_core::ids::NodeId;
-use zabkeeper_core::rng::Rng;
-use zabkeeper_core::time::Micros;
+use zabkeeper_core::words::{Micros, NodeId, Rng};
+use zabkeeper_core::zab::{Config, Limits, Timeouts};
 
 /// The circumstances of a run that hold from its start to the quiet period. Times in microseconds,
 /// chances in parts of a million.

@@ -4,9 +4,8 @@
 use crate::dice::Dice;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use zabkeeper_core::ids::{Epoch, NodeId, Round};
-use zabkeeper_core::message::{FollowerInfo, Stance, Vote};
-use zabkeeper_core::rng::Rng;
+use zabkeeper_core::words::{Epoch, NodeId, Rng, Round};
+use zabkeeper_core::zab::{FollowerInfo, Stance, Vote};
 
 /// How many old votes a link remembers for replay.
 const OLD_VOTES: usize = 32;

@@ -2,9 +2,8 @@
 //! than the core asked for.
 
 use std::collections::VecDeque;
-use zabkeeper_core::entry::{Entry, Position};
-use zabkeeper_core::ids::Txid;
-use zabkeeper_core::storage::{Keep, Record};
+use zabkeeper_core::words::Txid;
+use zabkeeper_core::zab::{Entry, Keep, Position, Record};
 
 /// All that can be read back.
 #[derive(Clone, Debug)]

@@ -2,8 +2,8 @@
 
 use crate::size;
 use std::collections::VecDeque;
-use zabkeeper_core::ids::{ConnId, NodeId};
-use zabkeeper_core::message::Message;
+use zabkeeper_core::words::{ConnId, NodeId};
+use zabkeeper_core::zab::Message;
 use zabkeeper_proto::client::{ClientReply, ClientRequest};
 
 /// What travels on a connection towards one of its ends.

@@ -4,7 +4,7 @@
 use crate::dice::{Dice, Stream, stream};
 use crate::options::{Options, Swarm};
 use serde::{Deserialize, Serialize};
-use zabkeeper_core::rng::Rng;
+use zabkeeper_core::words::Rng;
 
 /// A run, written down.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -29,7 +29,7 @@ pub struct Planned {
     pub at: u64,
     /// If given, it waits from then on for the first [`Note`] of this name at any node.
     ///
-    /// [`Note`]: zabkeeper_core::note::Note
+    /// [`Note`]: zabkeeper_core::zab::Note
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on: Option<String>,
     /// What goes wrong.

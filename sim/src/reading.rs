@@ -5,10 +5,8 @@ use crate::dice::{Dice, Stream, stream};
 use crate::lane::Lane;
 use crate::size;
 use crate::world::{Occur, World, place};
-use zabkeeper_core::entry::{Entry, Position};
-use zabkeeper_core::event::Event;
-use zabkeeper_core::ids::{ConnId, NodeId, Txid};
-use zabkeeper_core::storage::Keep;
+use zabkeeper_core::words::{ConnId, NodeId, Txid};
+use zabkeeper_core::zab::{Entry, Event, Keep, Position};
 
 /// The stream of a disk's reads, apart from those of its flushes and crashes.
 const READS: u64 = u64::MAX / 2;

@@ -12,10 +12,8 @@ use crate::plan::Plan;
 use crate::world::{Occur, World};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use zabkeeper_core::client::{Action, Answer, Client, Config, Event, Operation, Outcome};
-use zabkeeper_core::ids::{ConnId, NodeId, Ticket, Txid};
 use zabkeeper_core::mutants::Mutant;
-use zabkeeper_core::rng::Rng;
-use zabkeeper_core::time::{Instant, Micros};
+use zabkeeper_core::words::{ConnId, Instant, Micros, NodeId, Rng, Ticket, Txid};
 use zabkeeper_proto::client::{ClientRequest, OpResult};
 
 /// What the machine knows of an operation; the rest is in the call of the same number.

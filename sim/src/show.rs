@@ -1,13 +1,9 @@
 //! Short texts for the trace, in the notation of the core.
 
 use std::fmt::Debug;
-use zabkeeper_core::entry::{Body, Entry};
-use zabkeeper_core::event::Event;
-use zabkeeper_core::message::{Message, Vote};
-use zabkeeper_core::note::Note;
 use zabkeeper_core::replica::{Input, Request};
-use zabkeeper_core::storage::Record;
-use zabkeeper_core::tree::{Command, Query};
+use zabkeeper_core::store::{Command, Query};
+use zabkeeper_core::zab::{Body, Entry, Event, Message, Note, Record, Vote};
 
 /// The name of an enum's variant.
 pub fn name(value: &impl Debug) -> String {

@@ -3,11 +3,9 @@
 
 use crate::disk::DiskOp;
 use crate::net::Packet;
-use zabkeeper_core::entry::Entry;
-use zabkeeper_core::message::{Item, Message};
 use zabkeeper_core::replica::Request;
-use zabkeeper_core::storage::{Change, Record};
-use zabkeeper_core::tree::Query;
+use zabkeeper_core::store::Query;
+use zabkeeper_core::zab::{Change, Entry, Item, Message, Record};
 
 /// What any message, record or datagram takes besides its contents.
 pub const FIXED: u64 = 64;

@@ -12,15 +12,11 @@ use crate::reading::Wanted;
 use crate::trace::What;
 use crate::world::{Occur, World, place};
 use crate::{codec, turn};
-use zabkeeper_core::error::HaltReason;
-use zabkeeper_core::event::{Action, Event};
-use zabkeeper_core::ids::NodeId;
-use zabkeeper_core::message::Message;
 use zabkeeper_core::mutants::Mutant;
-use zabkeeper_core::note::Note;
-use zabkeeper_core::replica::{ClientRequest, Input, Outputs, ReadLevel, Request};
-use zabkeeper_core::status::{RoleStatus, Status};
-use zabkeeper_core::tree::{Query, Tree};
+use zabkeeper_core::replica::{ClientRequest, Input, Outputs, Request};
+use zabkeeper_core::store::{Query, Tree};
+use zabkeeper_core::words::{NodeId, ReadLevel};
+use zabkeeper_core::zab::{Action, Event, HaltReason, Message, Note, RoleStatus, Status};
 
 /// How long a datagram takes that says to a node that it does not belong there.
 const DENIAL: u64 = 1000;

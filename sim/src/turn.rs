@@ -2,13 +2,12 @@
 //! one long turn shows at everything else at its node.
 
 use crate::check::{Check, bounds};
-use crate::size;
-use crate::wide;
 use crate::world::{Occur, World, place};
-use zabkeeper_core::event::{Action, Event};
-use zabkeeper_core::ids::{NodeId, Txid};
+use crate::{size, wide};
 use zabkeeper_core::replica::{Input, Outputs};
-use zabkeeper_core::tree::{Query, Tree};
+use zabkeeper_core::store::{Query, Tree};
+use zabkeeper_core::words::{NodeId, Txid};
+use zabkeeper_core::zab::{Action, Event};
 
 /// Bytes of work that anything takes: a microsecond at 200 MB/s.
 const ONE: u64 = 200;

@@ -9,7 +9,7 @@ use crate::options::Options;
 use crate::size;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use zabkeeper_core::ids::NodeId;
+use zabkeeper_core::words::NodeId;
 
 /// How wide things are. Rates in bytes a second, 0 for no limit; times in microseconds.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]

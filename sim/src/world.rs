@@ -17,12 +17,9 @@ use crate::sessions::Sessions;
 use crate::trace::{Trace, What};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
-use zabkeeper_core::event::Event;
-use zabkeeper_core::ids::{ConnId, Incarnation, Life, NodeId};
-use zabkeeper_core::message::Vote;
-use zabkeeper_core::quorum::{Member, Membership};
 use zabkeeper_core::replica::{Input, Replica};
-use zabkeeper_core::storage::{Base, Identity};
+use zabkeeper_core::words::{ConnId, Incarnation, Life, NodeId};
+use zabkeeper_core::zab::{Base, Event, Identity, Member, Membership, Vote};
 
 /// Something that will happen.
 #[derive(Clone, Debug)]

@@ -3,7 +3,7 @@
 
 use proptest::prelude::*;
 use std::time::Duration;
-use zabkeeper_core::tree::CommandError;
+use zabkeeper_core::store::CommandError;
 use zabkeeper_sim::plan::{Fault, Plan, Planned};
 use zabkeeper_sim::run::run;
 use zabkeeper_sim::{Cluster, Failure, Via};

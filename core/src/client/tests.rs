@@ -2,7 +2,7 @@
 //! `c1` are connections, `e0` endpoints, `t1` requests; `*` steps to the next due tick first.
 
 use super::*;
-use crate::ids::Epoch;
+use crate::words::Epoch;
 use alloc::format;
 use alloc::string::String;
 use proptest::prelude::*;

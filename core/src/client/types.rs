@@ -1,9 +1,7 @@
 //! What goes into a client and what comes out.
 
-use crate::ids::{ConnId, Ticket, Txid};
-use crate::message::RefuseReason;
 use crate::mutants::Mutant;
-use crate::time::{Instant, Micros};
+use crate::words::{ConnId, Instant, Micros, RefuseReason, Ticket, Txid};
 
 /// What a caller asks for.
 pub trait Operation: Clone {

@@ -2,7 +2,7 @@
 //! pace of the state store.
 
 use super::*;
-use zabkeeper_core::event::Upcall;
+use zabkeeper_core::zab::Upcall;
 
 const BYTES: usize = 1 << 10;
 

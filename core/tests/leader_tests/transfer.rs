@@ -2,10 +2,7 @@
 //! after a broken connection, alive as long as bytes arrive.
 
 use super::*;
-use zabkeeper_core::message::{Item, Staged};
-use zabkeeper_core::parts;
-use zabkeeper_core::status::Obstacle;
-use zabkeeper_core::storage::{Keep, Record};
+use zabkeeper_core::zab::{Item, Keep, Obstacle, Record, Staged, parts};
 
 fn items(count: u8, bytes: usize) -> Vec<Item> {
     let item = |n| Item { key: [n].as_slice().into(), value: vec![n; bytes].into() };
@@ -414,7 +411,7 @@ fn a_follower_behind_the_log_in_memory_gets_from_the_disk_what_it_lacks_of_it() 
     assert_eq!(fed(&bench), []);
     let (from, first) = (Some(all[0].position()), all[1..6].to_vec());
     bench.event(Event::LogRead { conn: C2, from, entries: first });
-    let kind = zabkeeper_core::plan::SyncKind::Diff;
+    let kind = zabkeeper_core::zab::SyncKind::Diff;
     assert!(bench.noted(&Note::SyncPlanned { peer: n(1), kind }));
     let end = all[5].position();
     assert_eq!(asked(&bench)[1..], [(end.txid, base)], "the next piece is read ahead");

@@ -1,12 +1,8 @@
 //! A small application: a list of lines. `del X` takes out the lines that equal X.
 
-use zabkeeper_core::app::{App, LoadError};
-use zabkeeper_core::digest::{Digest, Digester};
-use zabkeeper_core::entry::Payload;
-use zabkeeper_core::ids::{ConnId, Txid};
-use zabkeeper_core::message::Item;
-use zabkeeper_core::storage::Change;
-use zabkeeper_core::time::WallTime;
+use zabkeeper_core::replica::{App, LoadError};
+use zabkeeper_core::words::{ConnId, Digest, Digester, Payload, Txid, WallTime};
+use zabkeeper_core::zab::{Change, Item};
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Lines {

@@ -1,8 +1,6 @@
 //! The notation in which scripts print messages, records and notes.
 
-use zabkeeper_core::entry::{Body, Entry};
-use zabkeeper_core::message::{Message, Stance, Vote};
-use zabkeeper_core::storage::Record;
+use zabkeeper_core::zab::{Body, Entry, Message, Record, Stance, Vote};
 
 pub(crate) fn vote(vote: &Vote) -> String {
     let stance = match vote.stance {
@@ -14,7 +12,7 @@ pub(crate) fn vote(vote: &Vote) -> String {
     format!("vote {stance} {} for {} {} {}", vote.round, c.node, c.epoch, c.txid)
 }
 
-fn epoch_of(epoch: Option<zabkeeper_core::ids::Epoch>) -> String {
+fn epoch_of(epoch: Option<zabkeeper_core::words::Epoch>) -> String {
     epoch.map_or_else(|| "(no epoch)".to_owned(), |epoch| format!("({epoch})"))
 }
 
@@ -79,7 +77,7 @@ pub(crate) fn message(msg: &Message) -> String {
             format!("PONG {epoch} #{nonce}{room}{full}")
         }
         Message::Forward { requests } => {
-            let one = |r: &zabkeeper_core::message::Forwarded| {
+            let one = |r: &zabkeeper_core::zab::Forwarded| {
                 String::from_utf8_lossy(r.body.as_slice()).into_owned()
             };
             format!("FORWARD [{}]", requests.iter().map(one).collect::<Vec<_>>().join(" "))

@@ -8,17 +8,15 @@ use crate::show;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Write as _;
 use std::sync::Arc;
-use zabkeeper_core::app::App as _;
-use zabkeeper_core::config::Config;
-use zabkeeper_core::entry::{Body, Entry, Position};
-use zabkeeper_core::event::{Action, Event};
-use zabkeeper_core::ids::{ConnId, Incarnation, Life, NodeId, Ticket, Txid, WriteId};
-use zabkeeper_core::message::{Item, Message, Vote};
-use zabkeeper_core::quorum::{Member, Membership};
-use zabkeeper_core::replica::{ClientRequest, Input, Outputs, ReadLevel, Replica, Reply, Request};
-use zabkeeper_core::status::RoleStatus;
-use zabkeeper_core::storage::{Base, Change, Identity, Image, Record};
-use zabkeeper_core::time::{Instant, Micros, Now, WallTime};
+use zabkeeper_core::replica::{App as _, ClientRequest, Input, Outputs, Replica, Reply, Request};
+use zabkeeper_core::words::{
+    ConnId, Incarnation, Instant, Life, Micros, NodeId, Now, ReadLevel, Ticket, Txid, WallTime,
+    WriteId,
+};
+use zabkeeper_core::zab::{
+    Action, Base, Body, Change, Config, Entry, Event, Identity, Image, Item, Member, Membership,
+    Message, Position, Record, RoleStatus, Vote,
+};
 
 #[derive(Default)]
 pub(crate) struct World {

@@ -4,18 +4,17 @@
 use crate::input::Input;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use zabkeeper_core::parts;
-use zabkeeper_core::app::App;
-use zabkeeper_core::digest::Digest;
-use zabkeeper_core::entry::{Body, Entry, Origin, Payload, Position};
-use zabkeeper_core::ids::{ClusterId, ConnId, Epoch, Incarnation, Life, NodeId, Round, Txid};
-use zabkeeper_core::lives::{Lives, Recorded};
-use zabkeeper_core::message::{Candidate, EpochAck, FollowerInfo, Forwarded, Message, RefuseReason, Rejection, SnapshotHead, Staged, Stamp, Stance, Vote};
-use zabkeeper_core::node::Node;
-use zabkeeper_core::quorum::Membership;
-use zabkeeper_core::status::RoleStatus;
-use zabkeeper_core::time::{Micros, WallTime};
-use zabkeeper_core::tree::{Command, Path, Tree};
+use zabkeeper_core::replica::App;
+use zabkeeper_core::store::{Command, Path, Tree};
+use zabkeeper_core::words::{
+    ClusterId, ConnId, Digest, Epoch, Incarnation, Life, Micros, NodeId, Payload, RefuseReason,
+    Round, Txid, WallTime,
+};
+use zabkeeper_core::zab::{
+    Body, Candidate, Entry, EpochAck, FollowerInfo, Forwarded, Lives, Membership, Message, Node,
+    Origin, Position, Recorded, Rejection, RoleStatus, SnapshotHead, Staged, Stamp, Stance, Vote,
+    parts,
+};
 
 /// Makes what peers say.
 pub(super) struct Messages {

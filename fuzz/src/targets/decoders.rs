@@ -2,9 +2,8 @@
 
 use std::io;
 use std::path::Path;
-use zabkeeper_core::entry::Position;
-use zabkeeper_core::ids::Epoch;
-use zabkeeper_core::storage::{Base, Image};
+use zabkeeper_core::words::Epoch;
+use zabkeeper_core::zab::{Base, Image, Position};
 use zabkeeper_proto::record;
 use zabkeeper_runtime_mio::config::{ClientConfig, ServerConfig};
 use zabkeeper_runtime_mio::storage::fs::{Fs, JournalFile};

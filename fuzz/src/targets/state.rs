@@ -1,10 +1,9 @@
 //! What the tree is made of: commands from the log, elements from snapshots and checkpoints.
 
 use crate::input::Input;
-use zabkeeper_core::app::App;
-use zabkeeper_core::ids::{ConnId, Epoch, Txid};
-use zabkeeper_core::time::WallTime;
-use zabkeeper_core::tree::{Command, Tree};
+use zabkeeper_core::replica::App;
+use zabkeeper_core::store::{Command, Tree};
+use zabkeeper_core::words::{ConnId, Epoch, Txid, WallTime};
 
 /// A log of commands, each preceded by its length: what is a command is one in one form only, and
 /// a tree that applied them all goes through a snapshot unharmed.

@@ -4,14 +4,14 @@
 use super::{LIMIT, framed, parsed};
 use crate::error::FrameError;
 use crate::frame::{self, HEADER, Kind};
-use crate::strategies as any;
-use crate::{Datagram, DecodeError, MAX_DATAGRAM, decode_datagram, encode_datagram, peer};
+use crate::{
+    Datagram, DecodeError, MAX_DATAGRAM, decode_datagram, encode_datagram, peer, strategies as any,
+};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use zabkeeper_core::ids::{Incarnation, NodeId, Txid};
-use zabkeeper_core::message::{Message, Rejection};
-use zabkeeper_core::quorum::{Member, Membership};
+use zabkeeper_core::words::{Incarnation, NodeId, Txid};
+use zabkeeper_core::zab::{Member, Membership, Message, Rejection};
 
 fn sample() -> Vec<u8> {
     framed(|out| peer::encode(&Message::ReadIndex { id: 300 }, out))

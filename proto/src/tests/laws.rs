@@ -3,11 +3,13 @@
 
 use super::{framed, parsed};
 use crate::frame::{self, Kind};
-use crate::{Datagram, MAX_DATAGRAM, MAX_VOTE, client, peer, record, strategies as any};
-use crate::{decode_datagram, encode_datagram};
+use crate::{
+    Datagram, MAX_DATAGRAM, MAX_VOTE, client, decode_datagram, encode_datagram, peer, record,
+    strategies as any,
+};
 use proptest::collection::vec;
 use proptest::prelude::*;
-use zabkeeper_core::message::Rejection;
+use zabkeeper_core::zab::Rejection;
 
 /// A frame of these bytes as its body.
 fn wrapped(body: &[u8], kind: Kind) -> Vec<u8> {

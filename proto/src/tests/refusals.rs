@@ -1,12 +1,11 @@
 //! Protobuf that is sound but says something that cannot be: each is refused by its own error.
 
 use super::{framed, parsed};
-use crate::DecodeError;
 use crate::frame::{self, Kind};
-use crate::{client, payloads, peer, record, wire};
+use crate::{DecodeError, client, payloads, peer, record, wire};
 use prost::Message as _;
-use zabkeeper_core::message::Message;
-use zabkeeper_core::tree::PathError;
+use zabkeeper_core::store::PathError;
+use zabkeeper_core::zab::Message;
 
 const TXID: wire::Txid = wire::Txid { epoch: 1, counter: 1 };
 const NONE: wire::Txid = wire::Txid { epoch: 0, counter: 0 };
@@ -173,7 +172,7 @@ fn recorded_lives_are_a_strictly_ascending_list_of_somebody() {
 
 #[test]
 fn a_disk_tells_a_thousand_lives_and_no_more() {
-    let kept = zabkeeper_core::lives::Lives::KEPT;
+    let kept = zabkeeper_core::zab::Lives::KEPT;
     let begin = |count| {
         let lives = wire::Lives { recorded: None, drawn: vec![7; count] };
         let begin = wire::Record { record: Some(wire::record::Record::Begin(lives)) };

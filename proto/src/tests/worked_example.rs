@@ -3,9 +3,8 @@
 use super::framed;
 use crate::client::{self, ClientReply, ClientRequest, Op, OpResult};
 use crate::frame::{self, Kind};
-use zabkeeper_core::ids::{Epoch, Txid};
-use zabkeeper_core::time::WallTime;
-use zabkeeper_core::tree::{Command, Path, Stat};
+use zabkeeper_core::store::{Command, Path, Stat};
+use zabkeeper_core::words::{Epoch, Txid, WallTime};
 
 /// The bytes of the fenced block that follows `heading` in the document. Each line is hex, then
 /// two spaces and a remark.

@@ -1,10 +1,9 @@
 //! How commands end: what they say on stderr, and the exit codes that scripts can trust.
 
 use super::output;
-use std::fmt;
-use std::io;
 use std::process::ExitCode;
-use zabkeeper_core::message::RefuseReason;
+use std::{fmt, io};
+use zabkeeper_core::words::RefuseReason;
 use zabkeeper_runtime_mio::client::ClientError;
 pub(crate) use zabkeeper_runtime_mio::exit_code::{
     INVALID, NOT_DONE, OTHER, OUTPUT, REFUSED, UNKNOWN, USAGE,

@@ -3,11 +3,11 @@
 use super::args::{ClientArgs, Connect, Output};
 use super::exit::{Failure, USAGE};
 use super::lines::{Line, Lines};
-use super::output::{printable, say};
+use super::output::{self, printable, say};
 use super::status::Survey;
-use super::{output, tree, words};
+use super::{tree, words};
 use std::io::{self, Write};
-use zabkeeper_core::tree::Path;
+use zabkeeper_core::store::Path;
 use zabkeeper_runtime_mio::client::{Client, ClientOptions, Level, Listing};
 
 const PROMPT: &str = "Enter command (Add, Set, Delete, Get, List, Status; help, quit): ";
@@ -222,7 +222,7 @@ impl Session {
         tree::print_listing(&mut self.client, listing, None, Level::Linearizable, output)
     }
 
-    fn done(&self, count: u32, last: Option<zabkeeper_core::ids::Txid>) -> Result<(), Failure> {
+    fn done(&self, count: u32, last: Option<zabkeeper_core::words::Txid>) -> Result<(), Failure> {
         if let (Output::Text, Some(txid)) = (self.connect.output, last) {
             let what = match count {
                 1 => "Done".to_owned(),

@@ -4,7 +4,7 @@ use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
 use std::io::{self, BufRead, IsTerminal};
 use std::path::PathBuf;
-use zabkeeper_core::tree::{MAX_PATH_BYTES, MAX_VALUE_BYTES};
+use zabkeeper_core::store::{MAX_PATH_BYTES, MAX_VALUE_BYTES};
 
 /// The longest line: a command with the largest key and value.
 const LONGEST: usize = MAX_VALUE_BYTES + MAX_PATH_BYTES + 1024;

@@ -6,8 +6,8 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 use std::fmt;
 use std::io::{self, Write};
-use zabkeeper_core::ids::Txid;
-use zabkeeper_core::tree::{Found, Stat};
+use zabkeeper_core::store::{Found, Stat};
+use zabkeeper_core::words::Txid;
 
 /// The JSON fields of a node: `key`, its stat, and `value` or `value_base64`.
 pub(crate) fn found(found: &Found) -> Map<String, Value> {
@@ -40,7 +40,7 @@ pub(crate) fn stat(stat: &Stat) -> Map<String, Value> {
 /// Prints what a write did.
 pub(crate) fn written(
     output: Output,
-    path: &zabkeeper_core::tree::Path,
+    path: &zabkeeper_core::store::Path,
     txid: Txid,
     after: &Stat,
 ) -> io::Result<()> {
@@ -140,7 +140,7 @@ pub(crate) fn table(out: &mut impl Write, rows: &[Vec<String>]) -> io::Result<()
 #[cfg(test)]
 mod tests {
     use super::*;
-    use zabkeeper_core::tree::Path;
+    use zabkeeper_core::store::Path;
 
     #[test]
     fn a_value_that_is_no_text_is_given_in_base64() {

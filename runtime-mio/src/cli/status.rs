@@ -8,11 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::thread;
 use std::time::Duration;
-use zabkeeper_core::digest::Digest;
-use zabkeeper_core::ids::{NodeId, Txid};
-use zabkeeper_core::quorum::Membership;
-use zabkeeper_core::status::{Obstacle, RoleStatus, Status};
-use zabkeeper_core::time::Micros;
+use zabkeeper_core::words::{Digest, Micros, NodeId, Txid};
+use zabkeeper_core::zab::{Membership, Obstacle, RoleStatus, Status};
 use zabkeeper_runtime_mio::client::{Client, ClientOptions};
 
 /// Nodes answer at once or not at all.
@@ -400,7 +397,7 @@ fn ask(addr: &str, timeout: Duration) -> Result<Status, String> {
 mod tests {
     use super::*;
     use std::collections::BTreeMap;
-    use zabkeeper_core::ids::Txid;
+    use zabkeeper_core::words::Txid;
 
     #[test]
     fn how_far_a_state_has_come_over_is_told_in_words() {

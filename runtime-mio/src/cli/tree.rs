@@ -7,8 +7,8 @@ use super::value::{self, Source};
 use std::ffi::OsStr;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::os::unix::ffi::OsStrExt;
-use zabkeeper_core::entry::Payload;
-use zabkeeper_core::tree::{DELETE_NODES, Found, Path};
+use zabkeeper_core::store::{DELETE_NODES, Found, Path};
+use zabkeeper_core::words::Payload;
 use zabkeeper_runtime_mio::client::{Client, ClientError, Level, Listing, Read, Written};
 
 /// How a write is sent: [`Client::set`] or [`Client::add`].

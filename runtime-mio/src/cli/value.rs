@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
-use zabkeeper_core::tree::MAX_VALUE_BYTES;
+use zabkeeper_core::store::MAX_VALUE_BYTES;
 use zabkeeper_runtime_mio::client::ClientError;
 
 /// Where a value comes from.

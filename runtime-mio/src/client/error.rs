@@ -2,8 +2,8 @@
 
 use std::fmt;
 use std::time::Duration;
-use zabkeeper_core::message::RefuseReason;
-use zabkeeper_core::tree::{CommandError, MAX_VALUE_BYTES};
+use zabkeeper_core::store::{CommandError, MAX_VALUE_BYTES};
+use zabkeeper_core::words::RefuseReason;
 
 /// Why a request has no good answer.
 #[derive(Clone, PartialEq, Eq, Debug)]

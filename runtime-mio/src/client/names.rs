@@ -4,12 +4,11 @@
 
 use mio::Waker;
 use std::collections::{BTreeMap, VecDeque};
-use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::thread;
-use zabkeeper_core::ids::ConnId;
+use std::{io, thread};
+use zabkeeper_core::words::ConnId;
 
 /// The addresses of a name, or why there is none.
 pub(super) type Found = io::Result<VecDeque<SocketAddr>>;

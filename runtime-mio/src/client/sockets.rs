@@ -17,7 +17,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use zabkeeper_core::client::{Answer, Event as MachineEvent};
-use zabkeeper_core::ids::{ConnId, Txid};
+use zabkeeper_core::words::{ConnId, Txid};
 use zabkeeper_proto::client::{
     ClientReply, ClientRequest, Op, OpResult, decode_reply, encode_request,
 };

@@ -10,7 +10,7 @@ use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use zabkeeper_core::time::{Instant, Micros};
+use zabkeeper_core::words::{Instant, Micros};
 
 /// How old an answer may be. Also how long one may take before the operator hears of it.
 const FRESH: Micros = Micros::millis(5_000);

@@ -5,10 +5,9 @@ use super::wire;
 use crate::net::Conn;
 use std::collections::VecDeque;
 use std::net::IpAddr;
-use zabkeeper_core::ids::Ticket;
 use zabkeeper_core::replica::ClientRequest;
-use zabkeeper_core::time::{Instant, Micros};
-use zabkeeper_core::tree::{Answer, MAX_PAGE_BYTES, Query};
+use zabkeeper_core::store::{Answer, MAX_PAGE_BYTES, Query};
+use zabkeeper_core::words::{Instant, Micros, Ticket};
 use zabkeeper_proto::client::{ClientReply, OpResult};
 
 /// What the answers of a client are taken to weigh before the first of them is known.

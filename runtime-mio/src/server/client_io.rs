@@ -16,10 +16,9 @@ use mio::Token;
 use std::mem;
 use std::ops::ControlFlow::{Break, Continue};
 use std::time::{Duration, Instant as StdInstant};
-use zabkeeper_core::message::RefuseReason;
 use zabkeeper_core::replica::{ClientRequest, Request};
-use zabkeeper_core::time::{Micros, Now};
-use zabkeeper_core::tree::Query;
+use zabkeeper_core::store::Query;
+use zabkeeper_core::words::{Micros, Now, RefuseReason};
 use zabkeeper_proto::client::{self, Op, OpResult};
 
 /// What clients get of a turn for being read, and as much for being written.

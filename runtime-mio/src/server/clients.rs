@@ -10,15 +10,12 @@ use mio::net::TcpStream;
 use mio::{Registry, Token};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::VecDeque;
-use std::io;
-use std::mem;
 use std::net::SocketAddr;
 use std::sync::mpsc::SyncSender;
-use zabkeeper_core::ids::Ticket;
-use zabkeeper_core::message::RefuseReason;
-use zabkeeper_core::replica::{ClientRequest, ReadLevel, Request};
-use zabkeeper_core::time::{Instant, Micros};
-use zabkeeper_core::tree::{Answer, MAX_PAGE_BYTES, Query};
+use std::{io, mem};
+use zabkeeper_core::replica::{ClientRequest, Request};
+use zabkeeper_core::store::{Answer, MAX_PAGE_BYTES, Query};
+use zabkeeper_core::words::{Instant, Micros, ReadLevel, RefuseReason, Ticket};
 use zabkeeper_proto::client::OpResult;
 
 /// How long a client may stay that came when all places were taken.

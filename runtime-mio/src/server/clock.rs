@@ -1,7 +1,7 @@
 //! The only place where the server reads clocks.
 
 use std::time::{Duration, Instant as StdInstant, SystemTime, UNIX_EPOCH};
-use zabkeeper_core::time::{Instant, Now, WallTime};
+use zabkeeper_core::words::{Instant, Now, WallTime};
 
 /// The clocks of one run.
 #[derive(Clone, Copy, Debug)]

@@ -30,15 +30,10 @@ use std::ops::ControlFlow::{self, Break, Continue};
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::Instant as StdInstant;
-use zabkeeper_core::error::HaltReason;
-use zabkeeper_core::event::{Action, Event};
-use zabkeeper_core::ids::{ConnId, NodeId, Ticket};
-use zabkeeper_core::message::RefuseReason;
-use zabkeeper_core::note::Note;
 use zabkeeper_core::replica::{ClientRequest, Input, Outputs, Replica, Request};
-use zabkeeper_core::status::{Status, Stray};
-use zabkeeper_core::time::{Instant, Micros, Now};
-use zabkeeper_core::tree::{Query, Tree};
+use zabkeeper_core::store::{Query, Tree};
+use zabkeeper_core::words::{ConnId, Instant, Micros, NodeId, Now, RefuseReason, Ticket};
+use zabkeeper_core::zab::{Action, Event, HaltReason, Note, Status, Stray};
 use zabkeeper_proto::client::{Op, OpResult};
 
 pub(super) const WAKER: Token = Token(0);

@@ -4,7 +4,7 @@
 
 use crate::net::Conn;
 use std::io;
-use zabkeeper_core::message::Message;
+use zabkeeper_core::zab::Message;
 use zabkeeper_proto::pieces;
 
 /// About how many bytes are on their way to the socket, where nothing overtakes them.
@@ -80,7 +80,7 @@ mod tests {
     use mio::{Poll, Token};
     use std::io::Read;
     use std::net::TcpListener;
-    use zabkeeper_core::ids::Epoch;
+    use zabkeeper_core::words::Epoch;
     use zabkeeper_proto::{frame, peer};
 
     #[test]

@@ -7,7 +7,7 @@
 
 use mio::Token;
 use std::collections::VecDeque;
-use zabkeeper_core::time::Instant;
+use zabkeeper_core::words::Instant;
 
 /// Two lines that get on by turns.
 #[derive(Debug, Default)]

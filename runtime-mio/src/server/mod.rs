@@ -45,11 +45,8 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
-use zabkeeper_core::error::HaltReason;
-use zabkeeper_core::ids::{ClusterId, NodeId};
-use zabkeeper_core::message::RefuseReason;
-use zabkeeper_core::status::Status;
-use zabkeeper_core::time::Micros;
+use zabkeeper_core::words::{ClusterId, Micros, NodeId, RefuseReason};
+use zabkeeper_core::zab::{HaltReason, Status};
 use zabkeeper_proto::client::{Op, OpResult};
 
 /// Requests of this process waiting to be taken by the loop; more wait in the calling thread.

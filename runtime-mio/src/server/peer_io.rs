@@ -9,11 +9,8 @@ use log::Level;
 use mio::Token;
 use std::io::{self, ErrorKind};
 use std::mem;
-use zabkeeper_core::error::CloseReason;
-use zabkeeper_core::event::Event;
-use zabkeeper_core::ids::{ConnId, NodeId};
-use zabkeeper_core::message::Message;
-use zabkeeper_core::time::Now;
+use zabkeeper_core::words::{ConnId, NodeId, Now};
+use zabkeeper_core::zab::{CloseReason, Event, Message};
 use zabkeeper_proto::frame::MAX_PEER_BODY;
 
 /// Connections taken in one turn: few beside the number of strangers that are borne, so that who says

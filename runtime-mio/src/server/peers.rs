@@ -8,8 +8,7 @@ use mio::{Registry, Token};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use zabkeeper_core::ids::{ConnId, NodeId};
-use zabkeeper_core::time::{Instant, Micros};
+use zabkeeper_core::words::{ConnId, Instant, Micros, NodeId};
 use zabkeeper_proto::pieces::Assembly;
 
 /// Connections that nobody vouched for yet: for more, the oldest of the address that has the most

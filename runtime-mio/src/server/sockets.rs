@@ -5,7 +5,7 @@ use crate::config::ServerConfig;
 use crate::net::resolve_now;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
-use zabkeeper_core::ids::NodeId;
+use zabkeeper_core::words::NodeId;
 
 /// The bound sockets of a node, not served yet.
 #[derive(Debug)]

@@ -6,10 +6,9 @@ use super::election::Election;
 use super::event_loop::{ELECTION, EventLoop, MESSAGES, REQUESTS, WAKER, Work};
 use super::peers::Peers;
 use super::places::Places;
-use super::resources;
 use super::room::Room;
 use super::turn::Turns;
-use super::{Call, Shared, Sockets};
+use super::{Call, Shared, Sockets, resources};
 use crate::config::{CLIENTS_MEMORY_MIN, ServerConfig};
 use crate::exit_code;
 use crate::net::Names;
@@ -17,17 +16,14 @@ use crate::notes::{Counters, member_list};
 use crate::storage::{self, Bootstrap, OpenError, Opened, StorageThread};
 use mio::net::{TcpListener, UdpSocket};
 use mio::{Interest, Poll, Waker};
-use std::fmt;
-use std::io;
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex};
 use std::time::Instant as StdInstant;
-use zabkeeper_core::app::{App, LoadError};
-use zabkeeper_core::digest::Digest;
-use zabkeeper_core::error::RestoreError;
-use zabkeeper_core::ids::{Incarnation, Life, NodeId, Txid};
-use zabkeeper_core::replica::Replica;
-use zabkeeper_core::tree::Tree;
+use std::{fmt, io};
+use zabkeeper_core::replica::{App, LoadError, Replica};
+use zabkeeper_core::store::Tree;
+use zabkeeper_core::words::{Digest, Incarnation, Life, NodeId, Txid};
+use zabkeeper_core::zab::RestoreError;
 
 /// Why a node cannot start.
 #[derive(Debug)]
@@ -273,11 +269,7 @@ fn fit(mut config: ServerConfig) -> (ServerConfig, Places) {
 }
 
 /// Tells the operator what this start begins with.
-fn tell_start(
-    config: &ServerConfig,
-    recovered: &zabkeeper_core::storage::Recovered,
-    created: bool,
-) {
+fn tell_start(config: &ServerConfig, recovered: &zabkeeper_core::zab::Recovered, created: bool) {
     let node = config.node;
     let dir = std::path::absolute(&config.data_dir).unwrap_or_else(|_| config.data_dir.clone());
     let dir = dir.display();

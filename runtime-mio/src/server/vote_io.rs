@@ -8,11 +8,8 @@ use std::collections::BTreeMap;
 use std::mem;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use zabkeeper_core::event::Event;
-use zabkeeper_core::ids::{ClusterId, NodeId, Txid};
-use zabkeeper_core::message::{Rejection, Vote};
-use zabkeeper_core::quorum::Membership;
-use zabkeeper_core::time::Now;
+use zabkeeper_core::words::{ClusterId, NodeId, Now, Txid};
+use zabkeeper_core::zab::{Event, Membership, Rejection, Vote};
 use zabkeeper_proto::{Datagram, decode_datagram, encode_datagram};
 
 impl EventLoop {

@@ -2,12 +2,12 @@
 //! mistake of an outsider as a text and a counter.
 
 use std::fmt;
-use zabkeeper_core::message::Message;
 use zabkeeper_core::replica::Reply;
-use zabkeeper_core::tree::Tree;
+use zabkeeper_core::store::Tree;
+use zabkeeper_core::zab::Message;
 use zabkeeper_proto::client::{self, ClientReply, ClientRequest, OpResult};
-use zabkeeper_proto::pieces::Assembly;
-use zabkeeper_proto::{DecodeError, FrameError, frame, peer, pieces};
+use zabkeeper_proto::pieces::{self, Assembly};
+use zabkeeper_proto::{DecodeError, FrameError, frame, peer};
 
 /// Bytes of a request besides the command: names, limits, the frame.
 const REQUEST_OVERHEAD: usize = 8 << 10;

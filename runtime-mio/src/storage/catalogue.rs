@@ -3,9 +3,8 @@
 use super::error::{Damage, OpenError};
 use super::table::Table;
 use std::path::Path;
-use zabkeeper_core::digest::Digest;
-use zabkeeper_core::entry::Position;
-use zabkeeper_core::ids::{Epoch, Txid};
+use zabkeeper_core::words::{Digest, Epoch, Txid};
+use zabkeeper_core::zab::Position;
 
 /// The format of stored states that this release writes and reads, tables included. The one before
 /// had every element in sled.

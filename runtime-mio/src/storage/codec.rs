@@ -2,10 +2,8 @@
 
 use super::past::Cuts;
 use super::summary::Head;
-use zabkeeper_core::digest::Digest;
-use zabkeeper_core::entry::Position;
-use zabkeeper_core::ids::{Epoch, Txid};
-use zabkeeper_core::storage::Record;
+use zabkeeper_core::words::{Digest, Epoch, Txid};
+use zabkeeper_core::zab::{Position, Record};
 use zabkeeper_proto::DecodeError;
 use zabkeeper_proto::record::{self, SegmentHead};
 

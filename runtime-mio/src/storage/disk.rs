@@ -14,16 +14,13 @@ use super::staging::States;
 use super::state::{Row, StateStore, generation_name};
 use super::summary::Head;
 use super::{recover, reserve};
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use zabkeeper_core::digest::Digest;
-use zabkeeper_core::entry::Position;
-use zabkeeper_core::ids::{Epoch, Incarnation, Life, NodeId, Txid};
-use zabkeeper_core::lives::Lives;
-use zabkeeper_core::quorum::Membership;
-use zabkeeper_core::storage::{Base, Checkpoint, Identity, Record, Recovered};
+use std::{fs, io};
+use zabkeeper_core::words::{Digest, Epoch, Incarnation, Life, NodeId, Txid};
+use zabkeeper_core::zab::{
+    Base, Checkpoint, Identity, Lives, Membership, Position, Record, Recovered,
+};
 
 /// What can be chosen about a data directory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

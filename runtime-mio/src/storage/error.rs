@@ -2,12 +2,11 @@
 //! do about it.
 
 use super::place::circumstances;
-use std::fmt;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use zabkeeper_core::ids::NodeId;
-use zabkeeper_core::quorum::Membership;
+use std::{fmt, io};
+use zabkeeper_core::words::NodeId;
+use zabkeeper_core::zab::Membership;
 
 /// Why a data directory cannot be opened. Nothing in it was changed.
 #[derive(Debug)]

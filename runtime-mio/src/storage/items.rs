@@ -2,7 +2,7 @@
 
 use super::error::Damage;
 use super::merge::Merge;
-use zabkeeper_core::digest::{Digest, Digester};
+use zabkeeper_core::words::{Digest, Digester};
 
 /// A digest of the raw element: equal sums, equal sets of elements.
 pub(crate) fn digest(key: &[u8], value: &[u8]) -> Digest {

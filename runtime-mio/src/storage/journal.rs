@@ -11,12 +11,10 @@ use super::fs::{Fs, JournalFile};
 use super::past::{self, Give, Map, SharedMap, past_name};
 use super::segment::{self, HEADER, Header, Kind};
 use super::summary::{Head, Summary};
-use std::io;
-use std::mem;
 use std::path::Path;
-use zabkeeper_core::entry::Position;
-use zabkeeper_core::ids::Txid;
-use zabkeeper_core::storage::{Keep, Record};
+use std::{io, mem};
+use zabkeeper_core::words::Txid;
+use zabkeeper_core::zab::{Keep, Position, Record};
 
 /// Segments that were left behind and wait to be used again, at most: as many as are filled between
 /// two checkpoints by default, and one.

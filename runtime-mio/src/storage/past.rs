@@ -16,9 +16,8 @@ use super::journal::{Segment, segment_name};
 use super::segment::{self, HEADER, Header, Kind, Origin};
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
-use zabkeeper_core::entry::{Entry, Position};
-use zabkeeper_core::ids::Txid;
-use zabkeeper_core::storage::{Base, Keep, Record};
+use zabkeeper_core::words::Txid;
+use zabkeeper_core::zab::{Base, Entry, Keep, Position, Record};
 
 /// Truncations that are remembered. With one more, what is before it cannot be read any more.
 const CUTS: usize = 32;

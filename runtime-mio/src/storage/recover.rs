@@ -10,16 +10,16 @@
 use super::codec;
 use super::error::{Damage, OpenError};
 use super::fs::{Fs, JournalFile};
-use super::journal::{Journal, JournalOptions, Segment};
-use super::journal::{is_spare, note_truncation, segment_name, segment_number};
+use super::journal::{
+    Journal, JournalOptions, Segment, is_spare, note_truncation, segment_name, segment_number,
+};
 use super::past::{self, SharedMap};
 use super::segment::{self, ALIGN, HEADER, Header, HeaderError, Kind};
 use super::summary::{Head, Summary};
 use std::io;
 use std::path::Path;
-use zabkeeper_core::ids::{Life, Txid};
-use zabkeeper_core::image::{Image, ImageError};
-use zabkeeper_core::storage::Record;
+use zabkeeper_core::words::{Life, Txid};
+use zabkeeper_core::zab::{Image, ImageError, Record};
 
 /// What a journal holds, read and checked; nothing written yet.
 pub(crate) struct Found {

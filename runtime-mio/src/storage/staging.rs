@@ -7,11 +7,8 @@ use super::items;
 use super::pace::Pace;
 use super::state::{Row, StateStore};
 use std::path::{Path, PathBuf};
-use zabkeeper_core::digest::Digest;
-use zabkeeper_core::entry::Position;
-use zabkeeper_core::ids::Txid;
-use zabkeeper_core::message::Item;
-use zabkeeper_core::storage::{Change, Checkpoint};
+use zabkeeper_core::words::{Digest, Txid};
+use zabkeeper_core::zab::{Change, Checkpoint, Item, Position};
 
 /// The generations in use. After an error nothing more may be asked of it.
 pub struct States {

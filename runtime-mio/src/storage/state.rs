@@ -20,13 +20,10 @@ use super::place::{about, private_dir};
 use super::shelf::Shelf;
 use super::table::{Table, Writer, table_name, table_number};
 use std::collections::BTreeMap;
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
-use zabkeeper_core::digest::Digest;
-use zabkeeper_core::entry::{Payload, Position};
-use zabkeeper_core::ids::Txid;
-use zabkeeper_core::storage::{Change, Checkpoint};
+use std::{fs, io};
+use zabkeeper_core::words::{Digest, Payload, Txid};
+use zabkeeper_core::zab::{Change, Checkpoint, Position};
 
 /// So many checkpoints after a fold failed it is tried again.
 const RETRY: u32 = 8;

@@ -2,12 +2,10 @@
 
 use super::past::Cuts;
 use std::sync::Arc;
-use zabkeeper_core::entry::{Body, Gap, Position};
-use zabkeeper_core::ids::{Epoch, Txid};
-use zabkeeper_core::image::{Image, ImageError};
-use zabkeeper_core::lives::Lives;
-use zabkeeper_core::quorum::Membership;
-use zabkeeper_core::storage::{Base, Identity, Promise, Record};
+use zabkeeper_core::words::{Epoch, Txid};
+use zabkeeper_core::zab::{
+    Base, Body, Gap, Identity, Image, ImageError, Lives, Membership, Position, Promise, Record,
+};
 
 /// The first record of every segment: with it, the segment can be the oldest one. It says nothing
 /// of the entries before it, so the older segments must stay until the log begins behind them.

@@ -21,11 +21,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel}
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
-use zabkeeper_core::digest::Digest;
-use zabkeeper_core::entry::{Entry, Position};
-use zabkeeper_core::ids::{ConnId, Txid, WriteId};
-use zabkeeper_core::message::Item;
-use zabkeeper_core::storage::{Change, Checkpoint, Keep, Record};
+use zabkeeper_core::words::{ConnId, Digest, Txid, WriteId};
+use zabkeeper_core::zab::{Change, Checkpoint, Entry, Item, Keep, Position, Record};
 
 /// Something to store: the core's storage actions.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -9,8 +9,8 @@ use std::path::{Path as FilePath, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
-use zabkeeper_core::status::{RoleStatus, Status};
-use zabkeeper_core::tree::Path;
+use zabkeeper_core::store::Path;
+use zabkeeper_core::zab::{RoleStatus, Status};
 use zabkeeper_runtime_mio::client::{Client, ClientOptions};
 
 /// An ensemble of processes. Dropping it kills them.

@@ -8,13 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use zabkeeper_core::digest::Digest;
-use zabkeeper_core::entry::{Body, Entry, Position};
-use zabkeeper_core::ids::{Epoch, Incarnation, Life, NodeId, Txid};
-use zabkeeper_core::message::Item;
-use zabkeeper_core::quorum::{Member, Membership};
-use zabkeeper_core::storage::{Change, Checkpoint};
-use zabkeeper_core::time::WallTime;
+use zabkeeper_core::words::{Digest, Epoch, Incarnation, Life, NodeId, Txid, WallTime};
+use zabkeeper_core::zab::{Body, Change, Checkpoint, Entry, Item, Member, Membership, Position};
 use zabkeeper_runtime_mio::storage::{Bootstrap, Items, Opened, Options, open};
 
 /// A directory of this test's own, removed in the end.

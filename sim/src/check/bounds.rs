@@ -6,8 +6,8 @@ use crate::lane::Lane;
 use crate::options::Options;
 use crate::plan::{Fault, Plan, Planned};
 use std::collections::BTreeMap;
-use zabkeeper_core::ids::NodeId;
-use zabkeeper_core::status::Status;
+use zabkeeper_core::words::NodeId;
+use zabkeeper_core::zab::Status;
 
 /// A process holds no more requests than its limits allow.
 pub fn within(host: &Host, status: &Status) -> Check {

@@ -16,7 +16,7 @@ pub fn answered(call: &Call, ending: &Ending, order: &Order) -> Check {
     match ending {
         Ending::Written { txid, outcome } => {
             let bytes = order.entry(*txid).map(|entry| &entry.body);
-            let command = call.command.clone().map(zabkeeper_core::entry::Body::Command);
+            let command = call.command.clone().map(zabkeeper_core::zab::Body::Command);
             ensure!(
                 bytes.is_some() && bytes == command.as_ref(),
                 "AnsweredIsCommitted (26)",

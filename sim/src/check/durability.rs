@@ -6,9 +6,8 @@ use super::quorum::holds;
 use super::{Check, ensure};
 use crate::host::Host;
 use std::collections::BTreeMap;
-use zabkeeper_core::entry::Position;
-use zabkeeper_core::ids::{Epoch, NodeId, Txid};
-use zabkeeper_core::message::{EpochAck, Message, Stance, Vote};
+use zabkeeper_core::words::{Epoch, NodeId, Txid};
+use zabkeeper_core::zab::{EpochAck, Message, Position, Stance, Vote};
 
 /// What each node has claimed.
 #[derive(Debug, Default)]

@@ -6,9 +6,8 @@ use super::quorum::{holds, is_quorum};
 use super::{Check, ensure};
 use crate::host::Host;
 use std::collections::{BTreeMap, BTreeSet};
-use zabkeeper_core::entry::{Entry, Position};
-use zabkeeper_core::ids::{Epoch, NodeId, Round, Txid};
-use zabkeeper_core::message::{Candidate, EpochAck, Message, Stance, Vote};
+use zabkeeper_core::words::{Epoch, NodeId, Round, Txid};
+use zabkeeper_core::zab::{Candidate, Entry, EpochAck, Message, Position, Stance, Vote};
 
 /// The reigns of a run.
 #[derive(Debug, Default)]

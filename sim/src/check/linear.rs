@@ -6,7 +6,7 @@ use crate::app;
 use crate::clients::{Clients, Ending};
 use crate::plan::OpKind;
 use std::collections::{BTreeMap, BTreeSet};
-use zabkeeper_core::tree::CommandError;
+use zabkeeper_core::store::CommandError;
 
 /// A call on one key, as the search sees it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

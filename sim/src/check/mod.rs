@@ -13,11 +13,8 @@ pub mod rounds;
 
 use crate::host::Host;
 use std::fmt;
-use zabkeeper_core::ids::NodeId;
-use zabkeeper_core::message::{Message, Vote};
-use zabkeeper_core::note::Note;
-use zabkeeper_core::status::{RoleStatus, Status};
-use zabkeeper_core::storage::Record;
+use zabkeeper_core::words::NodeId;
+use zabkeeper_core::zab::{Message, Note, Record, RoleStatus, Status, Vote};
 
 /// Something that must never happen did.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -6,12 +6,10 @@
 use super::{Check, ensure};
 use crate::host::Host;
 use std::collections::{BTreeMap, BTreeSet};
-use zabkeeper_core::app::App;
-use zabkeeper_core::digest::Digest;
-use zabkeeper_core::entry::{Body, Entry, Origin, Payload, Position};
-use zabkeeper_core::ids::{NodeId, Txid};
-use zabkeeper_core::status::Status;
-use zabkeeper_core::tree::{Answer, Command, Found, Outcome, Path, Query, Tree};
+use zabkeeper_core::replica::App;
+use zabkeeper_core::store::{Answer, Command, Found, Outcome, Path, Query, Tree};
+use zabkeeper_core::words::{Digest, NodeId, Payload, Txid};
+use zabkeeper_core::zab::{Body, Entry, Origin, Position, Status};
 
 /// What was proposed and what was committed, ever, by anyone.
 #[derive(Debug)]
@@ -73,7 +71,7 @@ impl Order {
     }
 
     /// The last committed entry of an epoch below this one.
-    pub fn committed_before(&self, epoch: zabkeeper_core::ids::Epoch) -> Position {
+    pub fn committed_before(&self, epoch: zabkeeper_core::words::Epoch) -> Position {
         let end = self.committed.partition_point(|entry| entry.txid.epoch() < epoch);
         end.checked_sub(1)
             .and_then(|index| self.committed.get(index))

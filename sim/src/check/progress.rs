@@ -4,9 +4,8 @@ use super::order::Order;
 use super::{Check, ensure};
 use crate::host::Host;
 use std::collections::BTreeMap;
-use zabkeeper_core::ids::{Epoch, NodeId, Txid};
-use zabkeeper_core::status::Status;
-use zabkeeper_core::storage::Record;
+use zabkeeper_core::words::{Epoch, NodeId, Txid};
+use zabkeeper_core::zab::{Record, Status};
 
 /// How far each running process came.
 #[derive(Debug, Default)]

@@ -3,9 +3,8 @@
 use super::order::Order;
 use super::{Check, ensure};
 use crate::host::Host;
-use zabkeeper_core::entry::Position;
-use zabkeeper_core::ids::Txid;
-use zabkeeper_core::image::Image;
+use zabkeeper_core::words::Txid;
+use zabkeeper_core::zab::{Image, Position};
 
 /// True if the history up to `at` is in this journal, or under its start.
 pub fn holds(image: &Image, at: Position) -> bool {

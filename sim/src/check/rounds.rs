@@ -4,7 +4,7 @@
 
 use super::{Check, ensure};
 use std::collections::{BTreeMap, VecDeque};
-use zabkeeper_core::ids::{ConnId, Epoch, NodeId, Ticket};
+use zabkeeper_core::words::{ConnId, Epoch, NodeId, Ticket};
 
 /// Rounds that are remembered of a leader.
 const KEPT: usize = 256;

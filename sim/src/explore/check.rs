@@ -4,13 +4,10 @@
 use super::world::{Committed, Fate, History, Machine, World};
 use crate::check::quorum::holds;
 use crate::check::{Check, Violation, ensure};
-use zabkeeper_core::entry::{Body, Entry, Position};
-use zabkeeper_core::ids::{Epoch, NodeId, Ticket, Txid};
-use zabkeeper_core::image::Image;
-use zabkeeper_core::message::{EpochAck, Message};
-use zabkeeper_core::note::Note;
-use zabkeeper_core::status::RoleStatus;
-use zabkeeper_core::storage::Record;
+use zabkeeper_core::words::{Epoch, NodeId, Ticket, Txid};
+use zabkeeper_core::zab::{
+    Body, Entry, EpochAck, Image, Message, Note, Position, Record, RoleStatus,
+};
 
 impl History {
     /// Where the committed sequence ends.

@@ -1,7 +1,7 @@
 //! Exhaustive search: every state that a small cluster of production nodes can reach.
 //!
 //! A seed tries one order of events; a search tries them all, within a budget of writes, power cuts,
-//! losses and timeouts. The nodes are those of production: [`zabkeeper_core::node::Node`], not a
+//! losses and timeouts. The nodes are those of production: [`zabkeeper_core::zab::Node`], not a
 //! model of it. Everything that decides what can happen next is one value, a world: the nodes, their
 //! disks, what is on its way, and what the checkers remember. Worlds are told apart by a fingerprint
 //! and visited breadth first, so that what breaks an invariant is found by a shortest way.

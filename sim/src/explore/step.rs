@@ -6,12 +6,8 @@ use super::world::{Budget, Fate, Flow, Link, Machine, Orders, PRESENT, World};
 use crate::check::{Check, Violation};
 use std::collections::VecDeque;
 use std::sync::Arc;
-use zabkeeper_core::event::{Action, Event, Submission, Upcall};
-use zabkeeper_core::ids::{ConnId, NodeId, Ticket, Txid};
-use zabkeeper_core::message::{Message, Vote};
-use zabkeeper_core::node::Node;
-use zabkeeper_core::status::RoleStatus;
-use zabkeeper_core::time::Instant;
+use zabkeeper_core::words::{ConnId, Instant, NodeId, Ticket, Txid};
+use zabkeeper_core::zab::{Action, Event, Message, Node, RoleStatus, Submission, Upcall, Vote};
 
 /// One thing that happens. Nodes are counted from 0.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

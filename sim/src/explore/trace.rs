@@ -5,7 +5,7 @@ use super::turn::Turns;
 use super::world::World;
 use crate::run::guarded;
 use crate::show;
-use zabkeeper_core::ids::ConnId;
+use zabkeeper_core::words::ConnId;
 
 /// One line for each step from `world` on; the last one may break an invariant.
 pub(super) fn trace(world: World, steps: &[Step], turns: &Turns) -> Vec<String> {

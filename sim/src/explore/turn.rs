@@ -7,14 +7,9 @@ use crate::check::quorum::holds;
 use crate::check::{Check, Violation, ensure};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
-use zabkeeper_core::entry::Position;
-use zabkeeper_core::event::{Action, Actions, Event};
-use zabkeeper_core::ids::{Epoch, Txid, WriteId};
-use zabkeeper_core::image::Image;
-use zabkeeper_core::message::{Message, Stance, Vote};
 use zabkeeper_core::mutants::Mutant;
-use zabkeeper_core::node::Node;
-use zabkeeper_core::time::{Instant, Now, WallTime};
+use zabkeeper_core::words::{Epoch, Instant, Now, Txid, WallTime, WriteId};
+use zabkeeper_core::zab::{Action, Actions, Event, Image, Message, Node, Position, Stance, Vote};
 
 /// What comes to a machine.
 #[derive(Clone, Hash, Debug)]

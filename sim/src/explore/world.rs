@@ -4,17 +4,11 @@ use super::print::{Copies, Shared};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
-use zabkeeper_core::config::Config;
-use zabkeeper_core::entry::Position;
-use zabkeeper_core::ids::{ConnId, Epoch, Incarnation, Life, NodeId, Txid};
-use zabkeeper_core::image::Image;
-use zabkeeper_core::lives::Lives;
-use zabkeeper_core::message::{Message, Vote};
 use zabkeeper_core::mutants::Mutant;
-use zabkeeper_core::node::Node;
-use zabkeeper_core::quorum::{Member, Membership};
-use zabkeeper_core::storage::{Base, Identity, Record};
-use zabkeeper_core::time::{Instant, Micros};
+use zabkeeper_core::words::{ConnId, Epoch, Incarnation, Instant, Life, Micros, NodeId, Txid};
+use zabkeeper_core::zab::{
+    Base, Config, Identity, Image, Lives, Member, Membership, Message, Node, Position, Record, Vote,
+};
 
 /// The present of every node, always: see [`Node::rebase`].
 pub(super) const PRESENT: Instant = Instant::from_micros(1_000_000_000);
@@ -208,7 +202,7 @@ impl Machine {
     }
 
     /// Who the machine is to the others.
-    pub(super) fn identity(&self, cluster: zabkeeper_core::ids::ClusterId) -> Identity {
+    pub(super) fn identity(&self, cluster: zabkeeper_core::words::ClusterId) -> Identity {
         let incarnation = Incarnation::new(self.id.get().into());
         Identity { cluster, node: self.id, incarnation }
     }

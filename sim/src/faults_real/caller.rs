@@ -12,12 +12,9 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::Duration;
 use zabkeeper_core::client::{Action, Answer, Client, Config, Event, Operation, Outcome};
-use zabkeeper_core::ids::{ConnId, Ticket, Txid};
-use zabkeeper_core::message::RefuseReason;
-use zabkeeper_core::replica::{ReadLevel, Request};
-use zabkeeper_core::rng::Rng;
-use zabkeeper_core::time::{Instant, Micros};
-use zabkeeper_core::tree::{Command, Query};
+use zabkeeper_core::replica::Request;
+use zabkeeper_core::store::{Command, Query};
+use zabkeeper_core::words::{ConnId, Instant, Micros, ReadLevel, RefuseReason, Rng, Ticket, Txid};
 use zabkeeper_proto::client::{ClientRequest, Op, OpResult, decode_reply, encode_request};
 use zabkeeper_proto::frame::{self, Kind};
 
@@ -313,10 +310,7 @@ fn ending(outcome: Outcome<OpResult>) -> Ending {
 }
 
 /// What a node says of itself, asked without a proxy.
-pub(super) fn status(
-    addr: SocketAddr,
-    patience: Duration,
-) -> Option<zabkeeper_core::status::Status> {
+pub(super) fn status(addr: SocketAddr, patience: Duration) -> Option<zabkeeper_core::zab::Status> {
     let mut stream = TcpStream::connect_timeout(&addr, patience).ok()?;
     stream.set_read_timeout(Some(patience)).ok()?;
     let timeout_ms = patience.as_millis() as u32;

@@ -15,8 +15,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
-use zabkeeper_core::rng::Rng;
-use zabkeeper_core::status::Status;
+use zabkeeper_core::words::Rng;
+use zabkeeper_core::zab::Status;
 
 /// The node whose disk is small.
 pub(super) const SMALL: usize = NODES - 1;

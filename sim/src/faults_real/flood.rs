@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
-use zabkeeper_core::rng::Rng;
+use zabkeeper_core::words::Rng;
 use zabkeeper_proto::client::{ClientRequest, Op, encode_request};
 
 /// How a flood behaves.
@@ -94,9 +94,9 @@ fn words(kind: Kind) -> Vec<u8> {
     match kind {
         Kind::Idle => {}
         Kind::HalfSent => {
-            let path = zabkeeper_core::tree::Path::parse("flood").expect("a plain segment");
+            let path = zabkeeper_core::store::Path::parse("flood").expect("a plain segment");
             let value = vec![0; 1 << 20].into();
-            let op = Op::Write(zabkeeper_core::tree::Command::Set { path, value });
+            let op = Op::Write(zabkeeper_core::store::Command::Set { path, value });
             encode_request(&ClientRequest { id: 1, timeout_ms: 1_000, op }, &mut bytes);
             bytes.truncate(bytes.len() - 1);
         }

@@ -9,7 +9,7 @@ use std::fmt::Write;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 use zabkeeper_core::replica::Request;
-use zabkeeper_core::tree::Query;
+use zabkeeper_core::store::Query;
 
 /// How many states the search for an order may visit for one key.
 const BUDGET: usize = 300_000;
@@ -262,8 +262,8 @@ pub(super) fn op(client: usize, kind: OpKind, key: u32, size: u32, patience: u64
 #[cfg(test)]
 mod tests {
     use super::*;
-    use zabkeeper_core::ids::{Epoch, Txid};
-    use zabkeeper_core::tree::{Answer, CommandError, Found, Stat};
+    use zabkeeper_core::store::{Answer, CommandError, Found, Stat};
+    use zabkeeper_core::words::{Epoch, Txid};
 
     fn txid(counter: u64) -> Txid {
         Txid::new(Epoch::new(1), counter).expect("the name of an entry")
@@ -335,7 +335,7 @@ mod tests {
 
     #[test]
     fn a_refused_write_that_was_done_is_found() {
-        let refused = Ending::Refused(zabkeeper_core::message::RefuseReason::NoLeader);
+        let refused = Ending::Refused(zabkeeper_core::words::RefuseReason::NoLeader);
         let calls = vec![(OpKind::Set, refused), read(1, found(0))];
         assert!(history(calls).judge().is_err());
     }

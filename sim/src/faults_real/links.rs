@@ -7,9 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
-use zabkeeper_core::ids::Epoch;
-use zabkeeper_core::rng::Rng;
-use zabkeeper_core::status::{RoleStatus, Status};
+use zabkeeper_core::words::{Epoch, Rng};
+use zabkeeper_core::zab::{RoleStatus, Status};
 
 const LOOK: Duration = Duration::from_millis(20);
 /// The node that is away.

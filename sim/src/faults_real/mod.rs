@@ -32,13 +32,12 @@ use caller::Caller;
 use ensemble::Ensemble;
 use history::History;
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
 use std::time::{Duration, Instant, SystemTime};
+use std::{fmt, thread};
 use storm::Storms;
-use zabkeeper_core::rng::Rng;
+use zabkeeper_core::words::Rng;
 
 /// A run has at least three storms, and none is longer than this.
 const STORM: Duration = Duration::from_secs(8);

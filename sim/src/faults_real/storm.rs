@@ -10,8 +10,8 @@ use crate::dice::Dice;
 use std::collections::BTreeMap;
 use std::thread;
 use std::time::{Duration, Instant};
-use zabkeeper_core::rng::Rng;
-use zabkeeper_core::status::{RoleStatus, Status};
+use zabkeeper_core::words::Rng;
+use zabkeeper_core::zab::{RoleStatus, Status};
 
 /// After the last fault clients must be served, and nodes agree, within this.
 pub(super) const BOUND: Duration = Duration::from_secs(25);

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
-use zabkeeper_core::message::Message;
-use zabkeeper_core::rng::Rng;
+use zabkeeper_core::words::Rng;
+use zabkeeper_core::zab::Message;
 use zabkeeper_proto::frame::{self, Kind};
 use zabkeeper_proto::peer;
 

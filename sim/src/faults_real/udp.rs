@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
-use zabkeeper_core::rng::Rng;
+use zabkeeper_core::words::Rng;
 
 const LOOK: Duration = Duration::from_millis(50);
 /// A second copy of a datagram comes after at most so many microseconds.

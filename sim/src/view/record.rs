@@ -3,8 +3,8 @@
 
 use crate::plan::Op;
 use std::collections::BTreeMap;
-use zabkeeper_core::ids::{NodeId, Txid, WriteId};
-use zabkeeper_core::status::{RoleStatus, Status};
+use zabkeeper_core::words::{NodeId, Txid, WriteId};
+use zabkeeper_core::zab::{RoleStatus, Status};
 
 /// A message or datagram.
 #[derive(Clone, Debug)]

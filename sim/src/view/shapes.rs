@@ -4,7 +4,7 @@ use super::page::Window;
 use super::record::{Call, Record, Sent};
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use zabkeeper_core::status::RoleStatus;
+use zabkeeper_core::zab::RoleStatus;
 
 /// Where the first lifeline stands, and how far apart they are.
 const LEFT: f64 = 170.0;

@@ -16,8 +16,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use zabkeeper_core::ids::Txid;
-use zabkeeper_core::status::{RoleStatus, Status};
+use zabkeeper_core::words::Txid;
+use zabkeeper_core::zab::{RoleStatus, Status};
 use zabkeeper_runtime_mio::client::{Client, ClientOptions};
 
 /// The keys that are written, and the bytes of their values.

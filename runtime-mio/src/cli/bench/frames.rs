@@ -4,10 +4,8 @@ use super::args::Load;
 use crate::cli::exit::Failure;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
-use zabkeeper_core::entry::Payload;
-use zabkeeper_core::ids::Txid;
-use zabkeeper_core::replica::ReadLevel;
-use zabkeeper_core::tree::{Command, Path, Query};
+use zabkeeper_core::store::{Command, Path, Query};
+use zabkeeper_core::words::{Payload, ReadLevel, Txid};
 use zabkeeper_proto::client::{ClientRequest, Op, encode_request};
 
 /// Whether a request writes or reads.

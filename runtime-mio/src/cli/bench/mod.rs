@@ -25,8 +25,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use step::{Outcome, Step, Subject};
 use tally::Errors;
-use zabkeeper_core::ids::Txid;
-use zabkeeper_core::tree::Path;
+use zabkeeper_core::store::Path;
+use zabkeeper_core::words::Txid;
 use zabkeeper_runtime_mio::client::{Client, ClientOptions, Level};
 
 /// Which shares of a single rate are run for a plot, in percent.

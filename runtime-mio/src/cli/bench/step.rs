@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
-use zabkeeper_core::ids::Txid;
+use zabkeeper_core::words::Txid;
 
 /// How keys are written before a measurement.
 const FILL_CONNECTIONS: u32 = 8;

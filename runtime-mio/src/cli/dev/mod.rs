@@ -15,7 +15,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 use voice::Voice;
-use zabkeeper_core::tree::{CommandError, Path};
+use zabkeeper_core::store::{CommandError, Path};
 use zabkeeper_runtime_mio::client::{Client, ClientError, ClientOptions};
 
 /// How long nodes may take to stop by themselves.

@@ -7,7 +7,7 @@ use crate::storage::fs::{Fs, JournalFile};
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex};
-use zabkeeper_core::rng::Rng;
+use zabkeeper_core::words::Rng;
 
 const SECTOR: usize = 512;
 

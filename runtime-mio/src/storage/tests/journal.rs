@@ -7,10 +7,8 @@ use crate::storage::error::OpenError;
 use crate::storage::journal::{Journal, JournalOptions, is_spare, segment_name};
 use crate::storage::recover;
 use std::path::Path;
-use zabkeeper_core::ids::Life;
-use zabkeeper_core::image::Image;
-use zabkeeper_core::rng::Rng;
-use zabkeeper_core::storage::{Keep, Record};
+use zabkeeper_core::words::{Life, Rng};
+use zabkeeper_core::zab::{Image, Keep, Record};
 
 /// What a journal consists of: how long its segments are, and how long a command now and then is.
 #[derive(Clone, Copy)]
@@ -158,9 +156,9 @@ fn a_lost_record_does_not_come_back_behind_a_new_one_of_its_length() {
     let mut rng = Rng::new(1);
     let mut writer = Writer::new(fresh(SMALL), SMALL);
     let promise = |epoch| {
-        Record::Promise(zabkeeper_core::storage::Promise {
-            epoch: zabkeeper_core::ids::Epoch::new(epoch),
-            leader: zabkeeper_core::ids::NodeId::new(1),
+        Record::Promise(zabkeeper_core::zab::Promise {
+            epoch: zabkeeper_core::words::Epoch::new(epoch),
+            leader: zabkeeper_core::words::NodeId::new(1),
         })
     };
     for epoch in 1..60 {
@@ -293,8 +291,8 @@ fn the_loss_of_the_first_file_is_damage_while_its_entries_are_needed() {
 
 #[test]
 fn a_record_larger_than_a_segment_gets_a_segment_of_its_own() {
-    use zabkeeper_core::entry::{Body, Entry};
-    use zabkeeper_core::ids::{Epoch, Txid};
+    use zabkeeper_core::words::{Epoch, Txid};
+    use zabkeeper_core::zab::{Body, Entry};
     let mut writer = Writer::new(fresh(SMALL), SMALL);
     for size in [10, 100_000, 10] {
         let last = writer.images.last().unwrap().log.last();

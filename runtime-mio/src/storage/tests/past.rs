@@ -6,11 +6,8 @@ use crate::storage::journal::{Journal, JournalOptions, segment_name};
 use crate::storage::past::{self, Give, Reader, Wanted, past_name};
 use crate::storage::recover;
 use std::path::Path;
-use zabkeeper_core::entry::{Entry, Position};
-use zabkeeper_core::ids::{Life, Txid};
-use zabkeeper_core::image::Image;
-use zabkeeper_core::rng::Rng;
-use zabkeeper_core::storage::{Keep, Record};
+use zabkeeper_core::words::{Life, Rng, Txid};
+use zabkeeper_core::zab::{Entry, Image, Keep, Position, Record};
 
 const OPTIONS: JournalOptions = JournalOptions { segment_bytes: 4 << 10 };
 
@@ -149,7 +146,7 @@ fn long() -> Bench {
 fn prune(bench: &mut Bench) {
     let at = bench.image.log.last();
     let membership = bench.image.log.membership_at(at.txid);
-    bench.append(&Record::Prune(zabkeeper_core::storage::Base { at, membership }));
+    bench.append(&Record::Prune(zabkeeper_core::zab::Base { at, membership }));
     bench.flush();
 }
 
@@ -225,7 +222,7 @@ fn a_segment_that_is_used_again_while_it_is_read_gives_nothing_wrong() {
 }
 
 fn t_max() -> Txid {
-    Txid::new(zabkeeper_core::ids::Epoch::new(u64::MAX), 1).unwrap()
+    Txid::new(zabkeeper_core::words::Epoch::new(u64::MAX), 1).unwrap()
 }
 
 #[test]

@@ -4,15 +4,10 @@ use crate::storage::past::Cuts;
 use crate::storage::summary::Head;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use zabkeeper_core::digest::Digest;
-use zabkeeper_core::entry::{Body, Entry, Position};
-use zabkeeper_core::ids::{Epoch, Incarnation, Life, NodeId, Txid};
-use zabkeeper_core::image::Image;
-use zabkeeper_core::lives::Lives;
-use zabkeeper_core::quorum::{Member, Membership};
-use zabkeeper_core::rng::Rng;
-use zabkeeper_core::storage::{Base, Identity, Promise, Record};
-use zabkeeper_core::time::WallTime;
+use zabkeeper_core::words::{Digest, Epoch, Incarnation, Life, NodeId, Rng, Txid, WallTime};
+use zabkeeper_core::zab::{
+    Base, Body, Entry, Identity, Image, Lives, Member, Membership, Position, Promise, Record,
+};
 
 pub(crate) fn membership(version: Txid) -> Arc<Membership> {
     let member = |id: u32| {

@@ -13,11 +13,8 @@ use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use zabkeeper_core::digest::Digest;
-use zabkeeper_core::entry::Position;
-use zabkeeper_core::ids::{Epoch, Txid};
-use zabkeeper_core::message::Item;
-use zabkeeper_core::storage::{Change, Checkpoint};
+use zabkeeper_core::words::{Digest, Epoch, Txid};
+use zabkeeper_core::zab::{Change, Checkpoint, Item, Position};
 
 pub(super) type Model = BTreeMap<Vec<u8>, Vec<u8>>;
 pub(super) type Changes = BTreeMap<Vec<u8>, Option<Vec<u8>>>;

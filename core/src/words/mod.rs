@@ -1,0 +1,16 @@
+//! The words that every wing uses: who and where something is, when, how long, and its digest. They
+//! depend on nothing.
+
+mod digest;
+mod ids;
+mod payload;
+mod request;
+mod rng;
+mod time;
+
+pub use digest::{Digest, Digester};
+pub use ids::{ClusterId, ConnId, Epoch, Incarnation, Life, NodeId, Round, Ticket, Txid, WriteId};
+pub use payload::Payload;
+pub use request::{ReadLevel, RefuseReason};
+pub use rng::Rng;
+pub use time::{Instant, Micros, Now, WallTime};

@@ -1,0 +1,4 @@
+//! Who votes, how many are a quorum, and which disk is a voter's.
+
+pub(super) mod lives;
+pub(super) mod quorum;

@@ -1,0 +1,202 @@
+//! A state or a history that arrives. A snapshot is handed on to the state store and to the
+//! application part by part, and acknowledged as far as the state store has taken it in. What has
+//! arrived of it outlives the connection: it waits for the leader to go on with it.
+
+use super::incoming::{Incoming, Step};
+use super::installing::record;
+use super::{Following, Phase, check};
+use crate::mutants::Mutant;
+use crate::words::{ConnId, Txid};
+use crate::zab::cx::Cx;
+use crate::zab::error::PeerFault;
+use crate::zab::event::{Action, Upcall};
+use crate::zab::history::entry::Entry;
+use crate::zab::message::{Message, SnapshotHead};
+use crate::zab::note::Note;
+use alloc::vec::Vec;
+
+impl Following {
+    pub(super) fn on_snapshot(
+        &mut self,
+        cx: &mut Cx<'_>,
+        head: SnapshotHead,
+    ) -> Result<(), PeerFault> {
+        let Phase::Sync { epoch, snapshot: snapshot @ None } = &mut self.phase else {
+            return Err(PeerFault::Unexpected("SNAPSHOT"));
+        };
+        if self.continues {
+            return Err(PeerFault::Unexpected("SNAPSHOT amid the history"));
+        }
+        // One at a time, never of an epoch that this node has not promised, and under a membership
+        // that it contains.
+        let consistent = head.membership.version() <= head.at.txid;
+        if cx.s.is_installing() || head.at.txid.epoch() > *epoch || !consistent {
+            return Err(PeerFault::Unexpected("this SNAPSHOT"));
+        }
+        // A snapshot behind the own log would drop entries that a quorum may need.
+        let takes_all = cx.s.cfg.mutant(Mutant::SnapshotOfLess);
+        if head.at.txid <= cx.s.log.last().txid && !takes_all {
+            return Err(PeerFault::OldSnapshot(head.at.txid));
+        }
+        cx.drop_parked();
+        cx.s.stages = cx.s.stages.wrapping_add(1);
+        *snapshot = Some(Incoming::begin(cx.s.stages, head, cx.now.at, cx.out));
+        Ok(())
+    }
+
+    /// The leader goes on with what it began on another connection.
+    pub(super) fn on_resume(
+        &mut self,
+        cx: &mut Cx<'_>,
+        at: Txid,
+        from: u64,
+    ) -> Result<(), PeerFault> {
+        let Phase::Sync { snapshot: snapshot @ None, .. } = &mut self.phase else {
+            return Err(PeerFault::Unexpected("SNAPSHOT-RESUME"));
+        };
+        if self.continues {
+            return Err(PeerFault::Unexpected("SNAPSHOT-RESUME amid the history"));
+        }
+        // This node's log has not moved since: it had nothing else to log.
+        let fits =
+            |it: &mut Incoming| it.at() == at && it.received == from && at > cx.s.log.last().txid;
+        let Some(mut parked) = cx.s.parked.take_if(fits) else {
+            return Err(PeerFault::Unexpected("this SNAPSHOT-RESUME"));
+        };
+        parked.acked = parked.acked.max(from);
+        cx.note(Note::SnapshotResumed { at, bytes: from });
+        *snapshot = Some(parked);
+        Ok(())
+    }
+
+    pub(super) fn on_chunk(
+        &mut self,
+        cx: &mut Cx<'_>,
+        conn: ConnId,
+        from: u64,
+        bytes: &[u8],
+        last: bool,
+    ) -> Result<(), PeerFault> {
+        let Phase::Sync { snapshot: Some(incoming), .. } = &mut self.phase else {
+            return Err(PeerFault::Unexpected("a snapshot part"));
+        };
+        // Of what was all here when its connection broke, nothing but its end comes again.
+        let is_more = incoming.step == Step::Arriving || last && bytes.is_empty();
+        if from != incoming.received || incoming.ended || !is_more {
+            return Err(PeerFault::Chunk(from));
+        }
+        let items = incoming.parser.take(bytes).ok_or(PeerFault::Chunk(from))?;
+        incoming.received = incoming.received.saturating_add(bytes.len() as u64);
+        if last && incoming.parser.pending() > 0 {
+            return Err(PeerFault::Chunk(from));
+        }
+        if !items.is_empty() {
+            let end = incoming.received.saturating_sub(incoming.parser.pending() as u64);
+            incoming.given.push_back(end);
+            cx.s.standing.stored();
+            cx.out.push(Action::Stage { stage: incoming.stage, items: items.clone() });
+            cx.out.call(Upcall::InstallItems(items));
+        }
+        let unstaged = cx.s.cfg.mutant(Mutant::AckPartUnstaged);
+        if let Some(upto) = incoming.ack(unstaged) {
+            cx.send(conn, Message::SnapshotChunkAck { upto, done: false });
+        }
+        if last {
+            incoming.end(cx.out);
+            record(cx, incoming);
+        }
+        Ok(())
+    }
+
+    /// The state store gets on with something.
+    pub(crate) fn gets_on(&mut self, cx: &mut Cx<'_>) {
+        self.work += 1;
+        if let Some(upto) = self.unacked.take() {
+            self.acknowledge_entries(cx, upto);
+        }
+    }
+
+    /// The state store has taken in so many parts of what was staged.
+    pub(crate) fn on_staged(&mut self, cx: &mut Cx<'_>, stage: u64, parts: u64) {
+        self.gets_on(cx);
+        let leader = self.leader;
+        let Phase::Sync { snapshot: Some(incoming), .. } = &mut self.phase else {
+            return cx.parked_staged(stage, parts);
+        };
+        if !incoming.take_in(stage, parts) {
+            return;
+        }
+        let ack = incoming.ack(false);
+        let told = incoming.is_untold(cx.now.at);
+        let bytes = incoming.staged;
+        if let (Some(upto), Some(conn)) = (ack, self.conn) {
+            cx.send(conn, Message::SnapshotChunkAck { upto, done: false });
+        }
+        if told {
+            cx.note(Note::Installing { leader, bytes });
+        }
+    }
+
+    pub(super) fn on_log_entries(
+        &mut self,
+        cx: &mut Cx<'_>,
+        conn: ConnId,
+        entries: Vec<Entry>,
+    ) -> Result<(), PeerFault> {
+        let Phase::Sync { epoch, snapshot: None } = self.phase else {
+            return Err(PeerFault::Unexpected("LOG-ENTRIES"));
+        };
+        let in_history = entries.iter().all(|entry| entry.txid.epoch() <= epoch);
+        if !in_history {
+            return Err(PeerFault::Gap);
+        }
+        let end = self.pending.last().map_or(cx.s.log.last(), Entry::position);
+        check(end, &entries)?;
+        cx.drop_parked();
+        self.continues = true;
+        let upto = entries.last().map_or(end, Entry::position).txid;
+        self.pending.extend(entries);
+        if cx.s.ledger.is_clean() {
+            self.write_pending(cx);
+        }
+        if cx.s.cfg.mutant(Mutant::AckHistoryAtArrival) {
+            cx.send(conn, Message::LogEntriesAck { upto });
+        }
+        Ok(())
+    }
+
+    /// Gives the disk all of the history that has arrived: one write, however many messages it took.
+    pub(super) fn write_pending(&mut self, cx: &mut Cx<'_>) {
+        if !self.pending.is_empty() {
+            cx.append(core::mem::take(&mut self.pending));
+        }
+    }
+
+    /// The disk has the log up to here: while the history arrives, this is what paces the leader.
+    pub(super) fn acknowledge_sync(&mut self, cx: &mut Cx<'_>, upto: Txid) {
+        let Some(conn) = self.conn else { return };
+        let installed = match &mut self.phase {
+            Phase::Sync { snapshot, .. } => {
+                snapshot.take_if(|incoming| incoming.step == Step::Recorded)
+            }
+            _ => None,
+        };
+        match installed {
+            Some(installed) => {
+                let upto = installed.received;
+                cx.send(conn, Message::SnapshotChunkAck { upto, done: true });
+            }
+            None => self.acknowledge_entries(cx, upto),
+        }
+    }
+
+    /// Acknowledges entries of the history, unless the state store is too far behind what is applied
+    /// of it: then once it has caught up.
+    fn acknowledge_entries(&mut self, cx: &mut Cx<'_>, upto: Txid) {
+        let waits = matches!(self.phase, Phase::Sync { .. }) && cx.s.is_behind();
+        self.unacked = waits.then_some(upto);
+        if let Some(conn) = self.conn.filter(|_| !waits) {
+            cx.send(conn, Message::LogEntriesAck { upto });
+        }
+    }
+}

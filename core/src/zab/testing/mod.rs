@@ -1,0 +1,4 @@
+//! For tests and searches only.
+
+#[cfg(feature = "explore")]
+pub(super) mod rebase;
