@@ -34,8 +34,10 @@ pub(crate) enum Next {
     Stay,
     /// Looking, for this reason.
     Look(LeaveReason),
-    /// Leading, as the election of this node's round ended.
+    /// Leading, as the election of this node's round ended: claims an epoch.
     Lead,
+    /// Reigning in the epoch that it claimed: a quorum has promised it.
+    Reign(Epoch),
     /// Following this vote's leader.
     Follow(Box<Vote>),
     /// Nothing any more.

@@ -1,6 +1,7 @@
 //! A node in an exhaustive search.
 
-use super::{Node, Role};
+use super::Node;
+use super::role::Role;
 use crate::words::Instant;
 use crate::zab::testing::rebase::Rebase;
 
@@ -17,7 +18,8 @@ impl Node {
                 looking.rebase(rebase, self.state.cfg.timeouts.resend_min);
             }
             Role::Following(following) => following.rebase(rebase),
-            Role::Leading(leading) => leading.rebase(rebase),
+            Role::Claiming(claiming) => claiming.rebase(rebase),
+            Role::Reigning(reigning) => reigning.rebase(rebase),
             Role::Halted => {}
         }
     }

@@ -1,6 +1,7 @@
 //! A node as people, checkers and its replica see it.
 
-use super::{Node, Role};
+use super::Node;
+use super::role::Role;
 use crate::mutants::Mutant;
 use crate::words::{Epoch, Micros, NodeId, Txid};
 use crate::zab::config::Limits;
@@ -20,15 +21,19 @@ impl Node {
                 RoleStatus::Following { leader: following.leader, serving: following.is_serving() },
                 following.leader_addr.clone(),
             ),
-            Role::Leading(leading) => (
-                RoleStatus::Leading { established: leading.is_established() },
+            Role::Claiming(_) => {
+                (RoleStatus::Leading { established: false }, s.cfg.client_addr.clone())
+            }
+            Role::Reigning(reigning) => (
+                RoleStatus::Leading { established: reigning.is_established() },
                 s.cfg.client_addr.clone(),
             ),
             Role::Halted => (RoleStatus::Halted, String::new()),
         };
         let followers = match &self.role {
-            Role::Leading(leading) => leading.followers(s, self.latest),
-            _ => Vec::new(),
+            Role::Claiming(claiming) => claiming.followers(s, self.latest),
+            Role::Reigning(reigning) => reigning.followers(s, self.latest),
+            Role::Looking(_) | Role::Following(_) | Role::Halted => Vec::new(),
         };
         Status {
             node: s.node(),
@@ -62,8 +67,9 @@ impl Node {
         let role = match &self.role {
             Role::Looking(looking) => looking.obstacle(s),
             Role::Following(following) => following.obstacle(),
-            Role::Leading(leading) => (!leading.is_established())
-                .then(|| Obstacle::TakingOver { missing: leading.missing(s) }),
+            Role::Claiming(claiming) => Some(Obstacle::TakingOver { missing: claiming.missing(s) }),
+            Role::Reigning(reigning) => (!reigning.is_established())
+                .then(|| Obstacle::TakingOver { missing: reigning.missing(s) }),
             Role::Halted => Some(Obstacle::Halted),
         };
         let limits = [
@@ -82,9 +88,9 @@ impl Node {
     /// or too few of the ensemble have.
     pub fn is_full(&self) -> bool {
         let ensemble = match &self.role {
-            Role::Leading(leading) => leading.is_full(&self.state),
+            Role::Reigning(reigning) => reigning.is_full(&self.state),
             Role::Following(following) => following.full,
-            Role::Looking(_) | Role::Halted => false,
+            Role::Looking(_) | Role::Claiming(_) | Role::Halted => false,
         };
         ensemble || self.state.is_short_of_space()
     }
@@ -147,14 +153,14 @@ impl Node {
     /// The epoch in which this node is the one possible leader: a quorum has promised it.
     pub fn reigns(&self) -> Option<Epoch> {
         match &self.role {
-            Role::Leading(leading) if leading.is_reigning() => leading.epoch(),
-            _ => None,
+            Role::Reigning(reigning) => Some(reigning.epoch()),
+            Role::Looking(_) | Role::Following(_) | Role::Claiming(_) | Role::Halted => None,
         }
     }
 
     /// True if this node leads and is established.
     pub fn is_established(&self) -> bool {
-        matches!(&self.role, Role::Leading(leading) if leading.is_established())
+        matches!(&self.role, Role::Reigning(reigning) if reigning.is_established())
     }
 
     /// Asserts what must hold of a node at any time. Costs a walk over the log.

@@ -2,71 +2,28 @@
 //! with. What is over waits, in order: writes of its own clients and those of a follower's, each with
 //! their node up to a window, and then here. Nothing is refused that gets its turn in time.
 
-use super::Leading;
-use super::feed::Feed;
-use super::reign::Handled;
-use crate::words::{ConnId, Instant, RefuseReason};
+use super::{Handled, Reigning};
+use crate::words::{ConnId, NodeId, RefuseReason};
 use crate::zab::cx::{Cx, Next};
 use crate::zab::history::entry::{Body, Origin};
 use crate::zab::message::{Forwarded, Message};
 use crate::zab::state::State;
-use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
-/// Writes that followers sent and that wait for room, in the order in which they came.
-#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
-pub(super) struct Waiting {
-    list: VecDeque<(ConnId, Instant, Forwarded)>,
-    bytes: usize,
-}
-
-impl Waiting {
-    #[cfg(feature = "explore")]
-    pub(super) fn rebase(&mut self, rebase: crate::zab::testing::rebase::Rebase) {
-        self.list.iter_mut().for_each(|(_, at, _)| rebase.instant(at));
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.list.is_empty()
-    }
-
-    fn push(&mut self, conn: ConnId, now: Instant, request: Forwarded) {
-        self.bytes += request.body.len();
-        self.list.push_back((conn, now, request));
-    }
-
-    fn pop_if(
-        &mut self,
-        wanted: impl FnOnce(&(ConnId, Instant, Forwarded)) -> bool,
-    ) -> Option<(ConnId, Forwarded)> {
-        let (conn, _, request) = self.list.pop_front_if(|first| wanted(first))?;
-        self.bytes -= request.body.len();
-        Some((conn, request))
-    }
-
-    /// The follower is gone, and will ask anew.
-    pub(super) fn forget(&mut self, conn: ConnId) {
-        self.list.retain(|(of, _, _)| *of != conn);
-        self.bytes = self.list.iter().map(|(_, _, request)| request.body.len()).sum();
-    }
-}
-
-impl Leading {
+impl Reigning {
     /// How many bytes of entries may be proposed now: as many as this node and, of the voters that
     /// are up to date, the best that make a quorum with it can take in.
     fn room(&self, cx: &Cx<'_>) -> usize {
         let own = cx.s.room();
-        if self.peers.values().all(|peer| peer.room.is_none()) {
+        if self.followers.values().all(|follower| follower.room.is_none()) {
             return own;
         }
         let reach = cx.s.ensemble.reach(|id| {
             if id == cx.s.node() {
                 return u64::MAX;
             }
-            let ready = |feed: &Feed| feed.is_acked();
-            let peers = self.peers.values().filter(|peer| peer.node == id);
-            let peers = peers.filter(|peer| peer.feed.as_ref().is_some_and(ready));
-            peers.map(|peer| peer.room.unwrap_or(u64::MAX)).max().unwrap_or(0)
+            let peers = self.ready().filter(|(_, follower)| follower.guest.node == id);
+            peers.map(|(_, follower)| follower.room.unwrap_or(u64::MAX)).max().unwrap_or(0)
         });
         own.min(usize::try_from(reach).unwrap_or(usize::MAX))
     }
@@ -74,22 +31,19 @@ impl Leading {
     /// True if the ensemble has no room for more data: the voters that are here are a quorum, but not
     /// without those that have none.
     pub(crate) fn is_full(&self, s: &State) -> bool {
-        let here = |full: bool| {
-            move |id| {
-                if id == s.node() {
-                    return full || !s.is_short_of_space();
-                }
-                let ready = |feed: &Feed| feed.is_acked();
-                let mut peers = self.peers.values().filter(|peer| peer.node == id);
-                peers.any(|peer| peer.feed.as_ref().is_some_and(ready) && (full || !peer.full))
+        let here = |id: NodeId, full: bool| {
+            if id == s.node() {
+                return full || !s.is_short_of_space();
             }
+            let mut peers = self.ready().filter(|(_, follower)| follower.guest.node == id);
+            peers.any(|(_, follower)| full || !follower.full)
         };
-        s.ensemble.is_quorum(here(true)) && !s.ensemble.is_quorum(here(false))
+        s.ensemble.is_quorum(|id| here(id, true)) && !s.ensemble.is_quorum(|id| here(id, false))
     }
 
     /// So many bytes are proposed: the followers have less room, until they say how much.
     pub(super) fn spend_room(&mut self, bytes: usize) {
-        for room in self.peers.values_mut().filter_map(|peer| peer.room.as_mut()) {
+        for room in self.followers.values_mut().filter_map(|follower| follower.room.as_mut()) {
             *room = room.saturating_sub(bytes as u64);
         }
     }
@@ -101,7 +55,7 @@ impl Leading {
 
     /// Proposes what waits and has room: of followers' clients half as long as there is of both.
     pub(crate) fn propose_what_fits(&mut self, cx: &mut Cx<'_>) -> Next {
-        if !self.is_established() {
+        if !self.established {
             return Next::Stay;
         }
         let mut room = self.room(cx);
@@ -118,6 +72,13 @@ impl Leading {
         self.propose(cx, list)
     }
 
+    /// Proposes writes of this node's clients, as many as have about so many bytes.
+    pub(super) fn propose_own(&mut self, cx: &mut Cx<'_>, room: usize) -> Next {
+        let own = cx.s.requests.send_writes(room).into_iter();
+        let list = own.map(|w| (Some(w.origin), Body::Command(w.body))).collect();
+        self.propose(cx, list)
+    }
+
     /// Writes of a follower's clients: they wait for their turn.
     pub(super) fn on_forward(
         &mut self,
@@ -129,9 +90,9 @@ impl Leading {
         // Each is judged by itself: nobody is refused for what another one asks.
         let (large, requests): (Vec<Forwarded>, Vec<Forwarded>) =
             requests.into_iter().partition(|request| request.body.len() > limits.command_bytes);
-        let why = if !self.is_established() {
+        let why = if !self.established {
             Some(RefuseReason::NoLeader)
-        } else if self.waiting.bytes >= limits.pending_bytes {
+        } else if self.waiting.bytes() >= limits.pending_bytes {
             Some(RefuseReason::Busy)
         } else {
             None
