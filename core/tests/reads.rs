@@ -206,6 +206,19 @@ fn a_step_applies_a_part_of_what_is_committed_and_the_next_one_goes_on() {
 }
 
 #[test]
+fn a_step_applies_no_more_bytes_than_a_window_has() {
+    let mut alone = Alone::limited(Limits { window_bytes: 10_000, ..Limits::default() });
+    let value = |n: u8| Command::Set { path: path("key"), value: [n; 1_000].as_slice().into() };
+    let input = alone.ask((0..40).map(|n| Request::Write(value(n).encode())));
+    let mut steps = vec![alone.give(input).len()];
+    while alone.replica.is_applying() {
+        steps.push(alone.give(Input::Event(Event::Tick)).len());
+    }
+    // An entry counts somewhat more than its value, and the last of a step goes beyond.
+    assert_eq!(steps, [10, 10, 10, 10]);
+}
+
+#[test]
 fn one_command_that_deletes_much_is_a_step_of_its_own() {
     let mut alone = Alone::limited(Limits { apply_part: 30, ..Limits::default() });
     let set = |n| Command::Set { path: path(&format!("dir/{n}")), value: b"v".as_slice().into() };

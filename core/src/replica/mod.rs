@@ -269,11 +269,14 @@ impl<A: App> Replica<A> {
             self.answer(ticket, out);
         }
         let mut effort = self.node.limits().apply_part.max(1);
+        let mut bytes = self.node.limits().window_bytes.max(1);
         self.take_calls(&mut actions);
         while effort > 0
+            && bytes > 0
             && let Some(call) = self.calls.pop_front()
         {
-            if matches!(call, Upcall::Deliver { .. }) {
+            if let Upcall::Deliver { body, .. } = &call {
+                bytes = bytes.saturating_sub(body.size());
                 let answer = self.serve(call, &mut actions, out);
                 assert!(answer.is_none(), "an entry was answered");
                 effort = effort.saturating_sub(self.app.effort());

@@ -81,7 +81,8 @@ pub struct Limits {
     /// Zero does as one.
     pub read_part: usize,
     /// What one step applies, see [`App::effort`](crate::replica::App::effort); the last command of it
-    /// may go beyond. What is over waits for the next step. Zero does as one.
+    /// may go beyond. Nor does it apply more bytes of commands than `window_bytes`. What is over waits
+    /// for the next step. Zero does as one.
     pub apply_part: usize,
     /// About the bytes that the application's state may take in memory,
     /// [`App::bytes`](crate::replica::App::bytes). Above it a node refuses the requests of its clients

@@ -96,6 +96,18 @@ impl fmt::Display for Gap {
 
 impl core::error::Error for Gap {}
 
+impl Body {
+    /// Bytes that an entry with this body takes, for limits.
+    pub(crate) fn size(&self) -> usize {
+        const FIXED: usize = 96;
+        match self {
+            Self::Command(payload) => FIXED + payload.len(),
+            Self::Membership(membership) => FIXED + membership.members().len() * FIXED,
+            Self::Lives(lives) => FIXED + size_of_val(lives.as_slice()),
+        }
+    }
+}
+
 impl Entry {
     /// Makes the entry `txid` that follows `after`.
     pub fn new(
@@ -137,12 +149,7 @@ impl Entry {
 
     /// Bytes that the entry takes, for limits: the body and a fixed allowance for the rest.
     pub fn size(&self) -> usize {
-        const FIXED: usize = 96;
-        match &self.body {
-            Body::Command(payload) => FIXED + payload.len(),
-            Body::Membership(membership) => FIXED + membership.members().len() * FIXED,
-            Body::Lives(lives) => FIXED + size_of_val(lives.as_slice()),
-        }
+        self.body.size()
     }
 
     fn digest_after(&self, chain: Digest) -> Digest {
