@@ -34,7 +34,9 @@ impl World {
         host.reads += 1;
         let mut rng = rng.split(host.reads);
         let latency = rng.between(options.disk.flush_min, options.disk.flush_max);
-        let bytes = size::real(wanted.max_bytes as u64, 0, scale);
+        // It lasts by what is there to be read, however much more was asked for.
+        let (_, entries) = host.disk.past.read(wanted.after, wanted.upto, wanted.max_bytes);
+        let bytes = size::real(size::entries(&entries), entries.len() as u64, scale);
         let lasts = latency + host.pace.flush(Lane::Journal, bytes, now);
         let Some(process) = &mut host.process else { return Ok(()) };
         if process.reads.insert(wanted.conn, wanted.after).is_some() {
