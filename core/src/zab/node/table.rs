@@ -223,7 +223,7 @@ impl Role {
                 gate::expel(cx, conn, PeerFault::Unexpected("a message before LEADER-INFO"));
                 Next::Stay
             }
-            Self::Following(following) => following.on_message(cx, conn, msg),
+            Self::Following(following) => following.on_message(cx, msg),
             Self::Claiming(claiming) => claiming.on_message(cx, conn, msg),
             Self::Reigning(reigning) => reigning.on_message(cx, conn, msg),
             Self::Halted => Next::Stay,
@@ -279,9 +279,7 @@ impl Role {
     pub(super) fn pass_writes(&mut self, cx: &mut Cx<'_>) -> Next {
         match self {
             Self::Following(following) => {
-                if let Some(conn) = following.serving_conn() {
-                    following.pass_writes(cx, conn);
-                }
+                following.pass_writes(cx);
                 Next::Stay
             }
             Self::Reigning(reigning) => reigning.propose_what_fits(cx),
@@ -293,9 +291,7 @@ impl Role {
     fn serve(&mut self, cx: &mut Cx<'_>) -> Next {
         match self {
             Self::Following(following) => {
-                if let Some(conn) = following.serving_conn() {
-                    following.pass_on(cx, conn);
-                }
+                following.pass_on(cx);
                 Next::Stay
             }
             Self::Reigning(reigning) => reigning.serve(cx),

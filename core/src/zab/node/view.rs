@@ -19,7 +19,7 @@ impl Node {
             Role::Looking(_) => (RoleStatus::Looking, String::new()),
             Role::Following(following) => (
                 RoleStatus::Following { leader: following.leader, serving: following.is_serving() },
-                following.leader_addr.clone(),
+                following.leader_addr().into(),
             ),
             Role::Claiming(_) => {
                 (RoleStatus::Leading { established: false }, s.cfg.client_addr.clone())
@@ -89,7 +89,7 @@ impl Node {
     pub fn is_full(&self) -> bool {
         let ensemble = match &self.role {
             Role::Reigning(reigning) => reigning.is_full(&self.state),
-            Role::Following(following) => following.full,
+            Role::Following(following) => following.is_full(),
             Role::Looking(_) | Role::Claiming(_) | Role::Halted => false,
         };
         ensemble || self.state.is_short_of_space()

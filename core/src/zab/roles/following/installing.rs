@@ -4,9 +4,9 @@
 //! else, and the snapshot can be given up, by this node or by a crash.
 
 use super::incoming::{Incoming, Step};
-use super::{Following, Phase};
+use super::joined::{Joined, Phase};
 use crate::mutants::Mutant;
-use crate::zab::cx::{Cx, Next};
+use crate::zab::cx::Cx;
 use crate::zab::error::PeerFault;
 
 /// The application finds it good.
@@ -25,26 +25,29 @@ pub(super) fn record(cx: &mut Cx<'_>, incoming: &mut Incoming) {
     }
 }
 
-impl Following {
+impl Joined {
     /// The application has looked at a whole snapshot: only a good one becomes current.
-    pub(crate) fn on_verified(&mut self, cx: &mut Cx<'_>, stage: u64, good: bool) -> Next {
+    pub(super) fn on_verified(
+        &mut self,
+        cx: &mut Cx<'_>,
+        stage: u64,
+        good: bool,
+    ) -> Result<(), PeerFault> {
         let Phase::Sync { snapshot: Some(incoming), .. } = &mut self.phase else {
             cx.parked_verified(stage, good);
-            return Next::Stay;
+            return Ok(());
         };
         if incoming.is_at(stage, Step::Checking) {
             if !good {
-                let conn = self.conn.unwrap_or_default();
-                return self.fault(cx, conn, PeerFault::SnapshotDigest);
+                return Err(PeerFault::SnapshotDigest);
             }
             verified(cx, incoming);
         }
-        Next::Stay
+        Ok(())
     }
 
     /// The state store has made a snapshot durable.
-    pub(crate) fn on_sealed(&mut self, cx: &mut Cx<'_>, stage: u64) {
-        self.gets_on(cx);
+    pub(super) fn on_sealed(&mut self, cx: &mut Cx<'_>, stage: u64) {
         let Phase::Sync { snapshot: Some(incoming), .. } = &mut self.phase else {
             return cx.parked_sealed(stage);
         };

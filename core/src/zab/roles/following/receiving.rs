@@ -4,18 +4,18 @@
 
 use super::incoming::{Incoming, Step};
 use super::installing::record;
-use super::{Following, Phase, check};
+use super::joined::{Joined, Phase};
 use crate::mutants::Mutant;
-use crate::words::{ConnId, Txid};
+use crate::words::Txid;
 use crate::zab::cx::Cx;
 use crate::zab::error::PeerFault;
 use crate::zab::event::{Action, Upcall};
-use crate::zab::history::entry::Entry;
+use crate::zab::history::entry::{Body, Entry, Gap, Position};
 use crate::zab::message::{Message, SnapshotHead};
 use crate::zab::note::Note;
 use alloc::vec::Vec;
 
-impl Following {
+impl Joined {
     pub(super) fn on_snapshot(
         &mut self,
         cx: &mut Cx<'_>,
@@ -72,7 +72,6 @@ impl Following {
     pub(super) fn on_chunk(
         &mut self,
         cx: &mut Cx<'_>,
-        conn: ConnId,
         from: u64,
         bytes: &[u8],
         last: bool,
@@ -99,7 +98,7 @@ impl Following {
         }
         let unstaged = cx.s.cfg.mutant(Mutant::AckPartUnstaged);
         if let Some(upto) = incoming.ack(unstaged) {
-            cx.send(conn, Message::SnapshotChunkAck { upto, done: false });
+            cx.send(self.conn, Message::SnapshotChunkAck { upto, done: false });
         }
         if last {
             incoming.end(cx.out);
@@ -109,16 +108,14 @@ impl Following {
     }
 
     /// The state store gets on with something.
-    pub(crate) fn gets_on(&mut self, cx: &mut Cx<'_>) {
-        self.work += 1;
+    pub(super) fn gets_on(&mut self, cx: &mut Cx<'_>) {
         if let Some(upto) = self.unacked.take() {
             self.acknowledge_entries(cx, upto);
         }
     }
 
     /// The state store has taken in so many parts of what was staged.
-    pub(crate) fn on_staged(&mut self, cx: &mut Cx<'_>, stage: u64, parts: u64) {
-        self.gets_on(cx);
+    pub(super) fn on_staged(&mut self, cx: &mut Cx<'_>, stage: u64, parts: u64) {
         let leader = self.leader;
         let Phase::Sync { snapshot: Some(incoming), .. } = &mut self.phase else {
             return cx.parked_staged(stage, parts);
@@ -129,8 +126,8 @@ impl Following {
         let ack = incoming.ack(false);
         let told = incoming.is_untold(cx.now.at);
         let bytes = incoming.staged;
-        if let (Some(upto), Some(conn)) = (ack, self.conn) {
-            cx.send(conn, Message::SnapshotChunkAck { upto, done: false });
+        if let Some(upto) = ack {
+            cx.send(self.conn, Message::SnapshotChunkAck { upto, done: false });
         }
         if told {
             cx.note(Note::Installing { leader, bytes });
@@ -140,7 +137,6 @@ impl Following {
     pub(super) fn on_log_entries(
         &mut self,
         cx: &mut Cx<'_>,
-        conn: ConnId,
         entries: Vec<Entry>,
     ) -> Result<(), PeerFault> {
         let Phase::Sync { epoch, snapshot: None } = self.phase else {
@@ -160,7 +156,7 @@ impl Following {
             self.write_pending(cx);
         }
         if cx.s.cfg.mutant(Mutant::AckHistoryAtArrival) {
-            cx.send(conn, Message::LogEntriesAck { upto });
+            cx.send(self.conn, Message::LogEntriesAck { upto });
         }
         Ok(())
     }
@@ -174,7 +170,6 @@ impl Following {
 
     /// The disk has the log up to here: while the history arrives, this is what paces the leader.
     pub(super) fn acknowledge_sync(&mut self, cx: &mut Cx<'_>, upto: Txid) {
-        let Some(conn) = self.conn else { return };
         let installed = match &mut self.phase {
             Phase::Sync { snapshot, .. } => {
                 snapshot.take_if(|incoming| incoming.step == Step::Recorded)
@@ -184,7 +179,7 @@ impl Following {
         match installed {
             Some(installed) => {
                 let upto = installed.received;
-                cx.send(conn, Message::SnapshotChunkAck { upto, done: true });
+                cx.send(self.conn, Message::SnapshotChunkAck { upto, done: true });
             }
             None => self.acknowledge_entries(cx, upto),
         }
@@ -195,8 +190,23 @@ impl Following {
     fn acknowledge_entries(&mut self, cx: &mut Cx<'_>, upto: Txid) {
         let waits = matches!(self.phase, Phase::Sync { .. }) && cx.s.is_behind();
         self.unacked = waits.then_some(upto);
-        if let Some(conn) = self.conn.filter(|_| !waits) {
-            cx.send(conn, Message::LogEntriesAck { upto });
+        if !waits {
+            cx.send(self.conn, Message::LogEntriesAck { upto });
         }
     }
+}
+
+/// Checks that the entries continue the log, which ends here, in order and without a hole.
+pub(super) fn check(mut end: Position, entries: &[Entry]) -> Result<(), PeerFault> {
+    for entry in entries {
+        entry.follows(end).map_err(|_: Gap| PeerFault::Gap)?;
+        end = entry.position();
+        // A membership is named by its entry; anything else did not come from a leader's log.
+        if let Body::Membership(membership) = &entry.body
+            && membership.version() != entry.txid
+        {
+            return Err(PeerFault::Unexpected("a membership of another name"));
+        }
+    }
+    if entries.is_empty() { Err(PeerFault::Unexpected("no entries")) } else { Ok(()) }
 }

@@ -6,7 +6,7 @@
 //! one order: there can be no gap and no overlap. A slow follower is paced by what its disk has
 //! acknowledged: nothing queues up for it, neither here nor there.
 
-use super::reading::Reading;
+use super::reading::{Gone, Reading};
 use super::source::Source;
 use crate::mutants::Mutant;
 use crate::words::{ConnId, Epoch, Txid};
@@ -21,10 +21,6 @@ use alloc::vec::Vec;
 /// A message of the history: what a connection that breaks may have sent in vain. The follower's disk
 /// takes many as one write.
 const HISTORY_BYTES: usize = 8 << 10;
-
-/// What a follower needs after this is not on the disk any more.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Gone(pub(crate) Txid);
 
 /// The state of one follower's feed.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -164,11 +160,7 @@ impl Feed {
             let floor = self.reading.found(from, entries);
             return Ok(Some(self.begin(cx, conn, ack, floor)));
         }
-        let asked = self.reading.asked();
-        match self.reading.take(from, entries) {
-            Some(false) => Err(Gone(asked.unwrap_or_default())),
-            Some(true) | None => Ok(None),
-        }
+        self.reading.take(from, entries).map(|()| None)
     }
 
     /// Everything up to here was sent: entries after it are needed while the feed lasts.

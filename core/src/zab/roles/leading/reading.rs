@@ -11,6 +11,10 @@ use alloc::vec::Vec;
 /// A window is read in so many pieces.
 const PIECES: usize = 4;
 
+/// What a follower needs after this is not on the disk any more.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Gone(pub(crate) Txid);
+
 /// Entries on their way from the disk to a follower.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub(crate) struct Reading {
@@ -65,20 +69,15 @@ impl Reading {
         next
     }
 
-    /// After what the disk is being asked for entries.
-    pub(crate) fn asked(&self) -> Option<Txid> {
-        self.asked
-    }
-
-    /// The answer of the disk. `None` if it was not asked; false if it cannot go on where it was.
-    pub(crate) fn take(&mut self, from: Option<Position>, entries: Vec<Entry>) -> Option<bool> {
-        let asked = self.asked.take()?;
-        let goes_on = from.is_some_and(|from| from.txid == asked) && !entries.is_empty();
-        if goes_on {
-            self.bytes += entries.iter().map(Entry::size).sum::<usize>();
-            self.read.extend(entries);
+    /// The answer of the disk, if it was asked: an error if it cannot go on where it was.
+    pub(crate) fn take(&mut self, from: Option<Position>, entries: Vec<Entry>) -> Result<(), Gone> {
+        let Some(asked) = self.asked.take() else { return Ok(()) };
+        if from.is_none_or(|from| from.txid != asked) || entries.is_empty() {
+            return Err(Gone(asked));
         }
-        Some(goes_on)
+        self.bytes += entries.iter().map(Entry::size).sum::<usize>();
+        self.read.extend(entries);
+        Ok(())
     }
 
     /// The answer of the disk to the first question of all, by which the plan is made: the last
@@ -89,10 +88,9 @@ impl Reading {
         entries: Vec<Entry>,
     ) -> Option<Position> {
         self.asked.take()?;
-        let from = from.filter(|_| !entries.is_empty())?;
+        let from = from?;
         self.asked = Some(from.txid);
-        self.take(Some(from), entries);
-        Some(from)
+        self.take(Some(from), entries).ok().map(|()| from)
     }
 }
 

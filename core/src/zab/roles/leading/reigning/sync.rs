@@ -9,7 +9,8 @@ use crate::zab::error::{CloseReason, PeerFault};
 use crate::zab::history::entry::{Entry, Position};
 use crate::zab::message::{EpochAck, Item};
 use crate::zab::note::Note;
-use crate::zab::roles::leading::feed::{Feed, Gone};
+use crate::zab::roles::leading::feed::Feed;
+use crate::zab::roles::leading::reading::Gone;
 use crate::zab::roles::leading::source::Source;
 use alloc::vec::Vec;
 
