@@ -104,7 +104,11 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+#[macro_use]
+mod planted;
+
 pub mod client;
+#[cfg(feature = "mutants")]
 pub mod mutants;
 pub mod replica;
 pub mod store;

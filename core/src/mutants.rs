@@ -1,7 +1,4 @@
-//! Planted bugs. Each is a one-line change somewhere in the core behind [`Config::mutant`], which
-//! is always false without the `mutants` feature. The simulator must find every one of them.
-//!
-//! [`Config::mutant`]: crate::zab::Config::mutant
+//! Planted bugs, by name: see `planted.rs`. The simulator must find every one of them.
 
 /// A planted bug, by the number it has in `docs/simulation.md`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

@@ -14,11 +14,12 @@
 //!
 //! Operations and replies are opaque: codecs and sockets are the runtime's.
 
-use crate::mutants::Mutant;
 use crate::words::{ConnId, Instant, Micros, RefuseReason, Rng, Ticket, Txid};
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 
+#[cfg(feature = "mutants")]
+mod planted;
 mod types;
 
 pub use types::{Action, Answer, Config, Event, Operation, Outcome};
@@ -171,9 +172,7 @@ impl<O: Operation> Client<O> {
             return;
         };
         if let Answer::Done { txid, .. } = &answer {
-            if !self.config.mutant(Mutant::ForgetSeen) {
-                self.seen = self.seen.max(*txid);
-            }
+            planted!(self.config, ForgetSeen, self.seen = self.seen.max(*txid) => ());
             self.failures = 0;
             self.backoff = self.config.backoff_min;
         }
@@ -240,9 +239,9 @@ impl<O: Operation> Client<O> {
 
     /// Puts the reads of a connection back in front of the queue, in their order.
     fn take_reads(&mut self, conn: &mut Conn<O>) {
-        let any = self.config.mutant(Mutant::ResendUnanswered);
         for sent in conn.sent.iter_mut().rev() {
-            if let Some(read) = sent.live.take_if(|pending| any || !pending.op.is_write()) {
+            let again = |pending: &Pending<O>| planted!(self.config, ResendUnanswered, !pending.op.is_write() => true);
+            if let Some(read) = sent.live.take_if(|pending| again(pending)) {
                 self.queue.push_front(read);
             }
         }
@@ -315,10 +314,8 @@ impl<O: Operation> Client<O> {
             }
         };
         let Some(pending) = pending else { return };
-        if self.config.mutant(Mutant::ForgetExpired) {
-            self.conns.values_mut().for_each(|conn| conn.sent.retain(|sent| sent.live.is_some()));
-        }
-        let sent = sent && !self.config.mutant(Mutant::CallSentTimedOut);
+        planted!(self.config, ForgetExpired => self.forget_expired());
+        planted!(self.config, CallSentTimedOut: sent = false);
         let outcome = match pending.refused {
             _ if sent && pending.op.is_write() => Outcome::Unknown,
             Some(why) => Outcome::Refused(why),

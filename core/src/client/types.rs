@@ -1,6 +1,5 @@
 //! What goes into a client and what comes out.
 
-use crate::mutants::Mutant;
 use crate::words::{ConnId, Instant, Micros, RefuseReason, Ticket, Txid};
 
 /// What a caller asks for.
@@ -31,7 +30,7 @@ pub struct Config {
     pub margin: Micros,
     /// The planted bug, if any: only with the `mutants` feature.
     #[cfg(feature = "mutants")]
-    pub mutant: Option<Mutant>,
+    pub mutant: Option<crate::mutants::Mutant>,
 }
 
 impl Config {
@@ -48,18 +47,6 @@ impl Config {
             #[cfg(feature = "mutants")]
             mutant: None,
         }
-    }
-
-    /// True if this bug is planted. Always false without the `mutants` feature.
-    #[cfg(feature = "mutants")]
-    pub(super) fn mutant(&self, mutant: Mutant) -> bool {
-        self.mutant == Some(mutant)
-    }
-
-    /// True if this bug is planted. Always false without the `mutants` feature.
-    #[cfg(not(feature = "mutants"))]
-    pub(super) const fn mutant(&self, _: Mutant) -> bool {
-        false
     }
 }
 

@@ -1,10 +1,11 @@
 //! A node and its application in one: what a runtime drives.
 
 mod app;
+#[cfg(feature = "mutants")]
+mod planted;
 
 pub use app::{App, LoadError};
 
-use crate::mutants::Mutant;
 use crate::words::{Digest, Instant, Now, Payload, ReadLevel, RefuseReason, Ticket, Txid};
 use crate::zab::{
     Action, Actions, Body, Checkpoint, Config, Event, Node, Obstacle, Position, Recovered,
@@ -313,17 +314,15 @@ impl<A: App> Replica<A> {
             // Nothing follows a halt.
             self.saving = None;
         }
-        let Some((mut at, mut digest)) = self.saving else { return };
+        let Some((at, digest)) = self.saving else { return };
         let (changes, last) = self.app.read_changes(max);
         if !last {
             to.actions.push(Action::CheckpointPart { at: at.txid, changes });
             return;
         }
         self.saving = None;
-        if self.node.has_mutant(Mutant::StampCheckpointLate) {
-            at = self.node.log().floor(self.applied).unwrap_or(at);
-            digest = self.app.digest();
-        }
+        let stamp = (at, digest);
+        let (at, digest) = planted!(self.node, StampCheckpointLate, stamp => self.late_stamp(at));
         to.actions.push(Action::Checkpoint(Checkpoint { at, digest, changes }));
     }
 
@@ -366,8 +365,7 @@ impl<A: App> Replica<A> {
             Upcall::CloseSnapshot(conn) => self.app.close_snapshot(conn),
             Upcall::BeginInstall(head) => {
                 self.save(usize::MAX, to);
-                let overlays = self.node.has_mutant(Mutant::SnapshotOverlays);
-                let app = if overlays { self.app.clone() } else { A::empty() };
+                let app = planted!(self.node, SnapshotOverlays, A::empty() => self.app.clone());
                 self.incoming = Some(Incoming { app, head, good: true });
             }
             Upcall::InstallItems(items) => {
@@ -409,8 +407,11 @@ impl<A: App> Replica<A> {
         self.incoming.as_mut().is_some_and(|incoming| {
             incoming.good
                 && incoming.app.finish_load(incoming.head.at.txid).is_ok()
-                && (incoming.app.digest() == incoming.head.digest
-                    || self.node.has_mutant(Mutant::SnapshotOverlays))
+                && planted!(
+                    self.node,
+                    SnapshotOverlays,
+                    incoming.app.digest() == incoming.head.digest => true
+                )
         })
     }
 }

@@ -16,7 +16,7 @@ pub(crate) struct Compaction {
     /// Where the log on disk starts, as last issued.
     pub(crate) start: Txid,
     /// The checkpoint that is being written, if one is.
-    running: Option<Running>,
+    pub(super) running: Option<Running>,
     /// Bytes applied since the last checkpoint began.
     bytes: usize,
     /// Entries applied since the last checkpoint began.
@@ -30,8 +30,8 @@ pub(crate) struct Compaction {
 
 /// A checkpoint that is being written.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-struct Running {
-    since: Instant,
+pub(super) struct Running {
+    pub(super) since: Instant,
     /// What it will let the log on disk start with.
     base: Base,
     /// Bytes applied between the one before and this one.
@@ -118,12 +118,10 @@ impl Compaction {
         (share + earned).saturating_sub(self.bytes).min(limit.saturating_sub(unsaved))
     }
 
-    /// When a checkpoint that is being written counts as hung, unless something is written before;
-    /// or, wrongly, something was.
-    pub(crate) fn hangs_at(&self, patience: Micros, by_time: bool) -> Option<Instant> {
+    /// When a checkpoint that is being written counts as hung, unless something is written before.
+    pub(crate) fn hangs_at(&self, patience: Micros) -> Option<Instant> {
         let running = self.running.as_ref()?;
-        let moved = if by_time { running.since } else { self.moved.max(running.since) };
-        Some(moved.after(patience))
+        Some(self.moved.max(running.since).after(patience))
     }
 }
 
@@ -156,13 +154,11 @@ mod tests {
         for second in 0..3600 {
             let now = at(second * 1000);
             store.wrote(1, now);
-            assert!(store.hangs_at(PATIENCE, false).unwrap() > now);
-            // What `Mutant::HaltByTime` takes it for.
-            assert_eq!(store.hangs_at(PATIENCE, true), Some(at(10_000)));
+            assert!(store.hangs_at(PATIENCE).unwrap() > now);
         }
-        assert_eq!(store.hangs_at(PATIENCE, false), Some(at(3_609_000)));
+        assert_eq!(store.hangs_at(PATIENCE), Some(at(3_609_000)));
         store.finish(at(3_600_000));
-        assert_eq!(store.hangs_at(PATIENCE, false), None);
+        assert_eq!(store.hangs_at(PATIENCE), None);
     }
 
     #[test]

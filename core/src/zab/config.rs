@@ -1,6 +1,5 @@
 //! What can be tuned, checked once.
 
-use crate::mutants::Mutant;
 use crate::words::{Micros, NodeId};
 use alloc::string::String;
 
@@ -141,7 +140,7 @@ pub struct Config {
     pub limits: Limits,
     /// The planted bug, if any: only with the `mutants` feature.
     #[cfg(feature = "mutants")]
-    pub mutant: Option<Mutant>,
+    pub mutant: Option<crate::mutants::Mutant>,
     /// Every datagram is taken for the present word of its sender: for exhaustive search, in whose
     /// world none is late or forged.
     #[cfg(feature = "explore")]
@@ -161,19 +160,5 @@ impl Config {
             #[cfg(feature = "explore")]
             unstamped: false,
         }
-    }
-}
-
-impl Config {
-    /// True if this bug is planted. Always false without the `mutants` feature.
-    #[cfg(feature = "mutants")]
-    pub fn mutant(&self, mutant: Mutant) -> bool {
-        self.mutant == Some(mutant)
-    }
-
-    /// True if this bug is planted. Always false without the `mutants` feature.
-    #[cfg(not(feature = "mutants"))]
-    pub const fn mutant(&self, _: Mutant) -> bool {
-        false
     }
 }

@@ -1,6 +1,5 @@
 //! What a role does: the verbs of one step, each of which keeps the state and the outputs together.
 
-use crate::mutants::Mutant;
 use crate::words::{ConnId, Epoch, Instant, Micros, NodeId, Now, Txid, WriteId};
 use crate::zab::error::{CloseReason, HaltReason};
 use crate::zab::event::{Action, Actions, Upcall};
@@ -75,8 +74,8 @@ impl Cx<'_> {
             self.note(Note::OldDisk(node));
         }
         // Whoever counts a wiped disk must not be saved by its lives.
-        let planted = [Mutant::OldDiskCounts, Mutant::WipedNodeCounts];
-        newest || planted.into_iter().any(|mutant| self.s.cfg.mutant(mutant))
+        planted!(self, WipedNodeCounts => return true);
+        planted!(self, OldDiskCounts, newest => true)
     }
 
     /// Issues a record to the disk.
@@ -155,9 +154,8 @@ impl Cx<'_> {
     /// The disk completed writes: moves what depends on the disk alone. The duties that are due
     /// now are the role's.
     pub(crate) fn completed(&mut self, upto: WriteId) {
-        let all = self.s.cfg.mutant(Mutant::CompletionCoversAll);
-        let upto_all = if all { self.s.ledger.issued() } else { upto };
-        self.s.ledger.complete(upto_all, self.now.at);
+        let covers = planted!(self, CompletionCoversAll, upto => self.s.ledger.issued());
+        self.s.ledger.complete(covers, self.now.at);
         if let Some((_, at)) = self.s.installing.take_if(|(id, _)| *id <= upto) {
             self.s.commit = self.s.commit.max(at.txid);
             self.s.applied = at.txid;
@@ -217,11 +215,8 @@ impl Cx<'_> {
         if !self.s.serving && !self.s.catching_up {
             return;
         }
-        let upto = if self.s.cfg.mutant(Mutant::ApplyBeforeDurable) {
-            self.s.commit
-        } else {
-            self.s.commit.min(self.s.durable)
-        };
+        let upto = self.s.commit.min(self.s.durable);
+        planted!(self, ApplyBeforeDurable: upto = self.s.commit);
         if upto <= self.s.applied {
             return;
         }

@@ -72,6 +72,7 @@ impl Ledger {
     }
 
     /// The last write issued.
+    #[cfg(any(test, feature = "mutants"))]
     pub(crate) fn issued(&self) -> WriteId {
         self.issued
     }

@@ -14,15 +14,15 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-struct Write {
+pub(super) struct Write {
     /// `None` once the client is gone.
-    ticket: Option<Ticket>,
+    pub(super) ticket: Option<Ticket>,
     body: Payload,
     /// When the client stops waiting.
     deadline: Instant,
     /// When it is looked at next: earlier than the deadline while it waits for a leader.
     expiry: Instant,
-    sent: bool,
+    pub(super) sent: bool,
     grows: bool,
 }
 
@@ -50,7 +50,7 @@ pub(crate) struct Requests {
     sent: usize,
     /// Writes from this number on are held, those before it are sent.
     held_from: u64,
-    writes: BTreeMap<u64, Write>,
+    pub(super) writes: BTreeMap<u64, Write>,
     reads: BTreeMap<Ticket, (Read, Instant)>,
     /// The reads for which no leader was asked yet: a batch costs what is in it, however many wait.
     held: BTreeSet<Ticket>,
@@ -232,16 +232,6 @@ impl Requests {
         }
     }
 
-    /// Answers what was sent as if it were certainly not done: a planted bug.
-    pub(crate) fn fail_sent(&mut self, out: &mut Actions) {
-        let sent: Vec<u64> = self.writes.iter().filter(|(_, w)| w.sent).map(|(s, _)| *s).collect();
-        for seq in sent {
-            if let Some(ticket) = self.remove_write(seq).and_then(|write| write.ticket) {
-                out.call(Upcall::Refuse { ticket, why: RefuseReason::NoLeader });
-            }
-        }
-    }
-
     /// Takes in a read, held.
     pub(crate) fn hold_read(&mut self, ticket: Ticket, deadline: Instant) {
         self.deadlines.insert((deadline, Waiting::Read(ticket)));
@@ -392,7 +382,7 @@ impl Requests {
         }
     }
 
-    fn remove_write(&mut self, seq: u64) -> Option<Write> {
+    pub(super) fn remove_write(&mut self, seq: u64) -> Option<Write> {
         let write = self.writes.remove(&seq)?;
         self.bytes -= write.body.len();
         if write.sent {

@@ -1,7 +1,6 @@
 //! How much is kept, and for whom: room for what comes in, checkpoints of the application's state,
 //! and the log that they make superfluous.
 
-use crate::mutants::Mutant;
 use crate::words::{Instant, Micros, Txid};
 use crate::zab::compaction::Compaction;
 use crate::zab::cx::Cx;
@@ -26,10 +25,9 @@ impl State {
     /// checkpoint is done, is over its limit. The node can neither lead nor follow for long.
     pub(crate) fn choked_at(&self) -> Option<Instant> {
         let patience = Micros::new(self.cfg.timeouts.disk.get().saturating_mul(2));
-        let by_time = self.cfg.mutant(Mutant::HaltByTime);
-        self.compaction
-            .hangs_at(patience, by_time)
-            .filter(|_| self.compaction.room(self.log_limit()) == 0)
+        let hangs_at = self.compaction.hangs_at(patience);
+        planted!(self, HaltByTime: hangs_at = self.compaction.late_at(patience));
+        hangs_at.filter(|_| self.compaction.room(self.log_limit()) == 0)
     }
 
     /// True if this node has no room for more data.
@@ -76,7 +74,7 @@ impl State {
         let limits = &self.cfg.limits;
         let weight = self.weight?;
         let share = (weight / SHARE).max(limits.checkpoint_bytes).min(limits.journal_bytes);
-        let pin = pin.filter(|_| !self.cfg.mutant(Mutant::KeepNothing));
+        planted!(self, KeepNothing: pin = None);
         let worth = pin.map_or(0, |pin| pin.worth.min(weight));
         let most = limits.journal_bytes.max(self.log_limit() / 2).max(worth);
         Some(Keep { after: pin.map(|pin| pin.at), most: most as u64, bytes: share as u64 })
@@ -115,11 +113,11 @@ impl Cx<'_> {
     /// `saved` is the checkpoint just finished. What is before the start is no longer of use to this
     /// node; `pin` is what a follower wants of it.
     pub(crate) fn prune(&mut self, saved: Option<Base>, pin: Option<Pin>) {
-        let unsaved = self.s.cfg.mutant(Mutant::PruneUnsaved);
         let Compaction { durable, start, .. } = self.s.compaction;
         let memory = self.s.log.base();
+        let in_memory = planted!(self, PruneUnsaved, memory.at.txid <= durable => true);
         let base = match saved {
-            _ if memory.at.txid <= durable || unsaved => memory.clone(),
+            _ if in_memory => memory.clone(),
             Some(saved) if saved.at.txid <= durable => saved,
             _ => return,
         };
@@ -136,11 +134,11 @@ impl Cx<'_> {
     /// Forgets the oldest entries in memory once they are well beyond what is kept for followers:
     /// nothing that is not applied, and nothing from a pin on, which a follower is being fed from,
     /// unless that holds back too much: the disk has it, too.
-    pub(crate) fn forget(&mut self, pin: impl FnOnce() -> Option<Pin>) -> bool {
+    pub(crate) fn forget(&mut self, pin: impl FnOnce() -> Option<Pin>) {
         let limits = &self.s.cfg.limits;
         let (mut bytes, mut entries) = (self.s.log.bytes(), self.s.log.len());
         if bytes <= limits.retain_bytes / 8 * 9 && entries <= limits.retain_entries / 8 * 9 {
-            return false;
+            return;
         }
         let pin = pin().filter(|_| bytes <= self.s.pin_limit());
         let limit = pin.map_or(self.s.applied, |pin| pin.at).min(self.s.applied);
@@ -154,12 +152,10 @@ impl Cx<'_> {
             entries -= 1;
             to = entry.position();
         }
-        let moves = to.txid > self.s.log.base().at.txid;
-        if moves {
+        if to.txid > self.s.log.base().at.txid {
             let before = self.s.log.bytes();
             self.s.log.prune(to);
             self.s.applied_bytes -= before - self.s.log.bytes();
         }
-        moves
     }
 }

@@ -1,7 +1,6 @@
 //! What a node is apart from its role: what is on its disk, what it knows to be committed, and who
 //! waits for it. Roles come and go; this stays.
 
-use crate::mutants::Mutant;
 use crate::words::{
     ConnId, Epoch, Instant, Micros, NodeId, RefuseReason, Rng, Round, Txid, WriteId,
 };
@@ -102,14 +101,9 @@ impl State {
     ) -> Self {
         let commit = applied.max(committed);
         let mut ensemble = Ensemble::new(log.membership_at(commit));
-        #[cfg(feature = "mutants")]
-        {
-            ensemble.half = cfg.mutant(Mutant::HalfIsQuorum);
-        }
-        let remembers = !cfg.mutant(Mutant::ForgetPending);
         let mut before = commit;
         for entry in log.after(commit) {
-            if let Some(membership) = membership(entry).filter(|_| remembers) {
+            if let Some(membership) = planted!(cfg, ForgetPending, membership(entry) => None) {
                 ensemble.log(membership.clone(), before);
             }
             if let Some(lives) = lives_of(entry) {
@@ -193,9 +187,7 @@ impl State {
 
     /// What is committed, to be written to the disk now.
     pub(crate) fn noting(&mut self) -> Txid {
-        if self.cfg.mutant(Mutant::ForgetActivation) {
-            return Txid::ZERO;
-        }
+        planted!(self, ForgetActivation => return Txid::ZERO);
         self.noted = self.commit;
         self.commit
     }

@@ -171,9 +171,6 @@ pub struct Ensemble {
     /// The last life of each node that is logged, committed or not: whoever holds a record has
     /// met that life. Who votes, and what a quorum is, does not depend on it.
     lives: BTreeMap<NodeId, Recorded>,
-    /// The planted bug of taking half of the voters for a quorum.
-    #[cfg(feature = "mutants")]
-    pub(crate) half: bool,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -186,13 +183,7 @@ struct Pending {
 impl Ensemble {
     /// An ensemble with nothing pending.
     pub fn new(committed: Arc<Membership>) -> Self {
-        Self {
-            lives: committed.lives(),
-            committed,
-            pending: None,
-            #[cfg(feature = "mutants")]
-            half: false,
-        }
+        Self { lives: committed.lives(), committed, pending: None }
     }
 
     /// The last committed membership.
@@ -244,10 +235,6 @@ impl Ensemble {
 
     /// True if the nodes for whom `has` holds are a quorum under every membership that counts.
     pub fn is_quorum(&self, has: impl Fn(NodeId) -> bool) -> bool {
-        #[cfg(feature = "mutants")]
-        if self.half && !self.is_forming() {
-            return self.voters().filter(|id| has(*id)).count() * 2 >= self.voters().count();
-        }
         self.committed.is_quorum(&has) && self.pending().is_none_or(|m| m.is_quorum(&has))
     }
 

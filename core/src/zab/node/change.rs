@@ -2,7 +2,6 @@
 
 use super::Node;
 use super::role::Role;
-use crate::mutants::Mutant;
 use crate::words::{ConnId, Instant, Now};
 use crate::zab::cx::{Cx, Next};
 use crate::zab::event::{Action, Actions};
@@ -50,17 +49,13 @@ fn become_another(cx: &mut Cx<'_>, old: Role, next: Next) -> (Role, Next) {
     }
     cx.s.standing.begin();
     (cx.s.serving, cx.s.catching_up) = (false, false);
-    if !cx.s.cfg.mutant(Mutant::KeepDuties) {
-        cx.s.ledger.drop_duties();
-    }
+    planted!(cx, KeepDuties, cx.s.ledger.drop_duties() => ());
     cx.s.requests.hold_reads();
     if next == Next::Look(LeaveReason::SlowDisk) {
         // It takes no part until its disk is back: other nodes may serve them meanwhile.
         cx.s.requests.refuse_held(cx.out);
     }
-    if cx.s.cfg.mutant(Mutant::FailOnStepDown) {
-        cx.s.requests.fail_sent(cx.out);
-    }
+    planted!(cx, FailOnStepDown => cx.s.requests.fail_sent(cx.out));
     match next {
         Next::Look(_) => {
             let mut looking = Looking::start(cx);

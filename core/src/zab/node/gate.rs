@@ -1,6 +1,5 @@
 //! Who is heard at all: votes and connections of voters of this ensemble, on the disks that it knows.
 
-use crate::mutants::Mutant;
 use crate::words::{ConnId, Txid};
 use crate::zab::cx::{Cx, VERSIONS};
 use crate::zab::error::{CloseReason, PeerFault};
@@ -40,8 +39,8 @@ pub(super) fn vouch(cx: &mut Cx<'_>, vote: &Vote) -> Option<Vouched> {
         cx.note(Note::StrangerVote(from));
         return None;
     }
-    let known = cx.s.ensemble.disk_of(from).filter(|known| *known != vote.incarnation);
-    if known.is_some() && !cx.s.cfg.mutant(Mutant::WipedNodeCounts) {
+    let other = cx.s.ensemble.disk_of(from).is_some_and(|known| known != vote.incarnation);
+    if planted!(cx, WipedNodeCounts, other => false) {
         cx.note(Note::WrongDisk { node: from, presents: vote.incarnation });
         cx.out.push(Action::NotifyRejected { to, why: Rejection::WrongDisk });
         return None;
@@ -91,15 +90,12 @@ fn recognise(cx: &mut Cx<'_>, info: &FollowerInfo) -> Result<(), Rejection> {
     if !cx.s.ensemble.is_voter(info.node) {
         return Err(Rejection::NotMember { version: cx.s.ensemble.committed().version() });
     }
-    let known = cx.s.ensemble.disk_of(info.node);
-    match known.filter(|known| *known != info.incarnation) {
-        Some(_) if !cx.s.cfg.mutant(Mutant::WipedNodeCounts) => {
-            cx.note(Note::WrongDisk { node: info.node, presents: info.incarnation });
-            Err(Rejection::WrongDisk)
-        }
-        _ if !cx.is_newest(info.node, &info.lives) => Err(Rejection::OldDisk),
-        _ => Ok(()),
+    let other = cx.s.ensemble.disk_of(info.node).is_some_and(|known| known != info.incarnation);
+    if planted!(cx, WipedNodeCounts, other => false) {
+        cx.note(Note::WrongDisk { node: info.node, presents: info.incarnation });
+        return Err(Rejection::WrongDisk);
     }
+    if cx.is_newest(info.node, &info.lives) { Ok(()) } else { Err(Rejection::OldDisk) }
 }
 
 /// Closes a connection over which something came that nobody may say there.

@@ -9,7 +9,6 @@ mod search;
 mod table;
 mod view;
 
-use crate::mutants::Mutant;
 use crate::words::{Epoch, Instant, Now};
 use crate::zab::config::Config;
 use crate::zab::cx::Cx;
@@ -75,9 +74,7 @@ impl Node {
     fn forget(&mut self, now: Now, out: &mut Actions) {
         let pin = || self.role.pin();
         let cx = &mut Cx { s: &mut self.state, out, now };
-        if cx.forget(pin) && cx.s.cfg.mutant(Mutant::PruneUnsaved) {
-            cx.prune(None, pin());
-        }
+        planted!(cx, PruneUnsaved, cx.forget(pin) => cx.forget_unsaved(pin));
     }
 
     /// When the next [`Event::Tick`] is due. An earlier one is harmless.

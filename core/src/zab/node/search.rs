@@ -28,7 +28,6 @@ impl Node {
     #[cfg(feature = "mutants")]
     pub fn plant(&mut self, mutant: crate::mutants::Mutant) {
         self.state.cfg.mutant = Some(mutant);
-        self.state.ensemble.half = mutant == crate::mutants::Mutant::HalfIsQuorum;
     }
 }
 

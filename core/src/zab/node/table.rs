@@ -4,7 +4,6 @@
 use super::gate::{self, Vouched};
 use super::requests;
 use super::role::Role;
-use crate::mutants::Mutant;
 use crate::words::ConnId;
 use crate::zab::cx::{Cx, Next};
 use crate::zab::error::{CloseReason, HaltReason, PeerFault};
@@ -136,8 +135,9 @@ impl Role {
                 }
                 Next::Stay
             }
-            Event::StorageFailed if cx.s.cfg.mutant(Mutant::IgnoreStorageFailure) => Next::Stay,
-            Event::StorageFailed => Next::Halt(HaltReason::Storage),
+            Event::StorageFailed => {
+                planted!(cx, IgnoreStorageFailure, Next::Halt(HaltReason::Storage) => Next::Stay)
+            }
             Event::Submit(submissions) => {
                 requests::submit(cx, submissions, self.is_idle(cx));
                 self.serve(cx)

@@ -2,7 +2,6 @@
 
 use super::Node;
 use super::role::Role;
-use crate::mutants::Mutant;
 use crate::words::{Epoch, Micros, NodeId, Txid};
 use crate::zab::config::Limits;
 use crate::zab::history::log::Log;
@@ -125,11 +124,6 @@ impl Node {
         &self.state.cfg.limits
     }
 
-    /// True if this bug is planted.
-    pub(crate) fn has_mutant(&self, mutant: Mutant) -> bool {
-        self.state.cfg.mutant(mutant)
-    }
-
     /// This node's id.
     pub fn id(&self) -> NodeId {
         self.state.node()
@@ -183,5 +177,13 @@ impl Node {
         if self.is_established() {
             assert!(s.serving, "an established leader serves");
         }
+    }
+}
+
+#[cfg(feature = "mutants")]
+impl Node {
+    /// True if this bug is planted.
+    pub(crate) fn plants(&self, mutant: crate::mutants::Mutant) -> bool {
+        self.state.plants(mutant)
     }
 }

@@ -3,7 +3,6 @@
 //! An election is a hint. Whoever wins must still gather promises and find that nobody in its
 //! quorum has a longer history, so a lost, late or doubled vote costs time, never data.
 
-use crate::mutants::Mutant;
 use crate::words::{ConnId, Instant, Micros, NodeId, Round};
 use crate::zab::cx::{Cx, Next};
 use crate::zab::error::{CloseReason, HaltReason};
@@ -180,9 +179,7 @@ impl Looking {
         if !self.ready {
             return Next::Stay;
         }
-        if cx.s.cfg.mutant(Mutant::AnyPacketDelaysVote) {
-            self.resend_at = cx.now.at.after(self.backoff);
-        }
+        planted!(cx, AnyPacketDelaysVote => self.resend_at = cx.now.at.after(self.backoff));
         if !worth.counts() {
             // Whoever it is may prove that it is there, by answering the question in this.
             if worth == Worth::Nothing && cx.may_answer(vote.from) {
@@ -220,9 +217,7 @@ impl Looking {
         }
         let later = vote.round > cx.s.round;
         if later {
-            if !cx.s.cfg.mutant(Mutant::KeepVotesOfOldRound) {
-                self.words.clear();
-            }
+            planted!(cx, KeepVotesOfOldRound, self.words.clear() => ());
             // Others may be the first to leave a round that has no result.
             self.stuck |= self.resends >= DEAF_LAST;
             self.set_round(cx, vote.round);
@@ -262,11 +257,7 @@ impl Looking {
         let by_hearing = self.stuck || self.resends >= DEAF_LAST;
         let rank = |own: Candidate, abstains: bool, hears: bool| {
             let last = abstains || !self.stuck && s.standing.shuns(own.node, cx.now.at);
-            let by_epoch = if s.cfg.mutant(Mutant::VoteWithoutEpoch) {
-                Candidate { epoch: Default::default(), ..own }
-            } else {
-                own
-            };
+            let by_epoch = planted!(s, VoteWithoutEpoch, own => cx.without_epoch(own));
             (!by_hearing || hears, !last, by_epoch, own)
         };
         let me = rank(own(s), s.standing.abstains(cx.now.at), self.hears(s));
@@ -276,8 +267,8 @@ impl Looking {
     }
 
     fn begin_if_ready(&mut self, cx: &mut Cx<'_>) {
-        let hasty = cx.s.cfg.mutant(Mutant::VoteUnflushed) || cx.s.cfg.mutant(Mutant::KeepDuties);
-        let quiet = cx.s.ledger.is_clean() || hasty;
+        let quiet = planted!(cx, VoteUnflushed, cx.s.ledger.is_clean() => true);
+        planted!(cx, KeepDuties: quiet = true);
         if self.ready || !quiet || !cx.s.ensemble.is_voter(cx.s.node()) {
             return;
         }
@@ -349,7 +340,7 @@ impl Looking {
     fn answer(&mut self, cx: &mut Cx<'_>, to: NodeId) {
         let rest = cx.s.cfg.timeouts.resend_min;
         let often = self.answered.get(&to).is_some_and(|at| cx.now.at < at.after(rest));
-        if often && !cx.s.cfg.mutant(Mutant::AnswerWithoutEnd) {
+        if planted!(cx, AnswerWithoutEnd, often => false) {
             return;
         }
         self.answered.insert(to, cx.now.at);
@@ -389,9 +380,7 @@ impl Looking {
         }
         let wait = cx.now.at.after(cx.s.cfg.timeouts.finalize);
         let at = match self.finalize {
-            Some((node, at))
-                if node == winner.node && !cx.s.cfg.mutant(Mutant::AnyPacketRestartsFinalize) =>
-            {
+            Some((node, at)) if planted!(cx, AnyPacketRestartsFinalize, node == winner.node => false) => {
                 at
             }
             _ => wait.max(paused.unwrap_or(wait)),
@@ -600,8 +589,8 @@ impl Cx<'_> {
     /// True if this voter may be answered once more now.
     pub(crate) fn may_answer(&mut self, to: NodeId) -> bool {
         let span = self.s.cfg.timeouts.resend_min;
-        let always = self.s.cfg.mutant(Mutant::AnswerWithoutEnd);
-        self.s.fresh.may_answer(to, self.now.at, span) || always
+        let may = self.s.fresh.may_answer(to, self.now.at, span);
+        planted!(self, AnswerWithoutEnd, may => true)
     }
 
     /// A member says on its own connection that this node does not belong there. One may err, or
@@ -625,8 +614,8 @@ impl Cx<'_> {
 
 /// What this node stands for: what is on its disk.
 pub(crate) fn own(s: &State) -> Candidate {
-    let txid = if s.cfg.mutant(Mutant::VoteUnflushed) { s.log.last().txid } else { s.durable };
-    let epoch = if s.cfg.mutant(Mutant::VoteByLastEntry) { txid.epoch() } else { s.current };
+    let txid = planted!(s, VoteUnflushed, s.durable => s.log.last().txid);
+    let epoch = planted!(s, VoteByLastEntry, s.current => txid.epoch());
     Candidate { epoch, txid, node: s.node() }
 }
 

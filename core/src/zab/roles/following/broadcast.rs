@@ -2,7 +2,6 @@
 
 use super::joined::{Joined, Phase};
 use super::receiving::check;
-use crate::mutants::Mutant;
 use crate::words::{Epoch, Txid};
 use crate::zab::cx::Cx;
 use crate::zab::error::PeerFault;
@@ -40,9 +39,7 @@ impl Joined {
         }
         check(cx.s.log.last(), &entries)?;
         cx.append(entries);
-        if cx.s.cfg.mutant(Mutant::AckAtAppend) {
-            cx.send(self.conn, Message::Ack { epoch, upto: cx.s.log.last().txid });
-        }
+        planted!(cx, AckAtAppend => cx.send(self.conn, cx.premature_ack(epoch)));
         Ok(())
     }
 

@@ -118,9 +118,8 @@ impl Incoming {
 
     /// What may be acknowledged, if that is more than was: all that came, once all elements in it
     /// are in the state store.
-    pub(super) fn ack(&mut self, everything: bool) -> Option<u64> {
-        let all = self.given.is_empty() || everything;
-        let upto = if all { self.received } else { self.staged };
+    pub(super) fn ack(&mut self) -> Option<u64> {
+        let upto = if self.given.is_empty() { self.received } else { self.staged };
         let moves = upto > self.acked;
         self.acked = upto.max(self.acked);
         moves.then_some(upto)

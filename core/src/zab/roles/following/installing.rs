@@ -5,17 +5,19 @@
 
 use super::incoming::{Incoming, Step};
 use super::joined::{Joined, Phase};
-use crate::mutants::Mutant;
 use crate::zab::cx::Cx;
 use crate::zab::error::PeerFault;
 
 /// The application finds it good.
 fn verified(cx: &mut Cx<'_>, incoming: &mut Incoming) {
     incoming.seal(cx.out);
-    if cx.s.cfg.mutant(Mutant::InstallUnsealed) {
-        incoming.step = Step::Sealed;
-        record(cx, incoming);
-    }
+    planted!(cx, InstallUnsealed => sealed(cx, incoming));
+}
+
+/// The state store has made it durable.
+fn sealed(cx: &mut Cx<'_>, incoming: &mut Incoming) {
+    incoming.step = Step::Sealed;
+    record(cx, incoming);
 }
 
 /// Has the journal name it, if it is durable and the leader waits for it.
@@ -52,8 +54,7 @@ impl Joined {
             return cx.parked_sealed(stage);
         };
         if incoming.is_at(stage, Step::Sealing) {
-            incoming.step = Step::Sealed;
-            record(cx, incoming);
+            sealed(cx, incoming);
         }
     }
 }

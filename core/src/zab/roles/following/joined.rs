@@ -2,12 +2,11 @@
 //! belongs to. Discovery is here.
 
 use super::incoming::Incoming;
-use crate::mutants::Mutant;
 use crate::words::{ConnId, Epoch, Instant, Micros, NodeId, Txid};
 use crate::zab::cx::{Cx, Next};
 use crate::zab::error::PeerFault;
 use crate::zab::history::entry::Entry;
-use crate::zab::history::storage::{Promise, Record};
+use crate::zab::history::storage::Promise;
 use crate::zab::message::{EpochAck, Message};
 use crate::zab::note::{LeaveReason, Note};
 use alloc::string::String;
@@ -178,15 +177,14 @@ impl Joined {
             return Ok(Next::Look(LeaveReason::HigherEpoch(accepted)));
         }
         let held = cx.s.promise.filter(|promise| promise.epoch == epoch);
-        let counted = held.is_none_or(|promise| promise.leader == self.leader)
-            || cx.s.cfg.mutant(Mutant::AckEpochToAnother);
+        let counted = held.is_none_or(|promise| promise.leader == self.leader);
+        planted!(cx, AckEpochToAnother: counted = true);
         cx.note(Note::EpochAccepted { epoch, leader: self.leader, counted });
         if held.is_none() {
             self.phase = Phase::Discovery { promising: Some(epoch) };
             cx.promise(Promise { epoch, leader: self.leader });
-            if !cx.s.cfg.mutant(Mutant::PromiseInMemory) {
-                return Ok(Next::Stay);
-            }
+            planted!(cx, PromiseInMemory => self.acknowledge_epoch(cx, epoch, counted));
+            return Ok(Next::Stay);
         }
         self.acknowledge_epoch(cx, epoch, counted);
         Ok(Next::Stay)
@@ -194,9 +192,7 @@ impl Joined {
 
     pub(super) fn acknowledge_epoch(&mut self, cx: &mut Cx<'_>, epoch: Epoch, counted: bool) {
         self.phase = Phase::Sync { epoch, snapshot: None };
-        if cx.s.cfg.mutant(Mutant::EnterBeforeHistory) {
-            cx.persist(Record::Enter(epoch));
-        }
+        planted!(cx, EnterBeforeHistory => cx.enter_early(epoch));
         let ack = EpochAck {
             epoch,
             counted,

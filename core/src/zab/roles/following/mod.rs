@@ -8,7 +8,6 @@ mod joined;
 mod receiving;
 mod sync;
 
-use crate::mutants::Mutant;
 use crate::words::{ConnId, Instant, NodeId, Round};
 use crate::zab::cx::{Cx, Next};
 use crate::zab::error::{CloseReason, HaltReason, PeerFault};
@@ -139,10 +138,8 @@ impl Following {
         {
             cx.out.push(Action::Connect(self.leader));
         }
-        if cx.s.cfg.mutant(Mutant::NoHeartbeat) && self.is_serving() {
-            self.heard = cx.now.at;
-        }
-        if cx.s.disk_hangs(cx.now.at) && !cx.s.cfg.mutant(Mutant::ServeOnHungDisk) {
+        planted!(cx, NoHeartbeat => if self.is_serving() { self.heard = cx.now.at });
+        if planted!(cx, ServeOnHungDisk, cx.s.disk_hangs(cx.now.at) => false) {
             return Next::Look(LeaveReason::SlowDisk);
         }
         if self.silent_at(cx.s) <= cx.now.at {

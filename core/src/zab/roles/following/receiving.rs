@@ -5,7 +5,6 @@
 use super::incoming::{Incoming, Step};
 use super::installing::record;
 use super::joined::{Joined, Phase};
-use crate::mutants::Mutant;
 use crate::words::Txid;
 use crate::zab::cx::Cx;
 use crate::zab::error::PeerFault;
@@ -34,8 +33,8 @@ impl Joined {
             return Err(PeerFault::Unexpected("this SNAPSHOT"));
         }
         // A snapshot behind the own log would drop entries that a quorum may need.
-        let takes_all = cx.s.cfg.mutant(Mutant::SnapshotOfLess);
-        if head.at.txid <= cx.s.log.last().txid && !takes_all {
+        let less = head.at.txid <= cx.s.log.last().txid;
+        if planted!(cx, SnapshotOfLess, less => false) {
             return Err(PeerFault::OldSnapshot(head.at.txid));
         }
         cx.drop_parked();
@@ -96,8 +95,8 @@ impl Joined {
             cx.out.push(Action::Stage { stage: incoming.stage, items: items.clone() });
             cx.out.call(Upcall::InstallItems(items));
         }
-        let unstaged = cx.s.cfg.mutant(Mutant::AckPartUnstaged);
-        if let Some(upto) = incoming.ack(unstaged) {
+        planted!(cx, AckPartUnstaged => incoming.given.clear());
+        if let Some(upto) = incoming.ack() {
             cx.send(self.conn, Message::SnapshotChunkAck { upto, done: false });
         }
         if last {
@@ -123,7 +122,7 @@ impl Joined {
         if !incoming.take_in(stage, parts) {
             return;
         }
-        let ack = incoming.ack(false);
+        let ack = incoming.ack();
         let told = incoming.is_untold(cx.now.at);
         let bytes = incoming.staged;
         if let Some(upto) = ack {
@@ -150,14 +149,11 @@ impl Joined {
         check(end, &entries)?;
         cx.drop_parked();
         self.continues = true;
-        let upto = entries.last().map_or(end, Entry::position).txid;
         self.pending.extend(entries);
         if cx.s.ledger.is_clean() {
             self.write_pending(cx);
         }
-        if cx.s.cfg.mutant(Mutant::AckHistoryAtArrival) {
-            cx.send(self.conn, Message::LogEntriesAck { upto });
-        }
+        planted!(cx, AckHistoryAtArrival => cx.send(self.conn, cx.arrived(&self.pending)));
         Ok(())
     }
 

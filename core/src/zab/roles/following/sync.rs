@@ -1,11 +1,10 @@
 //! Synchronisation: the own log is cut and filled up to the leader's history, and the epoch entered.
 
 use super::joined::{Joined, Phase};
-use crate::mutants::Mutant;
 use crate::words::{Epoch, Txid};
 use crate::zab::cx::{Cx, Next};
 use crate::zab::error::{HaltReason, PeerFault};
-use crate::zab::history::entry::{Entry, Position};
+use crate::zab::history::entry::Position;
 use crate::zab::message::Message;
 use crate::zab::note::Note;
 
@@ -25,14 +24,8 @@ impl Joined {
         if cx.s.log.position_at(to.txid) != Some(to) || cx.s.current == epoch {
             return Ok(Next::Halt(HaltReason::Diverged { at: to.txid }));
         }
-        if cx.s.cfg.mutant(Mutant::SkipTruncation) {
-            return Ok(Next::Stay);
-        }
-        let shorter = cx.s.log.iter().rev().find(|entry| entry.txid < to.txid);
-        match shorter.map(Entry::position) {
-            Some(shorter) if cx.s.cfg.mutant(Mutant::TruncateTooFar) => cx.truncate(shorter),
-            _ => cx.truncate(to),
-        }
+        planted!(cx, SkipTruncation => return Ok(Next::Stay));
+        planted!(cx, TruncateTooFar, cx.truncate(to) => cx.truncate_too_far(to));
         Ok(Next::Stay)
     }
 
@@ -61,10 +54,7 @@ impl Joined {
         self.phase = Phase::Entering { epoch, end: end.txid };
         self.unacked = None; // The history is acknowledged as a whole.
         cx.enter(epoch);
-        if cx.s.cfg.mutant(Mutant::AckHistoryUnflushed) {
-            let full = cx.s.is_short_of_space();
-            cx.send(self.conn, Message::NewLeaderAck { epoch, end: end.txid, full });
-        }
+        planted!(cx, AckHistoryUnflushed => self.tell_history(cx, epoch, end.txid));
         Ok(Next::Stay)
     }
 
@@ -102,6 +92,10 @@ impl Joined {
             return;
         };
         self.phase = Phase::Entered { epoch, serving: false };
+        self.tell_history(cx, epoch, end);
+    }
+
+    fn tell_history(&self, cx: &mut Cx<'_>, epoch: Epoch, end: Txid) {
         let full = cx.s.is_short_of_space();
         cx.send(self.conn, Message::NewLeaderAck { epoch, end, full });
     }

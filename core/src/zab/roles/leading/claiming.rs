@@ -1,7 +1,6 @@
 //! Claiming an epoch: discovery, as the winner of an election sees it.
 
 use super::office::{self, Guest, Office};
-use crate::mutants::Mutant;
 use crate::words::{ConnId, Epoch, Instant, NodeId, Txid};
 use crate::zab::cx::{Cx, Next};
 use crate::zab::error::{CloseReason, HaltReason, PeerFault};
@@ -147,9 +146,7 @@ impl Claiming {
         self.stage = Stage::Promising(epoch);
         self.office.progress = cx.now.at;
         cx.promise(Promise { epoch, leader: cx.s.node() });
-        if cx.s.cfg.mutant(Mutant::LeaderInfoUnflushed) {
-            return self.on_promised(cx);
-        }
+        planted!(cx, LeaderInfoUnflushed => return self.on_promised(cx));
         Next::Stay
     }
 
@@ -255,9 +252,8 @@ impl Claiming {
             return Err(PeerFault::Unexpected("EPOCH-ACK"));
         };
         let node = guest.node;
-        let ahead = ack.counted
-            && (ack.current, ack.last.txid) > (cx.s.current, cx.s.durable)
-            && !cx.s.cfg.mutant(Mutant::LeadThoughBehind);
+        let ahead = ack.counted && (ack.current, ack.last.txid) > (cx.s.current, cx.s.durable);
+        planted!(cx, LeadThoughBehind: ahead = false);
         if !self.office.remembers(node, &ack, epoch) {
             office::refuse_old(cx, conn, node);
             self.drop_guest(cx, conn, Some(CloseReason::Rejected));
@@ -273,7 +269,7 @@ impl Claiming {
             return Ok(Next::Look(LeaveReason::Behind(node)));
         }
         self.office.progress = cx.now.at;
-        if !ack.counted && !cx.s.cfg.mutant(Mutant::CountUncounted) {
+        if planted!(cx, CountUncounted, !ack.counted => false) {
             self.office.gone.insert(node);
             return Ok(self.office.give_up_if_deserted(cx));
         }
@@ -292,13 +288,17 @@ impl Claiming {
 
     /// With the promises of a quorum the reign begins: nobody else can lead this epoch.
     fn count_promises(&self, cx: &mut Cx<'_>, epoch: Epoch) -> Next {
-        let any = cx.s.cfg.mutant(Mutant::CountUncounted);
-        let counts = |conn: &ConnId| self.promises.get(conn).is_some_and(|ack| ack.counted || any);
+        let counts = |conn: &ConnId| {
+            let ack = self.promises.get(conn);
+            ack.is_some_and(|ack| planted!(cx, CountUncounted, ack.counted => true))
+        };
         let promised = |id| {
             let mut guests = self.guests.iter();
             id == cx.s.node() || guests.any(|(conn, guest)| guest.node == id && counts(conn))
         };
-        if cx.s.ensemble.is_quorum(promised) { Next::Reign(epoch) } else { Next::Stay }
+        let quorum = cx.s.ensemble.is_quorum(promised);
+        planted!(cx, HalfIsQuorum: quorum = cx.s.ensemble.is_half(promised));
+        if quorum { Next::Reign(epoch) } else { Next::Stay }
     }
 
     /// The disk has what these duties waited for.

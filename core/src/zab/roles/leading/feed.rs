@@ -8,7 +8,6 @@
 
 use super::reading::{Gone, Reading};
 use super::source::Source;
-use crate::mutants::Mutant;
 use crate::words::{ConnId, Epoch, Txid};
 use crate::zab::cx::Cx;
 use crate::zab::history::entry::{Entry, Position};
@@ -101,9 +100,9 @@ impl Feed {
             feed.feed_from(Source::rest(cx, conn, at, received));
             return (feed, Some(SyncPlan::Snap));
         }
-        let all = cx.s.cfg.mutant(Mutant::SnapshotOfLess) && ack.last != cx.s.log.last();
         let readable = gone.is_none_or(|gone| gone < ack.last.txid);
-        if floor.is_none() && !all && readable {
+        planted!(cx, SnapshotOfLess: readable = ack.last == cx.s.log.last());
+        if floor.is_none() && readable {
             feed.reading.ask(cx, conn, ack.last.txid);
             return (feed, None);
         }
@@ -119,14 +118,9 @@ impl Feed {
         ack: &EpochAck,
         floor: Option<Position>,
     ) -> SyncPlan {
-        let mut plan = plan(ack, floor);
-        let range = cx.s.log.base().at.txid..=cx.s.log.last().txid;
-        if cx.s.cfg.mutant(Mutant::DiffByRange) && range.contains(&ack.last.txid) {
-            plan = SyncPlan::Diff(ack.last);
-        }
-        if cx.s.cfg.mutant(Mutant::SnapshotOfLess) && ack.last != cx.s.log.last() {
-            plan = SyncPlan::Snap;
-        }
+        let plan = plan(ack, floor);
+        planted!(cx, DiffByRange: plan = cx.diff_by_range(ack, plan));
+        planted!(cx, SnapshotOfLess: plan = cx.snap_of_less(ack, plan));
         self.end = cx.s.log.last();
         match plan {
             SyncPlan::Diff(from) => self.feed_after(from.txid),
@@ -210,9 +204,7 @@ impl Feed {
                 Stage::History => {
                     cx.send(conn, Message::NewLeader { epoch, end: self.end });
                     self.stage = Stage::Live { acked: false };
-                    if cx.s.cfg.mutant(Mutant::AttachGap) {
-                        self.sent = cx.s.log.last().txid;
-                    }
+                    planted!(cx, AttachGap => self.sent = cx.s.log.last().txid);
                 }
                 Stage::Live { .. } => {
                     let upto = cx.s.log.last().txid;

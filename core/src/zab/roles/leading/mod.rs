@@ -5,7 +5,7 @@ mod feed;
 mod office;
 mod reading;
 mod reigning;
-mod rounds;
+pub(crate) mod rounds;
 mod source;
 mod waiting;
 

@@ -14,28 +14,27 @@ pub(crate) enum Asker {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-struct Waiting {
+pub(crate) struct Waiting {
     asker: Asker,
     /// What was committed when the read arrived.
     commit: Txid,
     /// The first round that confirms it.
-    round: u64,
+    pub(crate) round: u64,
 }
 
 /// The rounds of heartbeats, and who waits for them.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub(crate) struct Rounds {
-    last: u64,
+    pub(crate) last: u64,
     /// The newest round that each follower answered.
     answered: BTreeMap<NodeId, u64>,
-    waiting: VecDeque<Waiting>,
+    pub(crate) waiting: VecDeque<Waiting>,
 }
 
 impl Rounds {
-    /// A read arrives; `commit` is what is committed now. `shares` lets it share the round under
-    /// way, which began too early: a planted bug.
-    pub(crate) fn ask(&mut self, asker: Asker, commit: Txid, shares: bool) {
-        let round = if shares { self.last } else { self.last + 1 };
+    /// A read arrives; `commit` is what is committed now. The round under way began too early.
+    pub(crate) fn ask(&mut self, asker: Asker, commit: Txid) {
+        let round = self.last + 1;
         self.waiting.push_back(Waiting { asker, commit, round });
     }
 
@@ -88,7 +87,7 @@ mod tests {
     fn a_read_waits_for_a_round_begun_after_it() {
         let mut rounds = Rounds::default();
         let first = rounds.begin();
-        rounds.ask(Asker::Own(1), Txid::ZERO, false);
+        rounds.ask(Asker::Own(1), Txid::ZERO);
         rounds.answer(NodeId::new(2), first);
         assert_eq!(confirmed(&mut rounds), None);
         let second = rounds.begin();
@@ -100,11 +99,11 @@ mod tests {
     #[test]
     fn reads_that_come_during_a_round_share_the_next() {
         let mut rounds = Rounds::default();
-        rounds.ask(Asker::Own(1), Txid::ZERO, false);
+        rounds.ask(Asker::Own(1), Txid::ZERO);
         assert!(rounds.is_wanted());
         let first = rounds.begin();
-        rounds.ask(Asker::Own(2), Txid::ZERO, false);
-        rounds.ask(Asker::Own(3), Txid::ZERO, false);
+        rounds.ask(Asker::Own(2), Txid::ZERO);
+        rounds.ask(Asker::Own(3), Txid::ZERO);
         assert!(!rounds.is_wanted());
         rounds.answer(NodeId::new(2), first);
         assert!(confirmed(&mut rounds).is_some());
@@ -117,7 +116,7 @@ mod tests {
     #[test]
     fn rounds_that_begin_faster_than_answers_come_still_confirm() {
         let mut rounds = Rounds::default();
-        rounds.ask(Asker::Own(1), Txid::ZERO, false);
+        rounds.ask(Asker::Own(1), Txid::ZERO);
         let first = rounds.begin();
         rounds.begin();
         rounds.begin();

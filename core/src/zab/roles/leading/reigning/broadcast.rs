@@ -1,7 +1,6 @@
 //! Broadcast: what is proposed, acknowledged and committed.
 
 use super::{Handled, Reigning};
-use crate::mutants::Mutant;
 use crate::words::{ConnId, Epoch, NodeId, Txid};
 use crate::zab::cx::{Cx, Next};
 use crate::zab::error::PeerFault;
@@ -30,10 +29,9 @@ impl Reigning {
     pub(super) fn next_txid(&self, cx: &Cx<'_>) -> Option<Txid> {
         let last = cx.s.log.last().txid;
         let next = if last.epoch() == self.epoch { last.next()? } else { Txid::first(self.epoch) };
-        if cx.s.cfg.mutant(Mutant::CounterWraps) && next.counter() > cx.s.cfg.limits.counter_max {
-            return Some(Txid::first(self.epoch));
-        }
-        (next.counter() <= cx.s.cfg.limits.counter_max).then_some(next)
+        let fits = next.counter() <= cx.s.cfg.limits.counter_max;
+        planted!(cx, CounterWraps => return Some(if fits { next } else { Txid::first(self.epoch) }));
+        fits.then_some(next)
     }
 
     /// Logs entries and sends them to every follower that is waiting for the next one.
@@ -59,9 +57,7 @@ impl Reigning {
         }
         self.spend_room(entries.iter().map(Entry::size).sum());
         cx.append(entries);
-        if cx.s.cfg.mutant(Mutant::LeaderCountsUnflushed) {
-            cx.s.durable = end.txid;
-        }
+        planted!(cx, LeaderCountsUnflushed => cx.s.durable = end.txid);
         self.broadcast(cx, before.txid);
         match self.advance(cx) {
             Next::Stay if !all_fit => Next::Look(LeaveReason::CounterFull),
@@ -115,8 +111,7 @@ impl Reigning {
     /// Commits what a quorum has on disk, and tells the followers. Only entries of this epoch are
     /// counted; those before it were committed by establishment.
     pub(super) fn advance(&mut self, cx: &mut Cx<'_>) -> Next {
-        let by_counting = cx.s.cfg.mutant(Mutant::CommitOldEpochByCounting);
-        if !self.established && !by_counting {
+        if planted!(cx, CommitOldEpochByCounting, !self.established => false) {
             return Next::Stay;
         }
         let at = |id: NodeId| {
@@ -127,7 +122,8 @@ impl Reigning {
             peers.map(|follower| follower.feed.matched).max().unwrap_or(Txid::ZERO)
         };
         let reached = cx.s.ensemble.watermark(at);
-        if (reached.epoch() == self.epoch || by_counting) && reached > cx.s.commit {
+        let own = planted!(cx, CommitOldEpochByCounting, reached.epoch() == self.epoch => true);
+        if own && reached > cx.s.commit {
             cx.commit(reached);
         }
         self.tell_commits(cx);

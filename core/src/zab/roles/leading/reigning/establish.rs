@@ -1,7 +1,6 @@
 //! Establishment: a quorum's disks have the history and the epoch.
 
 use super::{Follower, Handled, Reigning};
-use crate::mutants::Mutant;
 use crate::words::{ConnId, Epoch, Life, NodeId, Txid};
 use crate::zab::cx::{Cx, Next};
 use crate::zab::error::PeerFault;
@@ -93,8 +92,7 @@ impl Reigning {
         let (epoch, full) = (self.epoch, self.is_full(cx.s));
         if let Some(follower) = self.followers.get_mut(&conn) {
             follower.told = cx.s.commit.min(follower.feed.pin());
-            let old = cx.s.cfg.mutant(Mutant::OldCommit);
-            let commit = if old { follower.ack.commit } else { follower.told };
+            let commit = planted!(cx, OldCommit, follower.told => follower.ack.commit);
             cx.send(conn, Message::UpToDate { epoch, commit, full });
         }
     }
@@ -116,7 +114,9 @@ impl Reigning {
             let own = id == cx.s.node() && self.entered;
             own || self.ready().any(|(_, follower)| follower.guest.node == id)
         };
-        if self.established || !cx.s.ensemble.is_quorum(holds) {
+        let quorum = cx.s.ensemble.is_quorum(holds);
+        planted!(cx, HalfIsQuorum: quorum = cx.s.ensemble.is_half(holds));
+        if self.established || !quorum {
             return Next::Stay;
         }
         self.established = true;

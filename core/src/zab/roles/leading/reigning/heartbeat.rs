@@ -1,7 +1,6 @@
 //! Heartbeats, and the reads that wait for a round of them.
 
 use super::{Handled, Reigning};
-use crate::mutants::Mutant;
 use crate::words::{ConnId, Epoch, Txid};
 use crate::zab::cx::{Cx, Next};
 use crate::zab::error::PeerFault;
@@ -20,8 +19,7 @@ impl Reigning {
         let mut groups: BTreeMap<Txid, Vec<ConnId>> = BTreeMap::new();
         for (conn, follower) in &self.followers {
             let commit = follower.told.min(follower.feed.held());
-            let old = cx.s.cfg.mutant(Mutant::OldCommit);
-            let commit = if old { follower.ack.commit.min(commit) } else { commit };
+            planted!(cx, OldCommit: commit = follower.ack.commit.min(commit));
             groups.entry(commit).or_default().push(*conn);
         }
         for (commit, to) in groups {
@@ -59,12 +57,10 @@ impl Reigning {
     }
 
     pub(super) fn ask(&mut self, cx: &mut Cx<'_>, asker: Asker) {
-        let shares = cx.s.cfg.mutant(Mutant::ReadJoinsRound);
         let commit = cx.s.commit;
-        if cx.s.cfg.mutant(Mutant::ReadWithoutRound) {
-            return self.answer_read(cx, asker, commit);
-        }
-        self.rounds.ask(asker, commit, shares);
+        planted!(cx, ReadWithoutRound => return self.answer_read(cx, asker, commit));
+        self.rounds.ask(asker, commit);
+        planted!(cx, ReadJoinsRound => self.rounds.share_last());
         if self.rounds.is_wanted() {
             self.ping(cx);
         }

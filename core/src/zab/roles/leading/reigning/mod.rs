@@ -13,7 +13,6 @@ use super::office::{self, Guest, Office};
 use super::rounds::Rounds;
 use super::source::Source;
 use super::waiting::Waiting;
-use crate::mutants::Mutant;
 use crate::words::{ConnId, Epoch, Instant, NodeId, Txid};
 use crate::zab::cx::{Cx, Next};
 use crate::zab::error::{CloseReason, PeerFault};
@@ -86,7 +85,7 @@ impl Reigning {
         let mut reigning = Self {
             office,
             epoch,
-            entered: cx.s.cfg.mutant(Mutant::LeaderCountsUnflushed),
+            entered: planted!(cx, LeaderCountsUnflushed, false => true),
             established: false,
             guests,
             followers: BTreeMap::new(),
@@ -97,16 +96,12 @@ impl Reigning {
             gone_log: None,
             waiting: Waiting::default(),
         };
-        if cx.s.cfg.mutant(Mutant::DropInherited) {
-            cx.truncate(cx.s.log.floor(cx.s.commit).unwrap_or_default());
-        }
+        planted!(cx, DropInherited => cx.drop_inherited());
         cx.enter(epoch);
         for (conn, ack) in promises {
             reigning.attach(cx, conn, ack);
         }
-        if cx.s.cfg.mutant(Mutant::ProposeEarly) {
-            reigning.propose_own(cx, usize::MAX);
-        }
+        planted!(cx, ProposeEarly => reigning.propose_what_fits(cx));
         let next = reigning.establish(cx);
         (reigning, next)
     }
@@ -164,10 +159,7 @@ impl Reigning {
         if cx.s.disk_hangs(cx.now.at) {
             return Next::Look(LeaveReason::SlowDisk);
         }
-        if cx.s.cfg.mutant(Mutant::NoHeartbeat) {
-            self.ping(cx);
-            return Next::Stay;
-        }
+        planted!(cx, NoHeartbeat => { self.ping(cx); return Next::Stay; });
         self.drop_old_parked(cx);
         for conn in self.silent(cx) {
             self.drop_conn(cx, conn, Some(CloseReason::Silent));

@@ -55,7 +55,7 @@ impl Reigning {
 
     /// Proposes what waits and has room: of followers' clients half as long as there is of both.
     pub(crate) fn propose_what_fits(&mut self, cx: &mut Cx<'_>) -> Next {
-        if !self.established {
+        if planted!(cx, ProposeEarly, !self.established => false) {
             return Next::Stay;
         }
         let mut room = self.room(cx);
@@ -69,13 +69,6 @@ impl Reigning {
         }
         let own = cx.s.requests.send_writes(room);
         list.extend(own.into_iter().map(|w| (Some(w.origin), Body::Command(w.body))));
-        self.propose(cx, list)
-    }
-
-    /// Proposes writes of this node's clients, as many as have about so many bytes.
-    pub(super) fn propose_own(&mut self, cx: &mut Cx<'_>, room: usize) -> Next {
-        let own = cx.s.requests.send_writes(room).into_iter();
-        let list = own.map(|w| (Some(w.origin), Body::Command(w.body))).collect();
         self.propose(cx, list)
     }
 

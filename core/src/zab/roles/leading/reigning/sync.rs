@@ -2,7 +2,6 @@
 //! history, and that they live.
 
 use super::{Follower, Handled, Reigning};
-use crate::mutants::Mutant;
 use crate::words::{ConnId, Digest, Epoch, Txid};
 use crate::zab::cx::{Cx, Next};
 use crate::zab::error::{CloseReason, PeerFault};
@@ -27,10 +26,7 @@ impl Reigning {
             cx.note(Note::SyncPlanned { peer: guest.node, kind: plan.kind() });
         }
         feed.pump(cx, conn, self.epoch);
-        let by_counting = cx.s.cfg.mutant(Mutant::CommitOldEpochByCounting);
-        if by_counting {
-            feed.matched = ack.last.txid.min(feed.pin());
-        }
+        planted!(cx, CommitOldEpochByCounting => feed.matched = ack.last.txid.min(feed.pin()));
         let follower = Follower {
             guest,
             ack,
@@ -42,7 +38,8 @@ impl Reigning {
             full: false,
         };
         self.followers.insert(conn, follower);
-        if by_counting { self.advance(cx) } else { Next::Stay }
+        planted!(cx, CommitOldEpochByCounting => return self.advance(cx));
+        Next::Stay
     }
 
     /// Feeds one follower, as far as its window allows.
