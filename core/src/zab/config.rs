@@ -22,7 +22,8 @@ pub struct Timeouts {
     /// client tries another node: this one may be cut off.
     pub hold: Micros,
     /// Between two attempts to connect to an elected leader, and the first pause before a leader is
-    /// joined again after an attempt that was of no use; the pause grows to fifty times that.
+    /// joined again after an attempt that was of no use; the pause grows to fifty times that, but not
+    /// beyond a third of `init`.
     pub redial: Micros,
     /// A leader whose own disk takes longer than this for a write steps down.
     pub disk: Micros,

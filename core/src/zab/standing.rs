@@ -3,10 +3,13 @@
 //! All of it is a preference or a pause. It never keeps a node from voting, and all of it ends.
 
 use crate::words::{Epoch, Instant, Micros, NodeId};
+use crate::zab::config::Timeouts;
 use alloc::collections::BTreeMap;
 
 /// The longest pause before joining again, in first pauses.
 const PAUSES: u64 = 50;
+/// Nor is it longer than this share of the time in which an elected leader must be joined.
+const SHARE: u64 = 3;
 /// A role that served for so long was no failure.
 const SERVED: Micros = Micros::millis(1000);
 /// The longest that a leader's word keeps a node from coming back.
@@ -49,15 +52,18 @@ impl Standing {
         self.serving_since = None;
     }
 
-    /// The attempt ended: if it was of no use, the next one waits, each time for longer.
-    /// `first` is the shortest pause.
-    pub(crate) fn end(&mut self, now: Instant, first: Micros) {
+    /// The attempt ended: if it was of no use, the next one waits, each time for longer. But nobody
+    /// waits so long that those who have waited less give up on him: an ensemble that forms needs
+    /// all of them at once.
+    pub(crate) fn end(&mut self, now: Instant, timeouts: &Timeouts) {
         let served = self.serving_since.take().is_some_and(|since| now >= since.after(SERVED));
         if served || self.stored != self.began {
             self.pause = Micros::default();
             return;
         }
+        let first = timeouts.redial;
         let longest = Micros::new(first.get().saturating_mul(PAUSES));
+        let longest = longest.min(Micros::new(timeouts.init.get() / SHARE)).max(first);
         self.pause = self.pause.doubled(longest).max(first);
         self.until = self.until.max(now.after(self.pause));
     }
@@ -118,7 +124,10 @@ mod tests {
     use super::*;
     use alloc::vec::Vec;
 
-    const FIRST: Micros = Micros::millis(20);
+    /// The first pause is 20 ms.
+    fn timeouts() -> Timeouts {
+        Timeouts::default()
+    }
 
     fn at(millis: u64) -> Instant {
         Instant::from_micros(millis * 1000)
@@ -131,7 +140,7 @@ mod tests {
         let mut now = at(0);
         for _ in 0..8 {
             standing.begin();
-            standing.end(now, FIRST);
+            standing.end(now, &timeouts());
             let until = standing.paused(now).unwrap();
             pauses.push(until.since(now).get() / 1000);
             now = until;
@@ -139,10 +148,10 @@ mod tests {
         assert_eq!(pauses, [20, 40, 80, 160, 320, 640, 1000, 1000]);
         standing.begin();
         standing.stored();
-        standing.end(now, FIRST);
+        standing.end(now, &timeouts());
         assert_eq!(standing.paused(now), None);
         standing.begin();
-        standing.end(now, FIRST);
+        standing.end(now, &timeouts());
         assert_eq!(standing.paused(now), Some(now.after(Micros::millis(20))));
     }
 
@@ -151,11 +160,11 @@ mod tests {
         let mut standing = Standing::default();
         standing.begin();
         standing.serves(at(0));
-        standing.end(at(999), FIRST);
+        standing.end(at(999), &timeouts());
         assert!(standing.paused(at(999)).is_some());
         standing.begin();
         standing.serves(at(2000));
-        standing.end(at(3000), FIRST);
+        standing.end(at(3000), &timeouts());
         assert_eq!(standing.paused(at(3000)), None);
     }
 

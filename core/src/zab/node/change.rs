@@ -45,7 +45,7 @@ fn become_another(cx: &mut Cx<'_>, old: Role, next: Next) -> (Role, Next) {
     let attempt = !matches!(old, Role::Looking(_) | Role::Halted);
     let early = leave(cx, old, &next);
     if attempt {
-        cx.s.standing.end(cx.now.at, cx.s.cfg.timeouts.redial);
+        cx.s.standing.end(cx.now.at, &cx.s.cfg.timeouts);
     }
     cx.s.standing.begin();
     (cx.s.serving, cx.s.catching_up) = (false, false);
