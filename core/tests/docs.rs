@@ -91,8 +91,15 @@ fn the_architecture_document_names_what_exists() {
 }
 
 #[test]
+fn the_first_hour_names_what_exists() {
+    let checked = check("CONTRIBUTING.md", &["."]);
+    assert!(checked > 5, "only {checked} references were found");
+}
+
+#[test]
 fn links_between_documents_lead_somewhere() {
-    let mut documents = vec![root().join("README.md")];
+    let top = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"];
+    let mut documents: Vec<PathBuf> = top.iter().map(|name| root().join(name)).collect();
     for dir in ["docs", "docs/decisions"] {
         let files = std::fs::read_dir(root().join(dir)).unwrap();
         documents.extend(files.map(|entry| entry.unwrap().path()).filter(|p| p.is_file()));
