@@ -5,7 +5,6 @@ use core::fmt;
 
 /// A digest value.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Digest(u64);
 
 impl Digest {

@@ -7,7 +7,6 @@ macro_rules! id {
     ($(#[$doc:meta])* $name:ident, $int:ty, $prefix:literal) => {
         $(#[$doc])*
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-        #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
         pub struct $name($int);
 
         impl $name {
@@ -108,7 +107,6 @@ impl WriteId {
 /// The identity of a log entry: the epoch that proposed it and its place in that epoch, from 1.
 /// The derived order is the protocol's order.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Txid {
     epoch: Epoch,
     counter: u64,

@@ -14,7 +14,6 @@ pub enum ReadLevel {
 
 /// Why a request was certainly not done.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum RefuseReason {
     /// No leader with a quorum was found in the time the request had.
     NoLeader,

@@ -8,13 +8,11 @@ pub struct Instant(u64);
 
 /// A span of time in microseconds.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Micros(u64);
 
 /// Wall-clock time in milliseconds since 1970. Stamped into entries by the leader for people to
 /// read; it never decides anything.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct WallTime(u64);
 
 /// What the runtime says about time with every event.

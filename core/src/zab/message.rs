@@ -17,7 +17,6 @@ use alloc::vec::Vec;
 /// What a node stands for in an election. The derived order is the vote order: the epoch of the
 /// last history it acknowledged as a whole, then the last entry on its disk, then its id.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Candidate {
     /// The durable `current_epoch` of the proposed leader, not the epoch of its last entry.
     pub epoch: Epoch,
@@ -29,7 +28,6 @@ pub struct Candidate {
 
 /// What the sender of a vote is doing.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Stance {
     /// It looks for a leader.
     Looking,
@@ -42,7 +40,6 @@ pub enum Stance {
 /// By what a datagram is known to be the present word of its sender. All zero only where nobody
 /// looks.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Stamp {
     /// The sender's process: drawn at its start.
     pub boot: u64,
@@ -56,7 +53,6 @@ pub struct Stamp {
 
 /// An election datagram. May be lost, doubled, reordered, and arrive years late.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Vote {
     /// The sender.
     pub from: NodeId,
@@ -86,7 +82,6 @@ pub struct Vote {
 
 /// FOLLOWER-INFO: the first message on a connection, from the one that dialled.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct FollowerInfo {
     /// The sender.
     pub node: NodeId,
@@ -108,7 +103,6 @@ pub struct FollowerInfo {
 
 /// EPOCH-ACK: a follower's history, and whether it supports the leader's claim on the epoch.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct EpochAck {
     /// The epoch acknowledged.
     pub epoch: Epoch,
@@ -129,7 +123,6 @@ pub struct EpochAck {
 
 /// What a follower has of a snapshot.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Staged {
     /// The last entry contained in it.
     pub at: Position,
@@ -142,7 +135,6 @@ pub struct Staged {
 
 /// SNAPSHOT: the application's whole state follows, as a stream of bytes cut into parts.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct SnapshotHead {
     /// The last entry contained in the state.
     pub at: Position,
@@ -156,7 +148,6 @@ pub struct SnapshotHead {
 
 /// One element of a snapshot or checkpoint: the application decides what keys and values mean.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Item {
     /// The element's name; no two elements of one state share it.
     pub key: Payload,
@@ -166,7 +157,6 @@ pub struct Item {
 
 /// A client's write on its way to the leader.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Forwarded {
     /// Who asks.
     pub origin: Origin,
@@ -176,7 +166,6 @@ pub struct Forwarded {
 
 /// Why a node will not talk to another at all.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Rejection {
     /// The sender's list of peers is another one.
     WrongCluster {
@@ -210,7 +199,6 @@ pub enum Rejection {
 
 /// A message on a peer connection.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Message {
     /// Follower to leader, first on the connection.
     FollowerInfo(FollowerInfo),

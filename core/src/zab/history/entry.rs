@@ -10,7 +10,6 @@ use core::hash::Hash;
 /// A place in the history of the log: an entry's txid and the digest of everything up to it.
 /// Equal positions have equal histories.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Position {
     /// The last entry of the history.
     pub txid: Txid,
@@ -26,7 +25,6 @@ impl Position {
 /// Who asked for an entry: lets the node that took the request answer it when it applies the
 /// entry, whichever leader committed it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Origin {
     /// Drawn at random at each start of the asking process, so that a restarted node never takes
     /// an old life's request for its own.
@@ -37,7 +35,6 @@ pub struct Origin {
 
 /// What an entry does.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Body {
     /// A command of the application; its outcome is decided when it is applied.
     Command(Payload),
@@ -49,7 +46,6 @@ pub enum Body {
 
 /// One entry of the log.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Entry {
     /// The entry's own name.
     pub txid: Txid,

@@ -9,7 +9,6 @@ use alloc::vec::Vec;
 
 /// Written once, when a storage directory is initialised.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Identity {
     /// The cluster: the digest of the initial membership.
     pub cluster: ClusterId,
@@ -21,7 +20,6 @@ pub struct Identity {
 
 /// The highest epoch promised, and to whom: one promise an epoch keeps its leader unique.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Promise {
     /// The epoch.
     pub epoch: Epoch,
@@ -31,7 +29,6 @@ pub struct Promise {
 
 /// The start of the log: everything up to it is in the applied state, and its entries are gone.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Base {
     /// The last entry that is not in the log any more.
     pub at: Position,
@@ -60,7 +57,6 @@ pub struct Base {
 /// The application's state is a second store, written behind the journal in checkpoints; a
 /// checkpoint is atomic with the position it stands for, and never ahead of the journal.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Record {
     /// A promise (`accepted_epoch`, `accepted_leader`).
     Promise(Promise),

@@ -13,7 +13,6 @@ use alloc::vec::Vec;
 
 /// A life of a voter, as the log records it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Recorded {
     /// The entry that records it.
     pub at: Txid,
@@ -23,7 +22,6 @@ pub struct Recorded {
 
 /// The lives of a disk that still matter.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Lives {
     /// The last one that the disk knew to be recorded when its present life began.
     pub recorded: Option<Recorded>,

@@ -20,7 +20,6 @@ use alloc::vec::Vec;
 
 /// One member of the ensemble.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Member {
     /// Whether it votes; one that does not is an observer.
     pub voter: bool,
@@ -36,7 +35,6 @@ pub struct Member {
 
 /// A membership: the members, and the txid of the entry that made it so.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Membership {
     version: Txid,
     members: BTreeMap<NodeId, Member>,
