@@ -204,6 +204,12 @@ impl State {
         self.installing.is_some()
     }
 
+    /// True if the nodes for whom `has` holds are a quorum.
+    pub(crate) fn is_quorum(&self, has: impl Fn(NodeId) -> bool) -> bool {
+        planted!(self, HalfIsQuorum => return self.ensemble.is_half(has));
+        self.ensemble.is_quorum(has)
+    }
+
     /// True if no more requests of clients may wait.
     pub(crate) fn is_full(&self) -> bool {
         self.requests.len() >= self.cfg.limits.pending_requests

@@ -355,7 +355,7 @@ impl Looking {
     }
 
     fn is_enough(&self, s: &State, has: impl Fn(NodeId) -> bool) -> bool {
-        if self.formed { s.ensemble.is_majority(has) } else { s.ensemble.is_quorum(has) }
+        if self.formed { s.ensemble.is_majority(has) } else { s.is_quorum(has) }
     }
 
     /// True if a majority is heard in this round, this node included.

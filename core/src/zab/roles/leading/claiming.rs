@@ -134,7 +134,7 @@ impl Claiming {
     /// Chooses the epoch once a quorum is here: above everything that any of them promised.
     fn choose_epoch(&mut self, cx: &mut Cx<'_>) -> Next {
         let here = |id| id == cx.s.node() || self.guests.values().any(|guest| guest.node == id);
-        if !cx.s.ensemble.is_quorum(here) {
+        if !cx.s.is_quorum(here) {
             return Next::Stay;
         }
         let promised = self.guests.values().map(|guest| guest.accepted);
@@ -279,7 +279,7 @@ impl Claiming {
     /// True if a quorum is connected without this follower and those that do not count.
     fn may_do_without(&self, cx: &Cx<'_>, node: NodeId) -> bool {
         let counts = |conn: &ConnId| self.promises.get(conn).is_none_or(|ack| ack.counted);
-        cx.s.ensemble.is_quorum(|id| {
+        cx.s.is_quorum(|id| {
             let mut guests = self.guests.iter();
             let here = guests.any(|(conn, guest)| guest.node == id && counts(conn));
             id == cx.s.node() || id != node && here
@@ -296,9 +296,7 @@ impl Claiming {
             let mut guests = self.guests.iter();
             id == cx.s.node() || guests.any(|(conn, guest)| guest.node == id && counts(conn))
         };
-        let quorum = cx.s.ensemble.is_quorum(promised);
-        planted!(cx, HalfIsQuorum: quorum = cx.s.ensemble.is_half(promised));
-        if quorum { Next::Reign(epoch) } else { Next::Stay }
+        if cx.s.is_quorum(promised) { Next::Reign(epoch) } else { Next::Stay }
     }
 
     /// The disk has what these duties waited for.

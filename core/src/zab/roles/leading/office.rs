@@ -107,7 +107,7 @@ impl Office {
     }
 
     pub(super) fn give_up_if_deserted(&self, cx: &mut Cx<'_>) -> Next {
-        if cx.s.ensemble.is_quorum(|id| !self.gone.contains(&id)) {
+        if cx.s.is_quorum(|id| !self.gone.contains(&id)) {
             return Next::Stay;
         }
         cx.abstain();

@@ -114,9 +114,7 @@ impl Reigning {
             let own = id == cx.s.node() && self.entered;
             own || self.ready().any(|(_, follower)| follower.guest.node == id)
         };
-        let quorum = cx.s.ensemble.is_quorum(holds);
-        planted!(cx, HalfIsQuorum: quorum = cx.s.ensemble.is_half(holds));
-        if self.established || !quorum {
+        if self.established || !cx.s.is_quorum(holds) {
             return Next::Stay;
         }
         self.established = true;

@@ -72,9 +72,7 @@ impl Reigning {
     fn answer_reads(&mut self, cx: &mut Cx<'_>) {
         loop {
             let own = cx.s.identity.node;
-            let ensemble = &cx.s.ensemble;
-            let confirmed =
-                self.rounds.confirmed(|has| ensemble.is_quorum(|id| id == own || has(id)));
+            let confirmed = self.rounds.confirmed(|has| cx.s.is_quorum(|id| id == own || has(id)));
             if let Some((asker, index)) = confirmed {
                 self.answer_read(cx, asker, index);
             } else if self.rounds.is_wanted() {

@@ -196,7 +196,7 @@ impl Reigning {
 
     /// True while a quorum has been heard of late.
     fn hears_quorum(&self, cx: &Cx<'_>) -> bool {
-        cx.s.ensemble.is_quorum(|id| {
+        cx.s.is_quorum(|id| {
             let heard = self.heard.get(&id).map(|at| at.after(cx.s.cfg.timeouts.sync));
             id == cx.s.node() || heard.is_some_and(|until| until > cx.now.at)
         })

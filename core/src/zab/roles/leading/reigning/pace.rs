@@ -38,7 +38,7 @@ impl Reigning {
             let mut peers = self.ready().filter(|(_, follower)| follower.guest.node == id);
             peers.any(|(_, follower)| full || !follower.full)
         };
-        s.ensemble.is_quorum(|id| here(id, true)) && !s.ensemble.is_quorum(|id| here(id, false))
+        s.is_quorum(|id| here(id, true)) && !s.is_quorum(|id| here(id, false))
     }
 
     /// So many bytes are proposed: the followers have less room, until they say how much.
