@@ -1,8 +1,8 @@
 //! A whole ensemble inside a unit test.
 
-use crate::clients::Ending;
-use crate::options::Options;
-use crate::plan::{Op, OpKind, Plan};
+use crate::callers::clients::Ending;
+use crate::run::options::Options;
+use crate::run::plan::{Op, OpKind, Plan};
 use crate::world::{Occur, World};
 use std::collections::BTreeSet;
 use std::fmt;

@@ -4,17 +4,14 @@ use clap::{Parser, Subcommand};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
-use zabkeeper_sim::explore;
-use zabkeeper_sim::faults_real;
-use zabkeeper_sim::hashes;
-use zabkeeper_sim::plan::Plan;
-use zabkeeper_sim::progress::Progress;
-use zabkeeper_sim::run::{Report, catch_panics, run};
-use zabkeeper_sim::shrink::shrink;
-use zabkeeper_sim::sweep::{Summary, Sweep, sweep};
-use zabkeeper_sim::timeline::timeline;
-use zabkeeper_sim::view::{Window, page};
-use zabkeeper_sim::{Cluster, mutants};
+use zabkeeper_sim::report::timeline::timeline;
+use zabkeeper_sim::report::view::{Window, page};
+use zabkeeper_sim::run::plan::Plan;
+use zabkeeper_sim::run::progress::Progress;
+use zabkeeper_sim::run::shrink::shrink;
+use zabkeeper_sim::run::sweep::{Summary, Sweep, sweep};
+use zabkeeper_sim::run::{Report, catch_panics, hashes, mutants, run};
+use zabkeeper_sim::{Cluster, explore, faults_real};
 
 /// Runs Zabkeeper's consensus core in a seeded world full of faults, and checks every invariant
 /// after every event.

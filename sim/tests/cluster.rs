@@ -4,7 +4,7 @@
 use proptest::prelude::*;
 use std::time::Duration;
 use zabkeeper_core::store::CommandError;
-use zabkeeper_sim::plan::{Fault, Plan, Planned};
+use zabkeeper_sim::run::plan::{Fault, Plan, Planned};
 use zabkeeper_sim::run::run;
 use zabkeeper_sim::{Cluster, Failure, Via};
 

@@ -8,8 +8,8 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use zabkeeper_core::words::{Digest, Epoch, NodeId, Txid};
 use zabkeeper_core::zab::RoleStatus;
-use zabkeeper_sim::options::Options;
-use zabkeeper_sim::plan::{Fault, Op, OpKind, Plan};
+use zabkeeper_sim::run::options::Options;
+use zabkeeper_sim::run::plan::{Fault, Op, OpKind, Plan};
 use zabkeeper_sim::world::World;
 
 const NODES: u32 = 5;

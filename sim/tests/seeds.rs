@@ -2,12 +2,10 @@
 //! plans of bugs found earlier, and a few planted bugs as proof that the rest means something.
 
 use std::path::Path;
-use zabkeeper_sim::hashes;
-use zabkeeper_sim::mutants;
-use zabkeeper_sim::plan::Plan;
-use zabkeeper_sim::run::{catch_panics, run};
-use zabkeeper_sim::shrink::shrink;
-use zabkeeper_sim::sweep::{Sweep, sweep};
+use zabkeeper_sim::run::plan::Plan;
+use zabkeeper_sim::run::shrink::shrink;
+use zabkeeper_sim::run::sweep::{Sweep, sweep};
+use zabkeeper_sim::run::{catch_panics, hashes, mutants, run};
 
 const JOBS: usize = 2;
 

@@ -2,7 +2,7 @@
 //! prints. `UPDATE=1` rewrites the expected text; read the difference before you commit it.
 
 mod app;
-#[path = "../../../sim/src/past.rs"]
+#[path = "../../../sim/src/world/past.rs"]
 #[allow(dead_code, unreachable_pub, reason = "it is the model of the simulator")]
 mod past;
 mod show;

@@ -1,10 +1,10 @@
 //! Nothing grows without bound (L6): what waits, and what is done in a second.
 
 use super::{Check, ensure};
-use crate::host::Host;
-use crate::lane::Lane;
-use crate::options::Options;
-use crate::plan::{Fault, Plan, Planned};
+use crate::run::options::Options;
+use crate::run::plan::{Fault, Plan, Planned};
+use crate::world::host::Host;
+use crate::world::lane::Lane;
 use std::collections::BTreeMap;
 use zabkeeper_core::words::NodeId;
 use zabkeeper_core::zab::Status;

@@ -8,8 +8,8 @@
 
 use super::order::Order;
 use super::{Check, ensure};
-use crate::clients::{Call, Clients, Ending};
-use crate::plan::OpKind;
+use crate::callers::clients::{Call, Clients, Ending};
+use crate::run::plan::OpKind;
 
 /// A node answers a call.
 pub fn answered(call: &Call, ending: &Ending, order: &Order) -> Check {

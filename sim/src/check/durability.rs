@@ -4,7 +4,7 @@
 use super::order::Order;
 use super::quorum::holds;
 use super::{Check, ensure};
-use crate::host::Host;
+use crate::world::host::Host;
 use std::collections::BTreeMap;
 use zabkeeper_core::words::{Epoch, NodeId, Txid};
 use zabkeeper_core::zab::{EpochAck, Message, Position, Stance, Vote};

@@ -4,7 +4,7 @@
 use super::order::Order;
 use super::quorum::{holds, is_quorum};
 use super::{Check, ensure};
-use crate::host::Host;
+use crate::world::host::Host;
 use std::collections::{BTreeMap, BTreeSet};
 use zabkeeper_core::words::{Epoch, NodeId, Round, Txid};
 use zabkeeper_core::zab::{Candidate, Entry, EpochAck, Message, Position, Stance, Vote};

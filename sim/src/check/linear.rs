@@ -2,9 +2,9 @@
 //! times and explains their answers (Wing and Gong 1993, with Lowe's memory of visited states). A
 //! call whose outcome nobody knows may take effect at any time after it was asked, or never.
 
-use crate::app;
-use crate::clients::{Clients, Ending};
-use crate::plan::OpKind;
+use crate::callers::app;
+use crate::callers::clients::{Clients, Ending};
+use crate::run::plan::OpKind;
 use std::collections::{BTreeMap, BTreeSet};
 use zabkeeper_core::store::CommandError;
 
@@ -241,7 +241,7 @@ impl<'a> Search<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dice::{Dice, Stream, stream};
+    use crate::world::dice::{Dice, Stream, stream};
 
     fn step(asked: u64, ended: u64, kind: StepKind) -> Step {
         Step { asked, ended: (ended > 0).then_some(ended), kind }

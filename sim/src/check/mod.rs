@@ -6,12 +6,13 @@ pub mod client;
 pub mod durability;
 pub mod epochs;
 pub mod linear;
+pub mod liveness;
 pub mod order;
 pub mod progress;
 pub mod quorum;
 pub mod rounds;
 
-use crate::host::Host;
+use crate::world::host::Host;
 use std::fmt;
 use zabkeeper_core::words::NodeId;
 use zabkeeper_core::zab::{Message, Note, Record, RoleStatus, Status, Vote};

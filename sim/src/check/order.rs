@@ -4,7 +4,7 @@
 //! An entry's chain digests its whole history, so comparing chains compares histories.
 
 use super::{Check, ensure};
-use crate::host::Host;
+use crate::world::host::Host;
 use std::collections::{BTreeMap, BTreeSet};
 use zabkeeper_core::replica::App;
 use zabkeeper_core::store::{Answer, Command, Found, Outcome, Path, Query, Tree};
@@ -94,7 +94,7 @@ impl Order {
     /// Bytes of the committed entries after one and up to another.
     pub fn bytes_between(&self, after: Txid, upto: Txid) -> u64 {
         let place = |txid: Txid| self.committed.partition_point(|entry| entry.txid <= txid);
-        self.committed.get(place(after)..place(upto)).map_or(0, crate::size::entries)
+        self.committed.get(place(after)..place(upto)).map_or(0, crate::world::size::entries)
     }
 
     /// The txid of the committed command with these bytes, of those that are unique.

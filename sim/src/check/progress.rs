@@ -2,7 +2,7 @@
 
 use super::order::Order;
 use super::{Check, ensure};
-use crate::host::Host;
+use crate::world::host::Host;
 use std::collections::BTreeMap;
 use zabkeeper_core::words::{Epoch, NodeId, Txid};
 use zabkeeper_core::zab::{Record, Status};

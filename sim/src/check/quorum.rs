@@ -2,7 +2,7 @@
 
 use super::order::Order;
 use super::{Check, ensure};
-use crate::host::Host;
+use crate::world::host::Host;
 use zabkeeper_core::words::Txid;
 use zabkeeper_core::zab::{Image, Position};
 

@@ -1,7 +1,7 @@
 //! The command line of the search.
 
 use super::{Begin, Budget, Ending, Limits, Orders, Progress, Scenario, explore};
-use crate::mutants;
+use crate::run::mutants;
 use std::fmt;
 use std::time::{Duration, Instant};
 

@@ -3,8 +3,8 @@
 use super::step::Step;
 use super::turn::Turns;
 use super::world::World;
+use crate::report::show;
 use crate::run::guarded;
-use crate::show;
 use zabkeeper_core::words::ConnId;
 
 /// One line for each step from `world` on; the last one may break an invariant.

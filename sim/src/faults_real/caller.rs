@@ -2,9 +2,9 @@
 //! the client and one that reads for each of its connections.
 
 use super::history::{self, History};
-use crate::clients::Ending;
-use crate::dice::Dice;
-use crate::plan::OpKind;
+use crate::callers::clients::Ending;
+use crate::run::plan::OpKind;
+use crate::world::dice::Dice;
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};

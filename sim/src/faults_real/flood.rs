@@ -1,7 +1,7 @@
 //! Clients that take without end: idle ones, ones that send half a request, ones that ask and do
 //! not read, ones that ask all the time. They come past the proxies.
 
-use crate::dice::Dice;
+use crate::world::dice::Dice;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;

@@ -1,9 +1,9 @@
 //! What the clients asked and were told, in the simulator's own terms, judged by its checkers.
 
+use crate::callers::clients::{Clients, Ending};
 use crate::check::client;
 use crate::check::linear::{Step, StepKind, Verdict, histories, search};
-use crate::clients::{Clients, Ending};
-use crate::plan::{Op, OpKind};
+use crate::run::plan::{Op, OpKind};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -143,7 +143,7 @@ impl History {
                     writeln!(text, "{at} {txid} {outcome:?}")
                 }
                 Some((at, Ending::Read { applied, answer })) => {
-                    writeln!(text, "{at} at {applied} v{:?}", crate::app::found(answer))
+                    writeln!(text, "{at} at {applied} v{:?}", crate::callers::app::found(answer))
                 }
                 Some((at, ending)) => writeln!(text, "{at} {ending:?}"),
             };
@@ -270,8 +270,12 @@ mod tests {
     }
 
     fn found(call: usize) -> Answer {
-        let value = Some(crate::app::value(call, 0));
-        Answer::Node(Some(Found { path: crate::app::path(1), value, stat: Stat::default() }))
+        let value = Some(crate::callers::app::value(call, 0));
+        Answer::Node(Some(Found {
+            path: crate::callers::app::path(1),
+            value,
+            stat: Stat::default(),
+        }))
     }
 
     fn written(counter: u64) -> Ending {

@@ -6,7 +6,7 @@ use super::flood::{self, Flood};
 use super::history::History;
 use super::vitals::Vitals;
 use super::weather::{CLIENTS, NODES, Path};
-use crate::dice::Dice;
+use crate::world::dice::Dice;
 use std::collections::BTreeMap;
 use std::thread;
 use std::time::{Duration, Instant};

@@ -3,7 +3,7 @@
 //! TCP has it.
 
 use super::weather::{CLIENTS, NODES, Weather};
-use crate::dice::Dice;
+use crate::world::dice::Dice;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;

@@ -2,7 +2,7 @@
 //! datagram is passed on from its sender's socket, so that the sender keeps its known address.
 
 use super::weather::{NODES, Weather};
-use crate::dice::Dice;
+use crate::world::dice::Dice;
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};

@@ -1,0 +1,7 @@
+//! Who asks: clients, what they ask and how it ends, and their connections at a node.
+
+pub mod app;
+pub(crate) mod calls;
+pub mod clients;
+pub mod doors;
+pub mod sessions;
