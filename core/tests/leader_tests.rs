@@ -446,6 +446,29 @@ fn a_leader_whose_disk_stalls_steps_down() {
 }
 
 #[test]
+fn what_a_leader_sleeps_is_no_time_that_its_disk_takes() {
+    let mut bench = Bench::established();
+    bench.hold_disk = true;
+    bench.event(Event::Submit(vec![submission(1)]));
+    let written = bench.actions.iter().rev().find_map(|action| match action {
+        Action::Persist { id, .. } => Some(*id),
+        _ => None,
+    });
+    let written = written.expect("an entry");
+    bench.pass(Micros::millis(200));
+    // The process is stopped for a minute. When it goes on, nobody has been heard for long.
+    bench.now += 60_000_000;
+    bench.event(Event::Tick);
+    assert!(bench.noted(&Note::SteppedDown { epoch: Some(e(2)), why: LeaveReason::Silence }));
+    // Its disk is not to blame: once it is done, the node stands for election again.
+    bench.take();
+    bench.hold_disk = false;
+    bench.event(Event::Persisted(written));
+    bench.pass(Micros::millis(100));
+    assert!(bench.actions.iter().any(|action| matches!(action, Action::Notify { .. })));
+}
+
+#[test]
 fn a_snapshot_behind_the_own_log_is_refused() {
     let mut bench = Bench::new(1, 3);
     let leader = Candidate { epoch: e(1), txid: t(1, 2), node: n(3) };

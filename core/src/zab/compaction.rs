@@ -118,6 +118,13 @@ impl Compaction {
         (share + earned).saturating_sub(self.bytes).min(limit.saturating_sub(unsaved))
     }
 
+    /// So long nobody was awake to see what the state store writes.
+    pub(crate) fn slept(&mut self, span: Micros) {
+        if let Some(running) = &self.running {
+            self.moved = self.moved.max(running.since).after(span);
+        }
+    }
+
     /// When a checkpoint that is being written counts as hung, unless something is written before.
     pub(crate) fn hangs_at(&self, patience: Micros) -> Option<Instant> {
         let running = self.running.as_ref()?;
@@ -157,6 +164,8 @@ mod tests {
             assert!(store.hangs_at(PATIENCE).unwrap() > now);
         }
         assert_eq!(store.hangs_at(PATIENCE), Some(at(3_609_000)));
+        store.slept(Micros::millis(500));
+        assert_eq!(store.hangs_at(PATIENCE), Some(at(3_609_500)));
         store.finish(at(3_600_000));
         assert_eq!(store.hangs_at(PATIENCE), None);
     }

@@ -4,7 +4,7 @@
 //! [`Duty`], tied to the write that it depends on. Completions are watermarks over one stream of
 //! writes, so the acknowledgement of an old write can never be taken for that of a newer one.
 
-use crate::words::{Instant, Txid, WriteId};
+use crate::words::{Instant, Micros, Txid, WriteId};
 use alloc::collections::VecDeque;
 
 /// What to do once a write is durable. Duties belong to the role that made them: leaving the role
@@ -92,6 +92,13 @@ impl Ledger {
         self.in_flight.front().map(|(_, at)| *at)
     }
 
+    /// So long nobody was awake to see what the disk completes.
+    pub(crate) fn slept(&mut self, span: Micros) {
+        if let Some(since) = self.stands_since() {
+            self.moved = since.after(span);
+        }
+    }
+
     /// Since when the disk has completed nothing though it had something to do: a queue may be long
     /// and its oldest write old while the disk gets on well.
     pub(crate) fn stands_since(&self) -> Option<Instant> {
@@ -156,7 +163,12 @@ mod tests {
         // A completion told twice is none.
         ledger.complete(first, at(60));
         assert_eq!(ledger.stands_since(), Some(at(50)));
-        ledger.complete(ledger.issued(), at(70));
+        // Nor does it stand while nobody is awake to see what it completes.
+        ledger.slept(Micros::new(1_000));
+        assert_eq!((ledger.oldest(), ledger.stands_since()), (Some(at(2)), Some(at(1_050))));
+        ledger.complete(ledger.issued(), at(1_070));
+        assert_eq!(ledger.stands_since(), None);
+        ledger.slept(Micros::new(1_000));
         assert_eq!(ledger.stands_since(), None);
     }
 }

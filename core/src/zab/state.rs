@@ -230,6 +230,12 @@ impl State {
         }
     }
 
+    /// This node slept for so long: that is no time in which its disk did not get on.
+    pub(crate) fn slept(&mut self, span: Micros) {
+        self.ledger.slept(span);
+        self.compaction.slept(span);
+    }
+
     /// When the journal's disk counts as hung, unless it completes something before: so long it has
     /// not, though something waits. A disk that is only slow completes one write after the other.
     pub(crate) fn disk_hangs_at(&self) -> Option<Instant> {

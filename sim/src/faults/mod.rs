@@ -194,6 +194,7 @@ impl World {
         let Some(process) = &mut host.process else { return };
         if process.paused.is_none() {
             process.paused = Some(Vec::new());
+            host.pause(now);
             self.queue.push(now + lasts, Occur::Resume { node, boot });
             self.tell(node.get(), || "is paused".to_string());
         }

@@ -35,7 +35,7 @@ pub struct Host {
     pub formed: bool,
     /// How many processes ran here.
     pub boots: u64,
-    /// When its state store moved on last, or got something to do, without what the machine slept.
+    /// When its state store moved on last, or got something to do, without what the process was paused.
     store_moved: u64,
     /// The same of its journal.
     journal_moved: u64,
@@ -58,6 +58,9 @@ pub struct Host {
     /// Since when the machine is suspended, if it is: its clock stands still.
     asleep: Option<u64>,
     slept: u64,
+    /// Since when its process is paused, on a suspended machine or alone.
+    still: Option<u64>,
+    stood: u64,
 }
 
 /// A running process.
@@ -123,6 +126,8 @@ impl Host {
             offset,
             asleep: None,
             slept: 0,
+            still: None,
+            stood: 0,
         }
     }
 
@@ -131,14 +136,25 @@ impl Host {
         self.asleep.get_or_insert(now);
     }
 
+    /// Its process is paused.
+    pub fn pause(&mut self, now: u64) {
+        self.still.get_or_insert(now);
+    }
+
     /// It goes on, or starts again.
     pub fn wake(&mut self, now: u64) {
         self.slept += self.asleep.take().map_or(0, |since| now - since);
+        self.stood += self.still.take().map_or(0, |since| now - since);
     }
 
     /// The world's time without what the machine has slept.
     fn awake(&self, now: u64) -> u64 {
         self.asleep.map_or(now, |since| since.min(now)) - self.slept
+    }
+
+    /// The world's time without that in which nobody was there to see what the disk does.
+    fn watched(&self, now: u64) -> u64 {
+        self.still.map_or(now, |since| since.min(now)) - self.stood
     }
 
     /// What the machine's clocks show at the world's time `now`.
@@ -174,21 +190,21 @@ impl Host {
 
     /// A file of its disk moved on.
     pub fn moved(&mut self, lane: Lane, now: u64) {
-        let awake = self.awake(now);
+        let watched = self.watched(now);
         match lane {
-            Lane::Journal => self.journal_moved = awake,
-            Lane::Store => self.store_moved = awake,
+            Lane::Journal => self.journal_moved = watched,
+            Lane::Store => self.store_moved = watched,
         }
     }
 
-    /// For how long a file of its disk has not moved on, while the machine was awake: what a machine
-    /// slept is no time to its process.
+    /// For how long a file of its disk has not moved on, while the process ran: what a machine
+    /// slept, or a process was paused, is no time to it.
     pub fn stands(&self, lane: Lane, now: u64) -> u64 {
         let moved = match lane {
             Lane::Journal => self.journal_moved,
             Lane::Store => self.store_moved,
         };
-        self.awake(now).saturating_sub(moved)
+        self.watched(now).saturating_sub(moved)
     }
 
     /// True if its journal has begun to write something and has written nothing for so long.

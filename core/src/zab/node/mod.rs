@@ -56,7 +56,9 @@ impl Node {
 
     /// Handles one event, appending to `out` what is to be done.
     pub fn handle(&mut self, now: Now, event: Event, out: &mut Actions) {
-        self.latest = self.latest.max(now.at);
+        if now.at > self.latest {
+            self.wake(now.at);
+        }
         let now = Now { at: self.latest, wall: now.wall };
         if matches!(self.role, Role::Halted) {
             return requests::refuse_all(event, out);
@@ -68,6 +70,15 @@ impl Node {
             self.change(next, now, out);
         }
         self.forget(now, out);
+    }
+
+    /// Time has passed. What is later than this node asked for, it slept: paused, or on a machine
+    /// that was. Its disk had no chance to get on meanwhile, or to say so.
+    fn wake(&mut self, now: Instant) {
+        if let Some(due) = self.deadline() {
+            self.state.slept(now.since(due.max(self.latest)));
+        }
+        self.latest = now;
     }
 
     /// Keeps the log in memory short.
