@@ -3,13 +3,16 @@
 //! An election is a hint. Whoever wins must still gather promises and find that nobody in its
 //! quorum has a longer history, so a lost, late or doubled vote costs time, never data.
 
+mod connections;
+mod tally;
+
 use crate::words::{ConnId, Instant, Micros, NodeId, Round};
 use crate::zab::cx::{Cx, Next};
-use crate::zab::error::{CloseReason, HaltReason};
+use crate::zab::error::HaltReason;
 use crate::zab::event::Action;
 use crate::zab::fresh::Worth;
 use crate::zab::membership::lives::Lives;
-use crate::zab::message::{Candidate, FollowerInfo, Message, Rejection, Stance, Vote};
+use crate::zab::message::{Candidate, FollowerInfo, Rejection, Stance, Vote};
 use crate::zab::note::{Note, Unready};
 use crate::zab::state::State;
 use crate::zab::status::Obstacle;
@@ -346,199 +349,6 @@ impl Looking {
         self.answered.insert(to, cx.now.at);
         let vote = self.ballot(cx, to, None);
         cx.out.push(Action::Notify { to, vote });
-    }
-
-    /// True if enough voters for a leader are heard in this round, and have none.
-    fn is_stuck(&self, s: &State) -> bool {
-        let heard = |id| id == s.node() || self.words.contains_key(&id);
-        self.finalize.is_none() && self.is_enough(s, heard)
-    }
-
-    fn is_enough(&self, s: &State, has: impl Fn(NodeId) -> bool) -> bool {
-        if self.formed { s.ensemble.is_majority(has) } else { s.is_quorum(has) }
-    }
-
-    /// True if a majority is heard in this round, this node included.
-    fn hears(&self, s: &State) -> bool {
-        let heard =
-            |id| id == s.node() || self.words.contains_key(&id) || self.settled.contains_key(&id);
-        s.ensemble.is_majority(heard)
-    }
-
-    /// Ends the election if somebody has a quorum: at once if every voter agrees, else after a
-    /// wait in which a better vote may still arrive. Only another candidate or the loss of the
-    /// quorum ends the wait, not mere chatter.
-    fn tally(&mut self, cx: &mut Cx<'_>) -> Next {
-        let Some(winner) = self.winner(cx.s).filter(|_| self.ready) else {
-            self.finalize = None;
-            return Next::Stay;
-        };
-        let paused = cx.s.standing.paused(cx.now.at);
-        let all = cx.s.ensemble.is_everyone(|id| self.votes_for(cx.s, id, winner.node));
-        if all && paused.is_none() {
-            return self.decide(cx, winner);
-        }
-        let wait = cx.now.at.after(cx.s.cfg.timeouts.finalize);
-        let at = match self.finalize {
-            Some((node, at)) if planted!(cx, AnyPacketRestartsFinalize, node == winner.node => false) => {
-                at
-            }
-            _ => wait.max(paused.unwrap_or(wait)),
-        };
-        if at <= cx.now.at && paused.is_none() {
-            return self.decide(cx, winner);
-        }
-        self.finalize = Some((winner.node, at.max(paused.unwrap_or(at))));
-        Next::Stay
-    }
-
-    /// Who has a quorum: whom this node votes for, or this node itself by the votes of others,
-    /// though it would prefer another one, whom they do not hear.
-    fn winner(&self, s: &State) -> Option<Candidate> {
-        let own = own(s);
-        [self.vote, own].into_iter().find(|candidate| {
-            let leads = self.words.get(&candidate.node).is_some_and(|word| word.leads);
-            // Who gathers its followers has heard a quorum, though perhaps not every voter has.
-            leads || self.is_enough(s, |id| self.votes_for(s, id, candidate.node))
-        })
-    }
-
-    fn votes_for(&self, s: &State, voter: NodeId, candidate: NodeId) -> bool {
-        let vote = if voter == s.node() {
-            Some(self.vote.node)
-        } else {
-            self.words.get(&voter).map(|word| word.vote)
-        };
-        vote == Some(candidate)
-    }
-
-    fn decide(&self, cx: &mut Cx<'_>, winner: Candidate) -> Next {
-        let round = cx.s.round;
-        cx.note(Note::Elected { leader: winner.node, round });
-        if winner.node == cx.s.node() {
-            return Next::Lead;
-        }
-        Next::Follow(Box::new(cx.ballot(winner.node, None, Stance::Looking, round, winner)))
-    }
-
-    /// A leader that a majority follows already, by its own word too; this node would be one of
-    /// them. Votes are matched by leader and epoch alone: rounds and txids differ legitimately
-    /// between its followers.
-    fn settled_leader(&self, cx: &Cx<'_>) -> Option<Vote> {
-        let s = &*cx.s;
-        let leads = |vote: &Vote| match vote.stance {
-            Stance::Leading(Some(epoch)) if vote.candidate.node == vote.from => Some(epoch),
-            _ => None,
-        };
-        if s.standing.paused(cx.now.at).is_some() {
-            return None;
-        }
-        self.settled.values().find_map(|leader| {
-            let epoch = leads(leader).filter(|_| leader.candidate.node != s.node())?;
-            if s.standing.waits(leader.candidate.node, epoch, cx.now.at).is_some() {
-                return None;
-            }
-            let follows = |id: NodeId| {
-                let at_leader = self.settled.get(&id).is_some_and(|vote| match vote.stance {
-                    Stance::Following(at) | Stance::Leading(at) => {
-                        at == Some(epoch) && vote.candidate.node == leader.candidate.node
-                    }
-                    Stance::Looking => false,
-                });
-                at_leader || id == s.node()
-            };
-            s.ensemble.is_majority(follows).then(|| leader.clone())
-        })
-    }
-
-    // Connections.
-
-    /// A peer that takes this node for the leader: remembered until the election ends.
-    pub(crate) fn on_follower_info(&mut self, cx: &mut Cx<'_>, conn: ConnId, info: FollowerInfo) {
-        let older = self.early.iter().filter(|(_, (i, _))| i.node == info.node);
-        for conn in older.map(|(conn, _)| *conn).collect::<Vec<_>>() {
-            self.early.remove(&conn);
-            cx.close(conn, CloseReason::Replaced);
-        }
-        self.early.insert(conn, (info, cx.now.at));
-    }
-
-    /// Somebody said by a datagram that this node does not belong to it. Anybody can send such a
-    /// datagram: asks the member itself, by TCP.
-    pub(crate) fn on_denied(&mut self, cx: &mut Cx<'_>, by: NodeId) {
-        if by != cx.s.node() && cx.s.ensemble.is_voter(by) && !self.asking.contains_key(&by) {
-            self.asking.insert(by, (None, cx.now.at));
-            cx.out.push(Action::Connect(by));
-        }
-    }
-
-    pub(crate) fn on_connected(&mut self, cx: &mut Cx<'_>, conn: ConnId, to: NodeId) {
-        match self.asking.get_mut(&to) {
-            Some((asked @ None, _)) => {
-                *asked = Some(conn);
-                let info = cx.follower_info();
-                cx.send(conn, Message::FollowerInfo(info));
-            }
-            _ => cx.close(conn, CloseReason::RoleChange),
-        }
-    }
-
-    pub(crate) fn asks(&self, conn: ConnId) -> bool {
-        self.asking.values().any(|(asked, _)| *asked == Some(conn))
-    }
-
-    /// The answer to the question whether this node belongs to a member.
-    pub(crate) fn on_answer(&mut self, cx: &mut Cx<'_>, conn: ConnId, msg: Message) -> Next {
-        let mut asked = self.asking.iter_mut();
-        let Some((node, (open, _))) = asked.find(|(_, (asked, _))| *asked == Some(conn)) else {
-            return Next::Stay;
-        };
-        let node = *node;
-        *open = None;
-        cx.close(conn, CloseReason::RoleChange);
-        match msg {
-            Message::Rejected(why) => cx.denied(node, why),
-            _ => {
-                cx.s.denied.remove(&node);
-                Next::Stay
-            }
-        }
-    }
-
-    pub(crate) fn on_closed(&mut self, conn: ConnId) {
-        self.early.remove(&conn);
-        // Who was asked stays in the list until the time is up, so that it is not asked again
-        // and again.
-        if let Some((asked, _)) = self.asking.values_mut().find(|(asked, _)| *asked == Some(conn)) {
-            *asked = None;
-        }
-    }
-
-    /// Closes what was open for too long.
-    fn drop_mute(&mut self, cx: &mut Cx<'_>) {
-        let init = cx.s.cfg.timeouts.init;
-        let now = cx.now.at;
-        let early = self.early.iter().filter(|(_, (_, at))| now >= at.after(init));
-        for conn in early.map(|(conn, _)| *conn).collect::<Vec<_>>() {
-            self.early.remove(&conn);
-            cx.close(conn, CloseReason::Silent);
-        }
-        let asking = self.asking.iter().filter(|(_, (_, at))| now >= at.after(init));
-        for node in asking.map(|(node, _)| *node).collect::<Vec<_>>() {
-            if let Some((Some(conn), _)) = self.asking.remove(&node) {
-                cx.close(conn, CloseReason::Silent);
-            }
-        }
-    }
-
-    /// Closes what is not handed over.
-    pub(crate) fn leave(self, cx: &mut Cx<'_>) {
-        for conn in self.early.into_keys() {
-            cx.close(conn, CloseReason::NotLeading);
-        }
-        for conn in self.asking.into_values().filter_map(|(conn, _)| conn) {
-            cx.close(conn, CloseReason::RoleChange);
-        }
     }
 }
 
