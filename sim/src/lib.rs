@@ -1,6 +1,6 @@
 //! A seeded world for Zabkeeper: the production core under every fault, in virtual time.
 //!
-//! A run is a function of its [`plan::Plan`]; a plan is a function of a seed. One thread, one
+//! A run is a function of its [`run::plan::Plan`]; a plan is a function of a seed. One thread, one
 //! queue, no clock, no unordered map: the same seed gives the same run, down to its hash.
 //!
 //! There are two ways in. The program `zabkeeper-sim` draws plans from seeds, runs them by the
