@@ -469,6 +469,32 @@ fn what_a_leader_sleeps_is_no_time_that_its_disk_takes() {
 }
 
 #[test]
+fn a_client_whose_requests_expire_all_the_time_does_not_hide_a_disk_that_hangs() {
+    let mut bench = Bench::established();
+    bench.hold_disk = true;
+    bench.event(Event::Submit(vec![submission(1)]));
+    for millis in 0..6_000 {
+        bench.now += 1_000;
+        if bench.role() == RoleStatus::Looking {
+            break;
+        }
+        // It expires at once: the node is late whenever it wakes.
+        let now = bench.now;
+        bench.event(Event::Read(vec![(Ticket::new(1_000 + millis), Instant::from_micros(now))]));
+        if millis % 50 == 0 {
+            bench.event(Event::Tick);
+            let nonce = bench.actions.iter().rev().find_map(|action| match action {
+                Action::Send { msg: Message::Ping { nonce, .. }, .. } => Some(*nonce),
+                _ => None,
+            });
+            let nonce = nonce.expect("a heartbeat");
+            bench.receive(C1, Message::Pong { epoch: e(2), nonce, room: None, full: false });
+        }
+    }
+    assert!(bench.noted(&Note::SteppedDown { epoch: Some(e(2)), why: LeaveReason::SlowDisk }));
+}
+
+#[test]
 fn a_snapshot_behind_the_own_log_is_refused() {
     let mut bench = Bench::new(1, 3);
     let leader = Candidate { epoch: e(1), txid: t(1, 2), node: n(3) };

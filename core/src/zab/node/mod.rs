@@ -72,10 +72,12 @@ impl Node {
         self.forget(now, out);
     }
 
-    /// Time has passed. What is later than this node asked for, it slept: paused, or on a machine
-    /// that was. Its disk had no chance to get on meanwhile, or to say so.
+    /// Time has passed. If nothing happened here for long, though this node had asked for a tick, it
+    /// slept: paused, or on a machine that was. Its disk had no chance to get on meanwhile, or to say
+    /// so. A loop that is only late has not slept, however often: clients can bring that about.
     fn wake(&mut self, now: Instant) {
-        if let Some(due) = self.deadline() {
+        let long = now.since(self.latest) > self.state.cfg.timeouts.sync;
+        if let Some(due) = self.deadline().filter(|_| long) {
             self.state.slept(now.since(due.max(self.latest)));
         }
         self.latest = now;

@@ -258,6 +258,11 @@ impl Reigning {
             Message::EpochAck(ack) => self.on_epoch_ack(cx, conn, ack),
             Message::EpochNack { accepted } => self.on_epoch_nack(cx, conn, accepted),
             Message::Rejected(why) => Err(self.rejected(cx, conn, why)),
+            // It may overtake the EPOCH-ACK.
+            Message::Alive { epoch, .. } if epoch == self.epoch => {
+                self.on_heard(cx, conn);
+                Ok(Next::Stay)
+            }
             _ => Err(PeerFault::Unexpected("a message before EPOCH-ACK")),
         }
     }
