@@ -219,6 +219,24 @@ fn a_step_applies_no_more_bytes_than_a_window_has() {
 }
 
 #[test]
+fn a_write_that_is_forgotten_while_it_waits_for_a_step_is_not_answered() {
+    let mut alone = Alone::limited(Limits { apply_part: 4, ..Limits::default() });
+    let set = |n| Command::Set { path: path(&format!("dir/{n}")), value: b"v".as_slice().into() };
+    let input = alone.ask((0..10).map(|n| Request::Write(set(n).encode())));
+    let answered = alone.give(input).len();
+    assert!(alone.replica.is_applying());
+    let last = Ticket::new(alone.tickets);
+    alone.give(Input::Event(Event::Forget(vec![last])));
+    let mut rest = Vec::new();
+    while alone.replica.is_applying() {
+        rest.extend(alone.give(Input::Event(Event::Tick)));
+    }
+    assert!(rest.iter().all(|(ticket, _)| *ticket != last), "{rest:?}");
+    assert_eq!(alone.replica.app().len(), 12, "it was done all the same");
+    assert!(answered < 10);
+}
+
+#[test]
 fn one_command_that_deletes_much_is_a_step_of_its_own() {
     let mut alone = Alone::limited(Limits { apply_part: 30, ..Limits::default() });
     let set = |n| Command::Set { path: path(&format!("dir/{n}")), value: b"v".as_slice().into() };

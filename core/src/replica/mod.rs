@@ -11,7 +11,7 @@ use crate::zab::{
     Action, Actions, Body, Checkpoint, Config, Event, Node, Obstacle, Position, Recovered,
     RestoreError, SnapshotHead, Status, Submission, Upcall,
 };
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 
 /// What a client wants.
@@ -170,9 +170,7 @@ impl<A: App> Replica<A> {
         match input {
             Input::Event(event) => {
                 if let Event::Forget(tickets) = &event {
-                    for ticket in tickets {
-                        self.queries.remove(ticket);
-                    }
+                    self.forget(tickets);
                 }
                 self.node.handle(now, event, &mut actions);
             }
@@ -225,6 +223,25 @@ impl<A: App> Replica<A> {
     /// Asserts what must hold at any time.
     pub fn check(&self) {
         self.node.check();
+    }
+
+    /// Nobody waits for these any more, nor for what is committed of them and waits for a step.
+    fn forget(&mut self, tickets: &[Ticket]) {
+        for ticket in tickets {
+            self.queries.remove(ticket);
+        }
+        if self.calls.is_empty() {
+            return;
+        }
+        let gone: BTreeSet<Ticket> = tickets.iter().copied().collect();
+        self.calls.retain_mut(|call| match call {
+            Upcall::Deliver { ticket, .. } => {
+                ticket.take_if(|ticket| gone.contains(ticket));
+                true
+            }
+            Upcall::Refuse { ticket, .. } | Upcall::Unknown(ticket) => !gone.contains(ticket),
+            _ => true,
+        });
     }
 
     /// Sorts requests by what they need of the node.
