@@ -424,77 +424,6 @@ fn a_newer_connection_of_a_follower_replaces_the_older_one() {
 }
 
 #[test]
-fn a_leader_whose_disk_stalls_steps_down() {
-    let mut bench = Bench::established();
-    bench.hold_disk = true;
-    bench.event(Event::Submit(vec![submission(1)]));
-    for _ in 0..70 {
-        let nonce = bench.actions.iter().rev().find_map(|action| match action {
-            Action::Send { msg: Message::Ping { nonce, .. }, .. } => Some(*nonce),
-            _ => None,
-        });
-        if let Some(nonce) = nonce.filter(|_| bench.role() != RoleStatus::Looking) {
-            bench.receive(C1, Message::Pong { epoch: e(2), nonce, room: None, full: false });
-        }
-        bench.pass(Micros::millis(100));
-    }
-    assert!(bench.noted(&Note::SteppedDown { epoch: Some(e(2)), why: LeaveReason::SlowDisk }));
-    // It stays silent: what it would speak of is not on its disk.
-    bench.take();
-    bench.pass(Micros::millis(5000));
-    assert!(!bench.actions.iter().any(|action| matches!(action, Action::Notify { .. })));
-}
-
-#[test]
-fn what_a_leader_sleeps_is_no_time_that_its_disk_takes() {
-    let mut bench = Bench::established();
-    bench.hold_disk = true;
-    bench.event(Event::Submit(vec![submission(1)]));
-    let written = bench.actions.iter().rev().find_map(|action| match action {
-        Action::Persist { id, .. } => Some(*id),
-        _ => None,
-    });
-    let written = written.expect("an entry");
-    bench.pass(Micros::millis(200));
-    // The process is stopped for a minute. When it goes on, nobody has been heard for long.
-    bench.now += 60_000_000;
-    bench.event(Event::Tick);
-    assert!(bench.noted(&Note::SteppedDown { epoch: Some(e(2)), why: LeaveReason::Silence }));
-    // Its disk is not to blame: once it is done, the node stands for election again.
-    bench.take();
-    bench.hold_disk = false;
-    bench.event(Event::Persisted(written));
-    bench.pass(Micros::millis(100));
-    assert!(bench.actions.iter().any(|action| matches!(action, Action::Notify { .. })));
-}
-
-#[test]
-fn a_client_whose_requests_expire_all_the_time_does_not_hide_a_disk_that_hangs() {
-    let mut bench = Bench::established();
-    bench.hold_disk = true;
-    bench.event(Event::Submit(vec![submission(1)]));
-    for millis in 0..6_000 {
-        bench.now += 1_000;
-        if bench.role() == RoleStatus::Looking {
-            break;
-        }
-        // It expires at once: the node is late whenever it wakes.
-        let now = bench.now;
-        bench.event(Event::Read(vec![(Ticket::new(1_000 + millis), Instant::from_micros(now))]));
-        if millis % 50 == 0 {
-            bench.event(Event::Tick);
-            let nonce = bench.actions.iter().rev().find_map(|action| match action {
-                Action::Send { msg: Message::Ping { nonce, .. }, .. } => Some(*nonce),
-                _ => None,
-            });
-            let nonce = nonce.expect("a heartbeat");
-            bench.receive(C1, Message::Pong { epoch: e(2), nonce, room: None, full: false });
-        }
-    }
-    assert!(bench.noted(&Note::SteppedDown { epoch: Some(e(2)), why: LeaveReason::SlowDisk }));
-}
-
-#[test]
 fn a_snapshot_behind_the_own_log_is_refused() {
     let mut bench = Bench::new(1, 3);
     let leader = Candidate { epoch: e(1), txid: t(1, 2), node: n(3) };
@@ -572,61 +501,6 @@ fn a_node_never_stands_with_a_history_that_it_does_not_hold() {
     assert_eq!(bench.role(), RoleStatus::Looking);
 }
 
-/// What a leader answers to a node 2 that connects anew with these lives.
-fn answer_to(bench: &mut Bench, lives: Lives) -> Option<Message> {
-    bench.take();
-    bench.event(Event::Accepted(C2));
-    bench.receive(C2, Message::FollowerInfo(FollowerInfo { lives, accepted: e(2), ..info(2) }));
-    bench.take().into_iter().find_map(|action| match action {
-        Action::Send { to, msg } if to == [C2] => Some(msg),
-        _ => None,
-    })
-}
-
-#[test]
-fn of_two_copies_of_a_disk_the_one_that_is_recorded_first_stays_and_the_other_is_refused() {
-    let restarted = |life| lives(2).begin(None, true, Life::new(life));
-    let mut bench = Bench::established();
-    // Node 2 comes back in a new life, and is recorded once it has the history.
-    assert!(matches!(answer_to(&mut bench, restarted(20)), Some(Message::LeaderInfo { .. })));
-    let last = bench.node.log().last();
-    bench.receive(C2, Message::EpochAck(EpochAck { current: e(2), ..ack(last) }));
-    assert!(!bench.noted(&Note::LivesProposed(1)), "not before its disk is in the epoch");
-    bench.receive(C2, Message::NewLeaderAck { epoch: e(2), end: last.txid, full: false });
-    assert!(bench.noted(&Note::LivesProposed(1)));
-    let refused = Some(Message::Rejected(Rejection::OldDisk));
-    // A copy that was made before, started elsewhere; and the copy itself, never started again.
-    assert_eq!(answer_to(&mut bench, restarted(21)), refused);
-    assert_eq!(answer_to(&mut bench, lives(2)), refused);
-    // The recorded life itself, and one after it, are welcome.
-    assert!(matches!(answer_to(&mut bench, restarted(20)), Some(Message::LeaderInfo { .. })));
-    let next = restarted(20).begin(None, true, Life::new(22));
-    assert!(matches!(answer_to(&mut bench, next), Some(Message::LeaderInfo { .. })));
-}
-
-#[test]
-fn an_old_disk_is_not_heard_in_an_election() {
-    let mut bench = Bench::new(3, 1);
-    let me = Candidate { epoch: e(1), txid: t(1, 2), node: n(3) };
-    let other = Lives::first(Life::new(77));
-    let before = bench.node.clone();
-    let vote = |lives| Vote { lives, ..vote(2, me, 1, Stance::Looking) };
-    bench.event(Event::Notified(vote(other)));
-    assert_eq!(bench.node, before);
-    // Too many lives for a datagram say nothing.
-    bench.event(Event::Notified(vote(Lives::default())));
-    assert_ne!(bench.node, before);
-}
-
-#[test]
-fn a_promise_that_a_disk_has_forgotten_is_found_out_by_the_leader_that_got_it() {
-    let mut bench = Bench::established();
-    bench.event(Event::Accepted(C2));
-    // Accepted is 1, but this leader has the promise of 2.
-    bench.receive(C2, Message::FollowerInfo(info(2)));
-    assert!(bench.sent(|msg| *msg == Message::Rejected(Rejection::OldDisk)));
-}
-
 #[test]
 fn a_leader_learns_from_a_follower_that_its_ensemble_has_formed() {
     // By its own disk this node needs everyone; node 1 is gone for good.
@@ -639,33 +513,6 @@ fn a_leader_learns_from_a_follower_that_its_ensemble_has_formed() {
     bench.receive(C1, Message::FollowerInfo(info(2)));
     assert!(bench.noted(&Note::MembershipCommitted(t(1, 1))));
     assert!(bench.sent(|msg| matches!(msg, Message::LeaderInfo { .. })));
-}
-
-#[test]
-fn a_node_whose_state_store_hangs_halts_when_its_log_is_over_the_limit() {
-    let mut config = Config::new(n(3));
-    config.limits.retain_bytes = 300;
-    config.limits.checkpoint_bytes = 300;
-    let mut bench = Bench::established_with(config);
-    let submit = |ticket| Event::Submit(vec![submission(ticket)]);
-    // The first writes make a checkpoint due; it never completes.
-    for ticket in 1..20 {
-        bench.event(submit(ticket));
-        let last = bench.node.log().last().txid;
-        bench.receive(C1, Message::Ack { epoch: e(2), upto: last });
-    }
-    assert_eq!(bench.role(), RoleStatus::Leading { established: true });
-    for _ in 0..110 {
-        let round = bench.actions.iter().rev().find_map(|action| match action {
-            Action::Send { msg: Message::Ping { nonce, .. }, .. } => Some(*nonce),
-            _ => None,
-        });
-        if let Some(nonce) = round.filter(|_| bench.role() != RoleStatus::Halted) {
-            bench.receive(C1, Message::Pong { epoch: e(2), nonce, room: None, full: false });
-        }
-        bench.pass(Micros::millis(100));
-    }
-    assert!(bench.actions.contains(&Action::Halt(HaltReason::StateStoreStalled)));
 }
 
 /// Node 1, with the leader's sync data awaited.
@@ -942,5 +789,9 @@ fn a_candidates_own_word_corrects_what_was_heard_of_an_earlier_life_of_it() {
 
 #[path = "leader_tests/catching_up.rs"]
 mod catching_up;
+#[path = "leader_tests/disks.rs"]
+mod disks;
+#[path = "leader_tests/old_disks.rs"]
+mod old_disks;
 #[path = "leader_tests/transfer.rs"]
 mod transfer;

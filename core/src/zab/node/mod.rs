@@ -1,8 +1,8 @@
 //! The consensus node: one event in, a list of actions out.
 
+mod admission;
 mod change;
 mod gate;
-mod requests;
 mod role;
 #[cfg(feature = "explore")]
 mod search;
@@ -61,7 +61,7 @@ impl Node {
         }
         let now = Now { at: self.latest, wall: now.wall };
         if matches!(self.role, Role::Halted) {
-            return requests::refuse_all(event, out);
+            return admission::refuse_all(event, out);
         }
         let next = self.role.on_event(&mut Cx { s: &mut self.state, out, now }, event);
         self.change(next, now, out);
@@ -77,7 +77,7 @@ impl Node {
     /// so. A loop that is only late has not slept, however often: clients can bring that about.
     fn wake(&mut self, now: Instant) {
         let long = now.since(self.latest) > self.state.cfg.timeouts.sync;
-        if let Some(due) = self.deadline().filter(|_| long) {
+        if long && let Some(due) = self.deadline() {
             self.state.slept(now.since(due.max(self.latest)));
         }
         self.latest = now;

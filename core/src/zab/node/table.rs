@@ -1,8 +1,8 @@
 //! The table: what becomes of each event in each role. What an event says of the node itself is
 //! taken note of first; then it is the role's, or nobody's.
 
+use super::admission;
 use super::gate::{self, Vouched};
-use super::requests;
 use super::role::Role;
 use crate::words::ConnId;
 use crate::zab::cx::{Cx, Next};
@@ -139,15 +139,15 @@ impl Role {
                 planted!(cx, IgnoreStorageFailure, Next::Halt(HaltReason::Storage) => Next::Stay)
             }
             Event::Submit(submissions) => {
-                requests::submit(cx, submissions, self.is_idle(cx));
+                admission::submit(cx, submissions, self.is_idle(cx));
                 self.serve(cx)
             }
             Event::Read(reads) => {
-                requests::read(cx, reads, self.is_idle(cx));
+                admission::read(cx, reads, self.is_idle(cx));
                 self.serve(cx)
             }
             Event::Await(reads) => {
-                requests::wait(cx, reads);
+                admission::wait(cx, reads);
                 Next::Stay
             }
             Event::Forget(tickets) => {

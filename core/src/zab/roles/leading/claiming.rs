@@ -207,27 +207,7 @@ impl Claiming {
                 cx.note(Note::RejectedBy { peer: Some(guest.node), why });
                 PeerFault::Unexpected("REJECTED")
             }
-            Message::SnapshotChunkAck { .. }
-            | Message::LogEntriesAck { .. }
-            | Message::NewLeaderAck { .. }
-            | Message::Ack { .. }
-            | Message::Pong { .. }
-            | Message::Forward { .. }
-            | Message::ReadIndex { .. } => PeerFault::Unexpected("a message of the broadcast"),
-            Message::FollowerInfo(_)
-            | Message::LeaderInfo { .. }
-            | Message::Truncate { .. }
-            | Message::Snapshot(_)
-            | Message::SnapshotResume { .. }
-            | Message::SnapshotChunk { .. }
-            | Message::LogEntries { .. }
-            | Message::NewLeader { .. }
-            | Message::UpToDate { .. }
-            | Message::Propose { .. }
-            | Message::Commit { .. }
-            | Message::Ping { .. }
-            | Message::ForwardRefused { .. }
-            | Message::ReadIndexAck { .. } => PeerFault::Unexpected("a leader's message"),
+            msg => office::out_of_place(&msg),
         };
         cx.note(Note::PeerFault { conn, fault: fault.clone() });
         self.drop_guest(cx, conn, Some(CloseReason::Fault(fault)));

@@ -3,6 +3,7 @@
 use crate::words::{ConnId, Epoch, Incarnation, Instant, Life, NodeId, Round, Txid};
 use crate::zab::config::Timeouts;
 use crate::zab::cx::{Cx, Next};
+use crate::zab::error::PeerFault;
 use crate::zab::message::{Candidate, EpochAck, FollowerInfo, Message, Rejection, Stance, Vote};
 use crate::zab::note::{LeaveReason, Note};
 use crate::zab::state::State;
@@ -145,6 +146,37 @@ impl Office {
 pub(super) fn is_possible(ack: &EpochAck, epoch: Epoch) -> bool {
     let last = ack.last.txid;
     ack.current <= epoch && last.epoch() <= epoch && ack.base <= last && ack.commit <= last
+}
+
+/// What is wrong with a message to a leader that nobody expects from this node now.
+pub(super) fn out_of_place(msg: &Message) -> PeerFault {
+    PeerFault::Unexpected(match msg {
+        Message::EpochAck(_)
+        | Message::EpochNack { .. }
+        | Message::SnapshotChunkAck { .. }
+        | Message::LogEntriesAck { .. }
+        | Message::NewLeaderAck { .. }
+        | Message::Ack { .. }
+        | Message::Alive { .. }
+        | Message::Pong { .. }
+        | Message::Forward { .. }
+        | Message::ReadIndex { .. } => "a message before EPOCH-ACK",
+        Message::Rejected(_) => "REJECTED",
+        Message::FollowerInfo(_)
+        | Message::LeaderInfo { .. }
+        | Message::Truncate { .. }
+        | Message::Snapshot(_)
+        | Message::SnapshotResume { .. }
+        | Message::SnapshotChunk { .. }
+        | Message::LogEntries { .. }
+        | Message::NewLeader { .. }
+        | Message::UpToDate { .. }
+        | Message::Propose { .. }
+        | Message::Commit { .. }
+        | Message::Ping { .. }
+        | Message::ForwardRefused { .. }
+        | Message::ReadIndexAck { .. } => "a leader's message",
+    })
 }
 
 /// What a node has promised or acknowledged to this leader is not on its disk any more: it may have

@@ -263,7 +263,7 @@ impl Reigning {
                 self.on_heard(cx, conn);
                 Ok(Next::Stay)
             }
-            _ => Err(PeerFault::Unexpected("a message before EPOCH-ACK")),
+            msg => Err(office::out_of_place(&msg)),
         }
     }
 
@@ -286,20 +286,7 @@ impl Reigning {
             Message::EpochAck(ack) => {
                 Err(PeerFault::Epoch { got: ack.epoch, expected: self.epoch })
             }
-            Message::FollowerInfo(_)
-            | Message::LeaderInfo { .. }
-            | Message::Truncate { .. }
-            | Message::Snapshot(_)
-            | Message::SnapshotResume { .. }
-            | Message::SnapshotChunk { .. }
-            | Message::LogEntries { .. }
-            | Message::NewLeader { .. }
-            | Message::UpToDate { .. }
-            | Message::Propose { .. }
-            | Message::Commit { .. }
-            | Message::Ping { .. }
-            | Message::ForwardRefused { .. }
-            | Message::ReadIndexAck { .. } => Err(PeerFault::Unexpected("a leader's message")),
+            msg => Err(office::out_of_place(&msg)),
         }
     }
 
