@@ -4,10 +4,10 @@
 use divan::{Bencher, black_box};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use zabkeeper_core::replica::{ClientRequest, Input, Outputs, Replica, Reply, Request};
-use zabkeeper_core::store::{Command, Path, Query, Tree};
+use zabkeeper_core::replica::{ClientRequest, Input, Outputs, Replica, Request};
+use zabkeeper_core::store::{Answer, Command, Path, Query, Tree};
 use zabkeeper_core::words::{
-    ConnId, Incarnation, Instant, NodeId, Now, ReadLevel, Ticket, Txid, WallTime,
+    ConnId, End, Incarnation, Instant, NodeId, Now, ReadLevel, Ticket, Txid, WallTime,
 };
 use zabkeeper_core::zab::{
     Action, Config, Event, Identity, Member, Membership, Message, Recovered, RoleStatus,
@@ -28,7 +28,7 @@ struct Ensemble {
     conns: BTreeMap<ConnId, (usize, ConnId)>,
     now: u64,
     ticket: u64,
-    replies: Vec<Reply<Tree>>,
+    replies: Vec<End<Answer>>,
 }
 
 impl Ensemble {
@@ -156,7 +156,7 @@ impl Ensemble {
     }
 
     /// Asks a replica, and lets the ensemble answer.
-    fn ask(&mut self, node: usize, requests: &[Request<Query>]) -> Vec<Reply<Tree>> {
+    fn ask(&mut self, node: usize, requests: &[Request<Query>]) -> Vec<End<Answer>> {
         let deadline = Instant::from_micros(u64::MAX);
         let requests = requests.iter().map(|request| {
             self.ticket += 1;

@@ -30,7 +30,7 @@ fn set(key: u64) -> Payload {
 fn tree(keys: u64) -> (Tree, u64) {
     let mut tree = Tree::empty();
     for key in 0..keys {
-        let outcome = tree.apply(txid(key + 1), WallTime::from_millis(1), &set(key));
+        let outcome = tree.change(txid(key + 1), WallTime::from_millis(1), &set(key));
         assert!(outcome.is_ok());
     }
     drop(changes(&mut tree));
@@ -57,7 +57,7 @@ fn set_a_key(bencher: Bencher<'_, '_>, keys: u64) {
     bencher.bench_local(|| {
         last += 1;
         let command = &commands[next(&mut state, commands.len() as u64) as usize];
-        black_box(tree.apply(txid(last), WallTime::from_millis(1), command))
+        black_box(tree.change(txid(last), WallTime::from_millis(1), command))
     });
 }
 
@@ -93,7 +93,7 @@ fn take_ten_thousand_changes(bencher: Bencher<'_, '_>, keys: u64) {
     bencher.bench_local(|| {
         for command in &commands {
             last += 1;
-            let _ = tree.apply(txid(last), WallTime::from_millis(1), command);
+            let _ = tree.change(txid(last), WallTime::from_millis(1), command);
         }
         black_box(changes(&mut tree))
     });

@@ -6,10 +6,10 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::error::Error;
 use std::sync::Arc;
-use zabkeeper_core::replica::{ClientRequest, LoadError, Reply, Request};
+use zabkeeper_core::replica::{ClientRequest, LoadError, Request};
 use zabkeeper_core::words::{
-    ConnId, Digest, Digester, Incarnation, Instant, NodeId, Now, Payload, ReadLevel, Ticket, Txid,
-    WallTime,
+    ConnId, Digest, Digester, End, Incarnation, Instant, NodeId, Now, Payload, ReadLevel, Ticket,
+    Txid, WallTime,
 };
 use zabkeeper_core::zab::{Change, Identity, Item, Member, Membership, Recovered};
 use zabkeeper_core::{Action, App, Config, Event, Input, Outputs, Replica};
@@ -26,9 +26,8 @@ struct Counter {
 
 impl App for Counter {
     type Query = ();
-    type Answer = u64;
-    /// The sum, or nothing if the command could not be read.
-    type Outcome = Option<u64>;
+    /// The sum, or nothing if a command could not be read.
+    type Answer = Option<u64>;
 
     fn empty() -> Self {
         Self::default()
@@ -40,11 +39,11 @@ impl App for Counter {
         Some(self.count)
     }
 
-    fn query(&self, (): &()) -> u64 {
-        self.count
+    fn query(&self, (): &()) -> Option<u64> {
+        Some(self.count)
     }
 
-    fn weight(_: &u64) -> usize {
+    fn weight(_: &Option<u64>) -> usize {
         1
     }
 
@@ -124,7 +123,7 @@ impl Alone {
     }
 
     /// Asks, and drives the replica until nothing follows.
-    fn ask(&mut self, request: Request<()>) -> Option<Reply<Counter>> {
+    fn ask(&mut self, request: Request<()>) -> Option<End<Option<u64>>> {
         self.tickets += 1;
         let ticket = Ticket::new(self.tickets);
         let deadline = Instant::from_micros(1_000_000);
@@ -139,23 +138,23 @@ impl Alone {
             let Some(input) = inputs.pop_front() else { break };
             self.replica.handle(Now::default(), input, &mut self.out);
         }
-        self.out.replies.pop().map(|(_, reply)| reply)
+        self.out.replies.pop().map(|(_, end)| end)
     }
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut alone = Alone::start()?;
     for more in [40_u64, 2] {
-        let reply = alone.ask(Request::Write(more.to_be_bytes().as_slice().into()));
-        let Some(Reply::Written { txid, outcome }) = reply else {
-            return Err(format!("not written: {reply:?}").into());
+        let end = alone.ask(Request::Write(more.to_be_bytes().as_slice().into()));
+        let Some(End::Done { txid, answer }) = end else {
+            return Err(format!("not written: {end:?}").into());
         };
-        println!("{more} added at {txid}: {outcome:?}");
+        println!("{more} added at {txid}: {answer:?}");
     }
-    let reply = alone.ask(Request::Read { query: (), level: ReadLevel::Linearizable });
-    println!("read: {reply:?}");
-    match reply {
-        Some(Reply::Read { answer: 42, .. }) => Ok(()),
+    let end = alone.ask(Request::Read { query: (), level: ReadLevel::Linearizable });
+    println!("read: {end:?}");
+    match end {
+        Some(End::Done { answer: Some(42), .. }) => Ok(()),
         _ => Err("the sum is not 42".into()),
     }
 }

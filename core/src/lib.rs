@@ -30,6 +30,7 @@
 //! | [`zab`] | how nodes agree on one history: [`zab::Node`], its events and actions, what it stores and says |
 //! | [`replica`] | a node and its application in one |
 //! | [`store`] | the metadata tree: commands, queries, snapshots |
+//! | [`service`] | the half of a node that speaks to clients: order, limits, listings, refusals |
 //! | [`client`] | fail-over and retry of a client, on [`words`] only |
 //!
 //! `docs/protocol.md` maps each rule of the protocol to its function and test.
@@ -51,9 +52,9 @@
 //! ```
 //! use std::collections::{BTreeMap, VecDeque};
 //! use std::sync::Arc;
-//! use zabkeeper_core::replica::{ClientRequest, Reply, Request};
-//! use zabkeeper_core::store::{Command, Path, Tree};
-//! use zabkeeper_core::words::{Incarnation, Instant, NodeId, Now, Ticket, Txid};
+//! use zabkeeper_core::replica::{ClientRequest, Request};
+//! use zabkeeper_core::store::{Answer, Command, Path, Tree};
+//! use zabkeeper_core::words::{End, Incarnation, Instant, NodeId, Now, Ticket, Txid};
 //! use zabkeeper_core::zab::{Identity, Member, Membership, Recovered};
 //! use zabkeeper_core::{Action, App, Config, Event, Input, Outputs, Replica};
 //!
@@ -91,7 +92,7 @@
 //!     let Some(input) = inputs.pop_front() else { break };
 //!     replica.handle(now, input, &mut out);
 //! }
-//! let Reply::Written { txid, outcome } = &replies[0].1 else { panic!("{replies:?}") };
+//! let End::Done { txid, answer: Answer::Written(outcome) } = &replies[0].1 else { panic!("{replies:?}") };
 //! assert_eq!(txid.to_string(), "1.2"); // 1.1 is the membership.
 //! assert_eq!(outcome.unwrap().version, 0);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -111,6 +112,7 @@ pub mod client;
 #[cfg(feature = "mutants")]
 pub mod mutants;
 pub mod replica;
+pub mod service;
 pub mod store;
 pub mod words;
 pub mod zab;

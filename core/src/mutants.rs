@@ -110,4 +110,24 @@ pub enum Mutant {
     KeepNothing,
     /// M75: a follower acknowledges the history when it arrives, not when its disk has it.
     AckHistoryAtArrival,
+    /// M81: an answer leaves ahead of those that were asked before it.
+    AnswerAsReady,
+    /// M82: what was granted for a large request counts for ever.
+    KeepGrant,
+    /// M83: a listing whose client is gone counts as being made for ever.
+    KeepPage,
+    /// M84: whose write waited for the disk is not looked at again.
+    KeepBlocked,
+    /// M85: what a client held counts although it is gone.
+    KeepCharge,
+    /// M86: the place of a client that is gone stays taken.
+    KeepPlace,
+    /// M87: a client that had too much under way is not looked at again.
+    KeepPaused,
+    /// M88: a request whose client is gone waits for its answer for ever.
+    KeepTickets,
+    /// M89: requests are taken however many are under way.
+    TakeAll,
+    /// M90: who came when all places were taken is served as others are.
+    ServeWithoutPlace,
 }

@@ -10,6 +10,7 @@ const WINGS: &[(&str, &[&str])] = &[
     ("zab", &["words"]),
     ("replica", &["words", "zab"]),
     ("store", &["words", "zab", "replica"]),
+    ("service", &["words", "zab", "replica", "store"]),
     ("client", &["words"]),
 ];
 /// What anybody may know: test-only switches.

@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use zabkeeper_core::replica::{App, ClientRequest, Input, Outputs, Replica, Reply, Request};
+use zabkeeper_core::replica::{App, ClientRequest, Input, Outputs, Replica, Request};
 use zabkeeper_core::store::{Answer, Command, Path, Query, Tree};
 use zabkeeper_core::words::{
-    Incarnation, Instant, NodeId, Now, ReadLevel, RefuseReason, Ticket, Txid,
+    End, Incarnation, Instant, NodeId, Now, ReadLevel, RefuseReason, Ticket, Txid,
 };
 use zabkeeper_core::zab::{Action, Config, Event, Identity, Limits, Member, Membership, Recovered};
 
@@ -43,12 +43,12 @@ impl Alone {
     }
 
     /// Gives an input and all that the disk completes of it; returns the replies.
-    fn give(&mut self, input: Input<Query>) -> Vec<(Ticket, Reply<Tree>)> {
+    fn give(&mut self, input: Input<Query>) -> Vec<(Ticket, End<Answer>)> {
         self.replica.handle(Now::default(), input, &mut self.out);
         self.settle()
     }
 
-    fn settle(&mut self) -> Vec<(Ticket, Reply<Tree>)> {
+    fn settle(&mut self) -> Vec<(Ticket, End<Answer>)> {
         let mut done = VecDeque::new();
         loop {
             for action in std::mem::take(&mut self.out.actions) {
@@ -75,9 +75,9 @@ impl Alone {
 
     /// The answers that each step gives until there are no more.
     fn steps(&mut self, input: Input<Query>) -> Vec<Vec<Answer>> {
-        let answers = |replies: Vec<(Ticket, Reply<Tree>)>| {
+        let answers = |replies: Vec<(Ticket, End<Answer>)>| {
             let answer = |(_, reply)| match reply {
-                Reply::Read { answer, .. } => answer,
+                End::Done { answer, .. } => answer,
                 other => panic!("{other:?} is no answer to a read"),
             };
             replies.into_iter().map(answer).collect()
@@ -153,7 +153,7 @@ fn no_more_reads_wait_for_room_than_requests_may_wait() {
             let input = alone.ask((0..5).map(|_| read(get.clone(), level)));
             let replies = alone.give(input);
             assert!(alone.replica.put_off() <= 5);
-            let refused = Reply::Refused(RefuseReason::Busy);
+            let refused = End::Refused(RefuseReason::Busy);
             busy += replies.iter().filter(|(_, reply)| *reply == refused).count();
         }
         assert!(busy > 0);
@@ -182,7 +182,7 @@ fn a_step_applies_a_part_of_what_is_committed_and_the_next_one_goes_on() {
     let input = alone.ask((0..40).map(|n| Request::Write(set(n).encode())));
     let first = alone.tickets - 39;
     // Each touches its node and the one above.
-    let mut answered: Vec<(Ticket, Reply<Tree>)> = alone.give(input);
+    let mut answered: Vec<(Ticket, End<Answer>)> = alone.give(input);
     let mut steps = 1;
     // A read that is asked for meanwhile sees all that was committed before.
     let get = Query::Get { path: path("dir/39") };
@@ -201,7 +201,7 @@ fn a_step_applies_a_part_of_what_is_committed_and_the_next_one_goes_on() {
     assert!(steps >= 8, "{steps} steps");
     let tickets: Vec<u64> = answered.iter().map(|(ticket, _)| ticket.get()).collect();
     assert_eq!(tickets, (first..=first + 40).collect::<Vec<_>>(), "in their order");
-    let Some((_, Reply::Read { answer, .. })) = answered.last() else { panic!("a read") };
+    let Some((_, End::Done { answer, .. })) = answered.last() else { panic!("a read") };
     assert!(matches!(answer, Answer::Node(Some(_))));
 }
 
@@ -257,8 +257,8 @@ fn a_state_that_is_full_refuses_what_makes_it_grow_before_it_becomes_an_entry() 
         let value = vec![1; bytes].into();
         Request::Write(Command::Set { path: path(&format!("{n}")), value }.encode())
     };
-    let refused = |replies: &[(Ticket, Reply<Tree>)]| {
-        matches!(replies, [(_, Reply::Refused(RefuseReason::NoSpace))])
+    let refused = |replies: &[(Ticket, End<Answer>)]| {
+        matches!(replies, [(_, End::Refused(RefuseReason::NoSpace))])
     };
     let mut stored = 0;
     loop {

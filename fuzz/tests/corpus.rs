@@ -7,9 +7,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::sync::Arc;
 use zabkeeper_core::replica::App;
-use zabkeeper_core::store::{Command, Path, Query, Tree};
+use zabkeeper_core::store::{Command, Op, Path, Query, Tree};
 use zabkeeper_core::words::{
-    ConnId, Digest, Epoch, Incarnation, Life, Micros, NodeId, ReadLevel, Rng, Round, Txid, WallTime,
+    ConnId, Digest, End, Epoch, Incarnation, Life, Micros, NodeId, ReadLevel, Rng, Round, Txid,
+    WallTime,
 };
 use zabkeeper_core::zab::{
     Base, Body, Candidate, Entry, EpochAck, Forwarded, Identity, Lives, Member, Membership,
@@ -18,7 +19,7 @@ use zabkeeper_core::zab::{
 use zabkeeper_fuzz::change::mutated;
 use zabkeeper_fuzz::corpus::{folder, inputs};
 use zabkeeper_fuzz::targets::TARGETS;
-use zabkeeper_proto::client::{self, ClientReply, ClientRequest, Op, OpResult};
+use zabkeeper_proto::client::{self, ClientReply, ClientRequest};
 use zabkeeper_proto::{Datagram, encode_datagram, peer, record};
 use zabkeeper_runtime_mio::storage::{self, Bootstrap, JournalOptions, Options};
 
@@ -249,16 +250,16 @@ fn client_frames() -> Made {
         bytes
     });
     let tree = tree();
-    let read = |query| OpResult::Read { applied: txid(1, 6), answer: tree.query(&query) };
+    let read = |query| End::Done { txid: txid(1, 6), answer: tree.query(&query) };
     let results = [
-        OpResult::Unknown,
-        OpResult::Invalid("the key is empty".into()),
+        End::Unknown,
+        End::Invalid("the key is empty".into()),
         read(Query::Get { path }),
         read(list),
     ];
-    let replies = results.into_iter().zip(1..).map(|(result, id)| {
+    let replies = results.into_iter().zip(1..).map(|(end, id)| {
         let mut bytes = Vec::new();
-        client::encode_reply(&ClientReply { id, result }, &mut bytes);
+        client::encode_reply(&ClientReply { id, end }, &mut bytes);
         bytes
     });
     let both = |which: u8, frames: Vec<Vec<u8>>| -> Vec<Vec<u8>> {

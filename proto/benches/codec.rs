@@ -1,10 +1,10 @@
 //! What the hot messages cost to encode and decode: `cargo bench -p zabkeeper-proto`.
 
 use divan::{Bencher, black_box};
-use zabkeeper_core::store::{Command, Path, Stat};
-use zabkeeper_core::words::{Epoch, Txid, WallTime};
+use zabkeeper_core::store::{Answer, Command, Op, Path, Stat};
+use zabkeeper_core::words::{End, Epoch, Txid, WallTime};
 use zabkeeper_core::zab::{Body, Entry, Forwarded, Message, Origin, Position, Record};
-use zabkeeper_proto::client::{self, ClientReply, ClientRequest, Op, OpResult};
+use zabkeeper_proto::client::{self, ClientReply, ClientRequest};
 use zabkeeper_proto::frame::{self, Kind};
 use zabkeeper_proto::{peer, record};
 
@@ -104,8 +104,8 @@ fn decode_a_request(bencher: Bencher<'_, '_>) {
 #[divan::bench]
 fn encode_a_reply(bencher: Bencher<'_, '_>) {
     let stat = Stat { created: txid(1), modified: txid(9), version: 8, ..Stat::default() };
-    let result = OpResult::Written { txid: txid(9), outcome: Ok(stat) };
-    let reply = ClientReply { id: 9, result };
+    let end = End::Done { txid: txid(9), answer: Answer::Written(Ok(stat)) };
+    let reply = ClientReply { id: 9, end };
     let mut out = Vec::new();
     bencher.bench_local(|| {
         out.clear();

@@ -7,9 +7,9 @@ use crate::{outline, replies, requests, wire};
 use bytes::Bytes;
 use prost::Message as _;
 use zabkeeper_core::store::{
-    Answer, Command, CommandError, Found, Outcome, Page, Path, Query, Stat,
+    Answer, Command, CommandError, Found, Op, Outcome, Page, Path, Query, Stat,
 };
-use zabkeeper_core::words::{ReadLevel, RefuseReason, Txid, WallTime};
+use zabkeeper_core::words::{End, ReadLevel, Txid, WallTime};
 use zabkeeper_core::zab::Status;
 
 /// A client's request.
@@ -23,56 +23,13 @@ pub struct ClientRequest {
     pub op: Op,
 }
 
-/// What a client wants.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Op {
-    /// A change of the tree.
-    Write(Command),
-    /// A look at the tree.
-    Read {
-        /// What.
-        query: Query,
-        /// How fresh.
-        level: ReadLevel,
-    },
-    /// The state of the node asked.
-    Status,
-}
-
 /// The reply to a [`ClientRequest`]. Every request gets exactly one, in the order of the requests.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ClientReply {
     /// The request's.
     pub id: u64,
-    /// What came of it.
-    pub result: OpResult,
-}
-
-/// What came of a request.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum OpResult {
-    /// The command is in the log for good; what it did is its outcome.
-    Written {
-        /// The entry.
-        txid: Txid,
-        /// What it did.
-        outcome: Outcome,
-    },
-    /// The answer to a read.
-    Read {
-        /// The last entry that it saw.
-        applied: Txid,
-        /// The answer.
-        answer: Answer,
-    },
-    /// The node's state.
-    Status(Box<Status>),
-    /// Certainly not done, and never will be.
-    Refused(RefuseReason),
-    /// Perhaps done, perhaps not, perhaps later.
-    Unknown,
-    /// The request makes no sense, for this reason. Certainly not done.
-    Invalid(String),
+    /// How it ended.
+    pub end: End<Answer>,
 }
 
 /// Appends the request to `out` as a whole frame.
@@ -83,7 +40,7 @@ pub fn encode_request(request: &ClientRequest, out: &mut Vec<u8>) {
 /// Reads the request of a frame.
 ///
 /// If this fails, [`request_id`] may still tell which request to answer with
-/// [`OpResult::Invalid`].
+/// [`End::Invalid`].
 pub fn decode_request(frame: &Frame<'_>) -> Result<ClientRequest, DecodeError> {
     match requests::read(frame.body()) {
         Some(request) => Ok(request),
@@ -105,12 +62,12 @@ pub fn id_at_start(body: &[u8]) -> u64 {
 /// Appends the reply to `out` as a whole frame.
 pub fn encode_reply(reply: &ClientReply, out: &mut Vec<u8>) {
     let begun = frame::begin(out, Kind::Reply);
-    match &reply.result {
-        OpResult::Written { txid, outcome: Ok(stat) } => {
+    match &reply.end {
+        End::Done { txid, answer: Answer::Written(Ok(stat)) } => {
             replies::put_written(reply.id, *txid, stat, out);
         }
-        OpResult::Read { applied, answer: Answer::Node(Some(found)) } => {
-            replies::put_found(reply.id, *applied, found, out);
+        End::Done { txid, answer: Answer::Node(Some(found)) } => {
+            replies::put_found(reply.id, *txid, found, out);
         }
         _ => wire::put(&wire::ClientReply::from(reply), out),
     }
@@ -134,9 +91,9 @@ pub enum Outline {
     Found,
     /// There is no such node.
     Missing,
-    /// [`OpResult::Refused`].
+    /// [`End::Refused`].
     Refused,
-    /// [`OpResult::Unknown`].
+    /// [`End::Unknown`].
     Unknown,
     /// Anything else.
     Other,
@@ -283,19 +240,19 @@ impl From<&ClientReply> for wire::ClientReply {
         use wire::client_reply::Result as Wire;
         Self {
             id: reply.id,
-            result: Some(match &reply.result {
-                OpResult::Written { txid, outcome } => Wire::Written(wire::Written {
-                    txid: Some((*txid).into()),
-                    outcome: Some(outcome.into()),
-                }),
-                OpResult::Read { applied, answer } => Wire::Read(wire::ReadResult {
-                    applied: Some((*applied).into()),
-                    answer: Some(answer.into()),
-                }),
-                OpResult::Status(status) => Wire::Status((&**status).into()),
-                OpResult::Refused(why) => Wire::Refused(refuse_reason(*why)),
-                OpResult::Unknown => Wire::Unknown(wire::Empty {}),
-                OpResult::Invalid(why) => Wire::Invalid(why.clone()),
+            result: Some(match &reply.end {
+                End::Done { txid, answer } => match answer {
+                    Answer::Written(outcome) => Wire::Written(wire::Written {
+                        txid: Some((*txid).into()),
+                        outcome: Some(outcome.into()),
+                    }),
+                    Answer::Node(found) => Wire::Read(read_result(*txid, found_or_not(found))),
+                    Answer::List(page) => Wire::Read(read_result(*txid, page_or_not(page))),
+                    Answer::Status(status) => Wire::Status((&**status).into()),
+                },
+                End::Refused(why) => Wire::Refused(refuse_reason(*why)),
+                End::Unknown => Wire::Unknown(wire::Empty {}),
+                End::Invalid(why) => Wire::Invalid(why.clone()),
             }),
         }
     }
@@ -306,21 +263,24 @@ impl TryFrom<wire::ClientReply> for ClientReply {
 
     fn try_from(wire: wire::ClientReply) -> Result<Self, DecodeError> {
         use wire::client_reply::Result as Wire;
-        let result = match wire.result.ok_or(DecodeError::Missing("reply.result"))? {
-            Wire::Written(written) => OpResult::Written {
+        let end = match wire.result.ok_or(DecodeError::Missing("reply.result"))? {
+            Wire::Written(written) => End::Done {
                 txid: entry_id(written.txid, "written.txid")?,
-                outcome: to_outcome(written.outcome)?,
+                answer: Answer::Written(to_outcome(written.outcome)?),
             },
-            Wire::Read(read) => OpResult::Read {
-                applied: need(read.applied, "read.applied")?,
+            Wire::Read(read) => End::Done {
+                txid: need(read.applied, "read.applied")?,
                 answer: need(read.answer, "read.answer")?,
             },
-            Wire::Status(status) => OpResult::Status(Box::new(status.try_into()?)),
-            Wire::Refused(why) => OpResult::Refused(to_refuse_reason(why)?),
-            Wire::Unknown(wire::Empty {}) => OpResult::Unknown,
-            Wire::Invalid(why) => OpResult::Invalid(why),
+            Wire::Status(status) => {
+                let status: Status = status.try_into()?;
+                End::Done { txid: status.applied, answer: Answer::Status(Box::new(status)) }
+            }
+            Wire::Refused(why) => End::Refused(to_refuse_reason(why)?),
+            Wire::Unknown(wire::Empty {}) => End::Unknown,
+            Wire::Invalid(why) => End::Invalid(why),
         };
-        Ok(Self { id: wire.id, result })
+        Ok(Self { id: wire.id, end })
     }
 }
 
@@ -403,18 +363,21 @@ impl TryFrom<wire::Stat> for Stat {
     }
 }
 
-impl From<&Answer> for wire::read_result::Answer {
-    fn from(answer: &Answer) -> Self {
-        match answer {
-            Answer::Node(Some(found)) => Self::Node(found.into()),
-            Answer::Node(None) => Self::NoNode(wire::Empty {}),
-            Answer::List(Some(page)) => Self::Page(wire::Page {
-                nodes: page.nodes.iter().map(wire::Node::from).collect(),
-                more: page.more,
-            }),
-            Answer::List(None) => Self::NoParent(wire::Empty {}),
-        }
-    }
+fn read_result(applied: Txid, answer: wire::read_result::Answer) -> wire::ReadResult {
+    wire::ReadResult { applied: Some(applied.into()), answer: Some(answer) }
+}
+
+fn found_or_not(found: &Option<Found>) -> wire::read_result::Answer {
+    use wire::read_result::Answer as Wire;
+    found.as_ref().map_or(Wire::NoNode(wire::Empty {}), |found| Wire::Node(found.into()))
+}
+
+fn page_or_not(page: &Option<Page>) -> wire::read_result::Answer {
+    use wire::read_result::Answer as Wire;
+    page.as_ref().map_or(Wire::NoParent(wire::Empty {}), |page| {
+        let nodes = page.nodes.iter().map(wire::Node::from).collect();
+        Wire::Page(wire::Page { nodes, more: page.more })
+    })
 }
 
 impl TryFrom<wire::read_result::Answer> for Answer {

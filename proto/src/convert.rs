@@ -274,6 +274,7 @@ pub(crate) fn refuse_reason(why: RefuseReason) -> i32 {
         RefuseReason::Stopping => Wire::Stopping,
         RefuseReason::Full => Wire::Full,
         RefuseReason::NoSpace => Wire::NoSpace,
+        RefuseReason::TimedOut => Wire::TimedOut,
     })
 }
 
@@ -287,6 +288,7 @@ pub(crate) fn to_refuse_reason(value: i32) -> Result<RefuseReason, DecodeError> 
         Ok(Wire::Stopping) => Ok(RefuseReason::Stopping),
         Ok(Wire::Full) => Ok(RefuseReason::Full),
         Ok(Wire::NoSpace) => Ok(RefuseReason::NoSpace),
+        Ok(Wire::TimedOut) => Ok(RefuseReason::TimedOut),
         Ok(Wire::Unspecified) | Err(_) => {
             Err(DecodeError::Unknown { field: "refuse reason", value })
         }

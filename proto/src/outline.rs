@@ -59,11 +59,12 @@ pub(crate) fn read(body: &[u8]) -> Result<(u64, Outline), DecodeError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::{OpResult, decode_outline, encode_reply};
+    use crate::client::{decode_outline, encode_reply};
     use crate::frame::{self, Kind};
     use crate::strategies;
     use proptest::prelude::*;
     use zabkeeper_core::store::Answer;
+    use zabkeeper_core::words::End;
 
     proptest! {
         #[test]
@@ -71,16 +72,15 @@ mod tests {
             let mut bytes = Vec::new();
             encode_reply(&reply, &mut bytes);
             let frame = frame::parse(&bytes, Kind::Reply, frame::MAX_REPLY_BODY).unwrap().unwrap();
-            let expected = match &reply.result {
-                OpResult::Written { outcome: Ok(_), .. } => Outline::Written,
-                OpResult::Written { outcome: Err(_), .. } => Outline::Failed,
-                OpResult::Read { answer: Answer::Node(Some(_)), .. } => Outline::Found,
-                OpResult::Read { answer: Answer::Node(None), .. } => Outline::Missing,
-                OpResult::Refused(_) => Outline::Refused,
-                OpResult::Unknown => Outline::Unknown,
-                OpResult::Read { .. } | OpResult::Status(_) | OpResult::Invalid(_) => {
-                    Outline::Other
-                }
+            let expected = match &reply.end {
+                End::Done { answer: Answer::Written(Ok(_)), .. } => Outline::Written,
+                End::Done { answer: Answer::Written(Err(_)), .. } => Outline::Failed,
+                End::Done { answer: Answer::Node(Some(_)), .. } => Outline::Found,
+                End::Done { answer: Answer::Node(None), .. } => Outline::Missing,
+                End::Refused(_) => Outline::Refused,
+                End::Unknown => Outline::Unknown,
+                End::Done { answer: Answer::List(_) | Answer::Status(_), .. }
+                | End::Invalid(_) => Outline::Other,
             };
             prop_assert_eq!(decode_outline(&frame), Ok((reply.id, expected)));
         }

@@ -64,12 +64,12 @@ fn short(stat: &Stat) -> Short {
 
 #[cfg(test)]
 mod tests {
-    use crate::client::{ClientReply, OpResult, encode_reply};
+    use crate::client::{ClientReply, encode_reply};
     use crate::frame::{self, Kind};
     use crate::{strategies, wire};
     use proptest::prelude::*;
     use zabkeeper_core::store::{Answer, Found, Path, Stat};
-    use zabkeeper_core::words::{Epoch, Txid, WallTime};
+    use zabkeeper_core::words::{End, Epoch, Txid, WallTime};
 
     fn compare(reply: &ClientReply) {
         let (mut bytes, mut expected) = (Vec::new(), Vec::new());
@@ -93,12 +93,15 @@ mod tests {
             children: u64::MAX,
         };
         let id = u64::MAX;
-        compare(&ClientReply { id, result: OpResult::Written { txid: last, outcome: Ok(stat) } });
+        compare(&ClientReply {
+            id,
+            end: End::Done { txid: last, answer: Answer::Written(Ok(stat)) },
+        });
         for (path, size) in [("", 0), ("a", 1), (&*"a".repeat(4096), 1 << 20)] {
             let value = vec![7; size].into();
             let found = Found { path: Path::parse(path).unwrap(), value: Some(value), stat };
             let answer = Answer::Node(Some(found));
-            compare(&ClientReply { id, result: OpResult::Read { applied: last, answer } });
+            compare(&ClientReply { id, end: End::Done { txid: last, answer } });
         }
     }
 

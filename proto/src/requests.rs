@@ -2,9 +2,9 @@
 //! form in which the clients of this project send them, without what prost would allocate on the
 //! way. Whatever has another form is left to prost; a test compares.
 
-use crate::client::{ClientRequest, Op};
+use crate::client::ClientRequest;
 use crate::fields::Fields;
-use zabkeeper_core::store::{Command, Path, Query};
+use zabkeeper_core::store::{Command, Op, Path, Query};
 use zabkeeper_core::words::ReadLevel;
 
 /// The request, if it has that form and is good.

@@ -3,7 +3,7 @@
 //! is boxed: the state of the whole would not fit a test thread's stack.
 
 use crate::Datagram;
-use crate::client::{ClientReply, ClientRequest, Op, OpResult};
+use crate::client::{ClientReply, ClientRequest};
 use crate::record::SegmentHead;
 use proptest::collection::{btree_map, vec};
 use proptest::option;
@@ -11,11 +11,11 @@ use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use zabkeeper_core::store::{
-    Answer, Command, CommandError, Found, Outcome, Page, Path, Query, Stat,
+    Answer, Command, CommandError, Found, Op, Outcome, Page, Path, Query, Stat,
 };
 use zabkeeper_core::words::{
-    ClusterId, Digest, Epoch, Incarnation, Life, Micros, NodeId, Payload, ReadLevel, RefuseReason,
-    Round, Txid, WallTime,
+    ClusterId, Digest, End, Epoch, Incarnation, Life, Micros, NodeId, Payload, ReadLevel,
+    RefuseReason, Round, Txid, WallTime,
 };
 use zabkeeper_core::zab::{
     Base, Body, Candidate, Entry, EpochAck, FollowerInfo, FollowerStatus, Forwarded, Identity,
@@ -184,6 +184,7 @@ pub fn refuse_reason() -> impl Strategy<Value = RefuseReason> + Clone {
         Just(RefuseReason::Stopping),
         Just(RefuseReason::Full),
         Just(RefuseReason::NoSpace),
+        Just(RefuseReason::TimedOut),
     ]
 }
 
@@ -516,16 +517,18 @@ fn obstacle() -> BoxedStrategy<Obstacle> {
 
 /// A reply to a client.
 pub fn reply() -> BoxedStrategy<ClientReply> {
-    let result = prop_oneof![
+    let end = prop_oneof![
         4 => (entry_id(), outcome())
-            .prop_map(|(txid, outcome)| OpResult::Written { txid, outcome }),
-        4 => (txid(), answer()).prop_map(|(applied, answer)| OpResult::Read { applied, answer }),
-        1 => status().prop_map(|status| OpResult::Status(Box::new(status))),
-        1 => refuse_reason().prop_map(OpResult::Refused),
-        1 => Just(OpResult::Unknown),
-        1 => "\\PC{0,60}".prop_map(OpResult::Invalid),
+            .prop_map(|(txid, outcome)| End::Done { txid, answer: Answer::Written(outcome) }),
+        4 => (txid(), answer()).prop_map(|(applied, answer)| End::Done { txid: applied, answer }),
+        1 => status().prop_map(|status| {
+            End::Done { txid: status.applied, answer: Answer::Status(Box::new(status)) }
+        }),
+        1 => refuse_reason().prop_map(End::Refused),
+        1 => Just(End::Unknown),
+        1 => "\\PC{0,60}".prop_map(End::Invalid),
     ];
-    (number(), result).prop_map(|(id, result)| ClientReply { id, result }).boxed()
+    (number(), end).prop_map(|(id, end)| ClientReply { id, end }).boxed()
 }
 
 fn promise() -> impl Strategy<Value = Promise> + Clone {

@@ -81,7 +81,7 @@ fn large(dir: &path::Path) -> Result<(), Box<dyn Error>> {
         let txid = at.txid.next().unwrap_or(Txid::first(Epoch::new(1)));
         let entry = Entry::new(at, txid, WallTime::default(), None, body);
         if let Body::Command(command) = &entry.body {
-            tree.apply(txid, WallTime::default(), command).map_err(|error| error.to_string())?;
+            tree.change(txid, WallTime::default(), command).map_err(|error| error.to_string())?;
         }
         at = entry.position();
         store.append(&Record::append(vec![entry]))?;

@@ -8,10 +8,9 @@ use std::error::Error;
 use std::path::Path as DirPath;
 use std::sync::Arc;
 use std::time::Duration;
-use zabkeeper_core::store::{Answer, Command, Path, Query};
-use zabkeeper_core::words::{NodeId, ReadLevel, Txid};
+use zabkeeper_core::store::{Answer, Command, Op, Path, Query};
+use zabkeeper_core::words::{End, NodeId, ReadLevel, Txid};
 use zabkeeper_core::zab::{Member, Membership};
-use zabkeeper_proto::client::{Op, OpResult};
 use zabkeeper_runtime_mio::config::ServerConfig;
 use zabkeeper_runtime_mio::server::{ExitReason, Server, Sockets};
 
@@ -33,14 +32,16 @@ pub(crate) fn run(dir: &DirPath) -> Result<String, Box<dyn Error>> {
     let write =
         Op::Write(Command::Set { path: key.clone(), value: b"hello, ensemble".as_slice().into() });
     match servers[0].handle().request(write, timeout) {
-        OpResult::Written { txid, outcome } => println!("written at {txid}: {outcome:?}"),
+        End::Done { txid, answer: Answer::Written(outcome) } => {
+            println!("written at {txid}: {outcome:?}")
+        }
         other => return Err(format!("the write ended as {other:?}").into()),
     }
 
     // A linearizable read through another node sees it.
     let read = Op::Read { query: Query::Get { path: key }, level: ReadLevel::Linearizable };
     let text = match servers[2].handle().request(read, timeout) {
-        OpResult::Read { answer: Answer::Node(Some(found)), .. } => {
+        End::Done { answer: Answer::Node(Some(found)), .. } => {
             let value = found.value.ok_or("the answer has no value")?;
             String::from_utf8(value.to_vec())?
         }

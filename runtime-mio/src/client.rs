@@ -6,13 +6,14 @@
 //!
 //! ```no_run
 //! use zabkeeper_core::store::Path;
-//! use zabkeeper_runtime_mio::client::{Client, ClientOptions, Level};
+//! use zabkeeper_core::words::ReadLevel;
+//! use zabkeeper_runtime_mio::client::{Client, ClientOptions};
 //!
 //! let endpoints = vec!["127.0.0.1:4213".to_owned(), "127.0.0.1:4223".to_owned()];
 //! let mut client = Client::connect(ClientOptions::new(endpoints))?;
 //! let key = Path::parse("answer")?;
 //! client.set(&key, b"42".to_vec().into())?;
-//! let read = client.get(&key, Level::Linearizable)?;
+//! let read = client.get(&key, ReadLevel::Linearizable)?;
 //! assert!(read.answer.is_some_and(|node| node.value.as_deref() == Some(b"42")));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -32,13 +33,13 @@ use sockets::Sockets;
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::{Duration, Instant as StdInstant};
-use zabkeeper_core::client::{self as machine, Action, Event, Operation, Outcome};
+use zabkeeper_core::client::{self as machine, Action, Event};
 use zabkeeper_core::store::{
-    Answer, Command, CommandError, Found, MAX_VALUE_BYTES, Page, Path, Query, Stat,
+    Answer, Command, CommandError, Found, MAX_VALUE_BYTES, Op, Page, Path, Query, Stat,
 };
-use zabkeeper_core::words::{Instant, Micros, Payload, ReadLevel, Ticket, Txid};
+use zabkeeper_core::words::{End, Instant, Micros, Payload, ReadLevel, RefuseReason, Ticket, Txid};
 use zabkeeper_core::zab::Status;
-use zabkeeper_proto::client::{ClientRequest, Op, OpResult};
+use zabkeeper_proto::client::ClientRequest;
 
 /// What a client can be told.
 #[derive(Clone, Debug)]
@@ -62,15 +63,6 @@ pub struct Notice {
     pub after: Duration,
     /// Whom to tell.
     pub tell: fn(&str),
-}
-
-/// How fresh a read must be.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Level {
-    /// It sees every write acknowledged before it was asked, whoever wrote.
-    Linearizable,
-    /// The state of the node asked; perhaps old, but never older than what this client has seen.
-    Local,
 }
 
 /// A write that was done.
@@ -115,29 +107,28 @@ pub struct Listing {
     pub values: bool,
 }
 
+/// An operation that was done.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Done {
+    /// The entry that did it, or the last one that a read saw.
+    pub txid: Txid,
+    /// What came of it. A rejected command is a `Written` answer here.
+    pub answer: Answer,
+}
+
 /// A submitted operation and its result.
-pub type Completed = (Ticket, Result<OpResult, ClientError>);
+pub type Completed = (Ticket, Result<Done, ClientError>);
 
 /// A client of an ensemble. See the [module](self).
 #[derive(Debug)]
 pub struct Client {
-    machine: machine::Client<Asked>,
+    machine: machine::Client<Op>,
     sockets: Sockets,
     options: ClientOptions,
     start: StdInstant,
     next: u64,
-    results: BTreeMap<Ticket, Result<OpResult, ClientError>>,
-    actions: Vec<Action<Asked, OpResult>>,
-}
-
-/// An operation under way.
-#[derive(Clone, Debug)]
-struct Asked(Op);
-
-impl Operation for Asked {
-    fn is_write(&self) -> bool {
-        matches!(self.0, Op::Write(_))
-    }
+    results: BTreeMap<Ticket, Result<Done, ClientError>>,
+    actions: Vec<Action<Op, Answer>>,
 }
 
 impl ClientOptions {
@@ -178,12 +169,12 @@ impl Client {
         })
     }
 
-    /// Reads one key.
-    pub fn get(&mut self, path: &Path, level: Level) -> Result<Read<Found>, ClientError> {
+    /// Reads one key. A local read never sees an older state than this client has seen.
+    pub fn get(&mut self, path: &Path, level: ReadLevel) -> Result<Read<Found>, ClientError> {
         let query = Query::Get { path: path.clone() };
-        match self.read(query, level)? {
-            (applied, Answer::Node(answer)) => Ok(Read { applied, answer }),
-            (_, Answer::List(_)) => Err(mismatch()),
+        match self.call(Op::Read { query, level })? {
+            Done { txid: applied, answer: Answer::Node(answer) } => Ok(Read { applied, answer }),
+            _ => Err(mismatch()),
         }
     }
 
@@ -224,7 +215,7 @@ impl Client {
     }
 
     /// Reads one page of a listing.
-    pub fn list(&mut self, listing: &Listing, level: Level) -> Result<Read<Page>, ClientError> {
+    pub fn list(&mut self, listing: &Listing, level: ReadLevel) -> Result<Read<Page>, ClientError> {
         let query = Query::List {
             path: listing.path.clone(),
             recursive: listing.recursive,
@@ -232,22 +223,22 @@ impl Client {
             limit: listing.limit,
             values: listing.values,
         };
-        match self.read(query, level)? {
-            (applied, Answer::List(answer)) => Ok(Read { applied, answer }),
-            (_, Answer::Node(_)) => Err(mismatch()),
+        match self.call(Op::Read { query, level })? {
+            Done { txid: applied, answer: Answer::List(answer) } => Ok(Read { applied, answer }),
+            _ => Err(mismatch()),
         }
     }
 
     /// What the node asked is doing.
     pub fn status(&mut self) -> Result<Status, ClientError> {
         match self.call(Op::Status)? {
-            OpResult::Status(status) => Ok(*status),
+            Done { answer: Answer::Status(status), .. } => Ok(*status),
             _ => Err(mismatch()),
         }
     }
 
-    /// Does one operation and waits for its result. Rejected commands are a `Written` result here.
-    pub fn call(&mut self, op: Op) -> Result<OpResult, ClientError> {
+    /// Does one operation and waits for its result.
+    pub fn call(&mut self, op: Op) -> Result<Done, ClientError> {
         let ticket = self.submit(op)?;
         let mut notice = self.options.notice.map(|n| (self.now().after(micros(n.after)), n.tell));
         loop {
@@ -280,7 +271,6 @@ impl Client {
         self.next += 1;
         let id = Ticket::new(self.next);
         let deadline = self.now().after(micros(self.options.timeout));
-        let op = Asked(op);
         self.handle(Event::Submit { id, op, deadline });
         Ok(id)
     }
@@ -300,23 +290,12 @@ impl Client {
 
     fn write(&mut self, command: Command) -> Result<Written, ClientError> {
         match self.call(Op::Write(command))? {
-            OpResult::Written { txid, outcome } => match outcome {
+            Done { txid, answer: Answer::Written(outcome) } => match outcome {
                 Ok(stat) => Ok(Written { txid, stat }),
                 Err(why) => Err(ClientError::Rejected(why)),
             },
             // Whatever this answers, the write was sent.
             _ => Err(ClientError::Unknown),
-        }
-    }
-
-    fn read(&mut self, query: Query, level: Level) -> Result<(Txid, Answer), ClientError> {
-        let level = match level {
-            Level::Linearizable => ReadLevel::Linearizable,
-            Level::Local => ReadLevel::Local(self.machine.seen()),
-        };
-        match self.call(Op::Read { query, level })? {
-            OpResult::Read { applied, answer } => Ok((applied, answer)),
-            _ => Err(mismatch()),
         }
     }
 
@@ -342,57 +321,38 @@ impl Client {
         Ok(())
     }
 
-    fn handle(&mut self, event: Event<Asked, OpResult>) {
+    fn handle(&mut self, event: Event<Op, Answer>) {
         let now = self.now();
         let mut actions = std::mem::take(&mut self.actions);
         self.machine.handle(now, event, &mut actions);
         for action in actions.drain(..) {
-            self.execute(now, action);
+            self.execute(action);
         }
         self.actions = actions;
     }
 
-    fn execute(&mut self, now: Instant, action: Action<Asked, OpResult>) {
+    fn execute(&mut self, action: Action<Op, Answer>) {
         match action {
             Action::Connect { conn, endpoint } => self.sockets.connect(conn, endpoint),
             Action::Close(conn) => self.sockets.close(conn),
-            Action::Send { conn, id, op: Asked(mut op), deadline, seen } => {
-                if let Op::Read { level, .. } = &mut op
-                    && *level != ReadLevel::Linearizable
-                {
-                    *level = ReadLevel::Local(seen);
-                }
-                let request =
-                    ClientRequest { id: id.get(), timeout_ms: self.told(deadline.since(now)), op };
-                self.sockets.send(conn, &request);
+            Action::Send { conn, id, op, wait } => {
+                let timeout_ms = u32::try_from(wait.get() / 1000).unwrap_or(u32::MAX);
+                self.sockets.send(conn, &ClientRequest { id: id.get(), timeout_ms, op });
             }
-            Action::Done { id, outcome } => {
-                let result = self.conclude(outcome);
+            Action::Done { id, end } => {
+                let result = self.conclude(end);
                 self.results.insert(id, result);
             }
         }
     }
 
-    /// How long a node may hold a request, in milliseconds. One that is cut off from the others
-    /// holds it in vain, so while there are others to ask it gets half of the time.
-    fn told(&self, left: Micros) -> u32 {
-        let millis = left.get() / 1000;
-        let told = match self.options.endpoints.len() {
-            1 => millis,
-            _ => (millis / 2).max(millis.min(1000)),
-        };
-        u32::try_from(told.max(1)).unwrap_or(u32::MAX)
-    }
-
-    fn conclude(&self, outcome: Outcome<OpResult>) -> Result<OpResult, ClientError> {
-        match outcome {
-            Outcome::Done { reply, .. } => match reply {
-                OpResult::Invalid(why) => Err(ClientError::Invalid(why)),
-                reply => Ok(reply),
-            },
-            Outcome::Refused(why) => Err(ClientError::Refused(why)),
-            Outcome::Unknown => Err(ClientError::Unknown),
-            Outcome::TimedOut => Err(self.sockets.failure(self.options.timeout)),
+    fn conclude(&self, end: End<Answer>) -> Result<Done, ClientError> {
+        match end {
+            End::Done { txid, answer } => Ok(Done { txid, answer }),
+            End::Refused(RefuseReason::TimedOut) => Err(self.sockets.failure(self.options.timeout)),
+            End::Refused(why) => Err(ClientError::Refused(why)),
+            End::Invalid(why) => Err(ClientError::Invalid(why)),
+            End::Unknown => Err(ClientError::Unknown),
         }
     }
 

@@ -9,11 +9,9 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use zabkeeper_core::store::{Answer, Found, Path, Stat};
-use zabkeeper_core::words::{Epoch, RefuseReason, Txid};
-use zabkeeper_proto::client::{
-    ClientReply, ClientRequest, Op, OpResult, decode_request, encode_reply,
-};
+use zabkeeper_core::store::{Answer, Found, Op, Path, Stat};
+use zabkeeper_core::words::{End, Epoch, RefuseReason, Txid};
+use zabkeeper_proto::client::{ClientReply, ClientRequest, decode_request, encode_reply};
 use zabkeeper_proto::frame::{self, Kind};
 
 /// What a played node does with a request.
@@ -35,7 +33,7 @@ impl Node {
     /// Answers each request with the bytes given; closes the connection where there are none. The
     /// question with which a client begins gets an answer.
     fn play(play: Play) -> Self {
-        Self::start(play, |request| reply(request, OpResult::Unknown))
+        Self::start(play, |request| reply(request, End::Unknown))
     }
 
     /// Answers the question with which a client begins in another way than nodes do.
@@ -87,20 +85,20 @@ fn serve(mut stream: TcpStream, play: Play, greet: Play, log: &Mutex<Vec<Op>>) {
     }
 }
 
-fn reply(request: &ClientRequest, result: OpResult) -> Option<Vec<u8>> {
+fn reply(request: &ClientRequest, end: End<Answer>) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
     let id = request.id;
-    encode_reply(&ClientReply { id, result }, &mut bytes);
+    encode_reply(&ClientReply { id, end }, &mut bytes);
     Some(bytes)
 }
 
 fn answer_all(request: &ClientRequest) -> Option<Vec<u8>> {
     let txid = Txid::new(Epoch::new(1), 1)?;
     let stat = Stat::default();
-    let result = match request.op {
-        Op::Write(_) => OpResult::Written { txid, outcome: Ok(stat) },
-        _ => OpResult::Read {
-            applied: txid,
+    let end = match request.op {
+        Op::Write(_) => End::Done { txid, answer: Answer::Written(Ok(stat)) },
+        _ => End::Done {
+            txid,
             answer: Answer::Node(Some(Found {
                 path: Path::parse("key").unwrap(),
                 value: Some(b"value".to_vec().into()),
@@ -108,11 +106,11 @@ fn answer_all(request: &ClientRequest) -> Option<Vec<u8>> {
             })),
         },
     };
-    reply(request, result)
+    reply(request, end)
 }
 
 fn refuse(request: &ClientRequest) -> Option<Vec<u8>> {
-    reply(request, OpResult::Refused(RefuseReason::NoLeader))
+    reply(request, End::Refused(RefuseReason::NoLeader))
 }
 
 fn hang_up(_: &ClientRequest) -> Option<Vec<u8>> {
@@ -120,7 +118,7 @@ fn hang_up(_: &ClientRequest) -> Option<Vec<u8>> {
 }
 
 fn stop_serving(request: &ClientRequest) -> Option<Vec<u8>> {
-    reply(request, OpResult::Refused(RefuseReason::Stopping))
+    reply(request, End::Refused(RefuseReason::Stopping))
 }
 
 fn babble(_: &ClientRequest) -> Option<Vec<u8>> {
@@ -142,7 +140,7 @@ fn a_write_whose_answer_is_lost_is_unknown_and_never_sent_again() {
 
 #[test]
 fn a_write_that_the_node_calls_unknown_is_unknown() {
-    let node = Node::play(|request| reply(request, OpResult::Unknown));
+    let node = Node::play(|request| reply(request, End::Unknown));
     let ran = on(&[&node.addr], &["add", "key", "value"]);
     assert_eq!((ran.code, node.writes()), (4, 1), "{ran:#?}");
 }
@@ -212,7 +210,7 @@ fn who_waits_is_told_for_what_and_what_to_start() {
 
 #[test]
 fn what_a_node_says_reaches_no_terminal_as_it_is() {
-    let node = Node::play(|request| reply(request, OpResult::Invalid("a\x1b[2Jb\nc".to_owned())));
+    let node = Node::play(|request| reply(request, End::Invalid("a\x1b[2Jb\nc".to_owned())));
     let ran = on(&[&node.addr], &["get", "key"]);
     assert_eq!(ran.code, 5, "{ran:#?}");
     assert!(ran.err.contains(r"a\u{1b}[2Jb\nc"), "{}", ran.err);

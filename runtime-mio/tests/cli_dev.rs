@@ -7,9 +7,9 @@ use serde_json::Value;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use zabkeeper_core::store::{Command, Path as Key};
-use zabkeeper_proto::client::{Op, OpResult};
-use zabkeeper_runtime_mio::client::{Client, ClientOptions, Level};
+use zabkeeper_core::store::{Answer, Command, Op, Path as Key};
+use zabkeeper_core::words::ReadLevel;
+use zabkeeper_runtime_mio::client::{Client, ClientOptions, Done};
 
 #[test]
 fn commands_work_through_every_node_and_say_what_they_did() {
@@ -250,7 +250,7 @@ fn the_library_keeps_many_writes_under_way_and_in_order() {
     let mut txids = Vec::new();
     while let Some((ticket, result)) = client.collect().unwrap() {
         match result.unwrap() {
-            OpResult::Written { txid, outcome } => {
+            Done { txid, answer: Answer::Written(outcome) } => {
                 assert!(outcome.is_ok());
                 txids.push((ticket, txid));
             }
@@ -259,7 +259,7 @@ fn the_library_keeps_many_writes_under_way_and_in_order() {
     }
     assert_eq!(txids.len(), 500);
     assert!(txids.is_sorted_by(|a, b| a.0 < b.0 && a.1 < b.1), "done in another order");
-    let read = client.get(&path, Level::Linearizable).unwrap();
+    let read = client.get(&path, ReadLevel::Linearizable).unwrap();
     assert_eq!(read.answer.unwrap().value.as_deref(), Some(&b"499"[..]));
     stop(dev);
 }

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use zabkeeper_core::words::RefuseReason;
-use zabkeeper_runtime_mio::client::{Client, ClientError, Level};
+use zabkeeper_core::words::{ReadLevel, RefuseReason, Txid};
+use zabkeeper_runtime_mio::client::{Client, ClientError};
 
 /// A client in a thread that adds one key after the other until it is stopped.
 struct Writer {
@@ -74,7 +74,7 @@ impl Writer {
 
 fn assert_all_there(client: &mut Client, acked: &[u32]) {
     for number in acked {
-        let found = client.get(&key(&format!("w/{number}")), Level::Linearizable);
+        let found = client.get(&key(&format!("w/{number}")), ReadLevel::Linearizable);
         let found = found.expect("a read works").answer;
         let found = found.unwrap_or_else(|| panic!("acknowledged write {number} is lost"));
         let value = found.value.expect("a value");
@@ -91,7 +91,7 @@ fn writes_through_every_node_are_read_through_every_other() {
         let mut client = ensemble.client(&[writer]);
         client.set(&name, value.as_bytes().into()).expect("a write works");
         for reader in 0..3 {
-            let read = ensemble.client(&[reader]).get(&name, Level::Linearizable);
+            let read = ensemble.client(&[reader]).get(&name, ReadLevel::Linearizable);
             let found = read.expect("a read works").answer.expect("the key is there");
             assert_eq!(found.value.expect("a value").as_slice(), value.as_bytes());
         }
@@ -154,7 +154,7 @@ fn a_stopped_leader_is_replaced_and_serves_no_stale_read_when_it_wakes() {
     assert!(took < Duration::from_secs(5), "{took:?} until the others went on");
     // The question is in the leader's socket when it wakes.
     let mut client = ensemble.client(&[leader]);
-    let reader = thread::spawn(move || client.get(&key("k"), Level::Linearizable));
+    let reader = thread::spawn(move || client.get(&key("k"), ReadLevel::Linearizable));
     thread::sleep(Duration::from_millis(100));
     ensemble.resume(leader);
     let read = reader.join().expect("no panic").expect("the woken node answers");
@@ -173,7 +173,7 @@ fn one_node_alone_refuses_writes_and_linearizable_reads_with_a_clear_error() {
     ensemble.kill(2);
     let mut client = ensemble.client_with(&[0], Duration::from_secs(3));
     let write = client.set(&name, b"w".as_slice().into());
-    let read = client.get(&name, Level::Linearizable);
+    let read = client.get(&name, ReadLevel::Linearizable);
     // A write may have reached the node while it still took itself for the leader.
     let clear = |error: &ClientError| {
         matches!(error, ClientError::Refused(RefuseReason::NoLeader) | ClientError::Timeout(..))
@@ -186,7 +186,8 @@ fn one_node_alone_refuses_writes_and_linearizable_reads_with_a_clear_error() {
     // By now it looks for a leader, and says so at once.
     let late = client.set(&name, b"x".as_slice().into()).expect_err("no quorum");
     assert!(clear(&late), "{late:?}");
-    let local = client.get(&name, Level::Local).expect("its own state it can still tell");
+    let local =
+        client.get(&name, ReadLevel::Local(Txid::ZERO)).expect("its own state it can still tell");
     assert_eq!(local.answer.and_then(|found| found.value).expect("a value").as_slice(), b"v");
 }
 
@@ -213,7 +214,7 @@ fn a_follower_away_for_longer_than_the_log_is_kept_comes_back_by_a_snapshot() {
     assert!(status.base > away_since, "its log still reaches back: it did not come by a snapshot");
     let log = ensemble.log(leader);
     assert!(log.contains("it needs the whole state"), "{log}");
-    let gone = ensemble.client(&[follower]).get(&key("gone"), Level::Local);
+    let gone = ensemble.client(&[follower]).get(&key("gone"), ReadLevel::Local(Txid::ZERO));
     assert_eq!(gone.expect("a read works").answer, None);
     // What it took over survives its own restart.
     ensemble.kill(follower);

@@ -7,9 +7,9 @@ mod server_support;
 use server_support::{Ensemble, Wire, eventually, get, request, send_and_be_closed, set, value_of};
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream, UdpSocket};
-use zabkeeper_core::words::{Epoch, Incarnation, NodeId, Round, Txid};
+use zabkeeper_core::store::Answer;
+use zabkeeper_core::words::{End, Epoch, Incarnation, NodeId, Round, Txid};
 use zabkeeper_core::zab::{Candidate, Lives, Message, Stamp, Stance, Stray, Vote};
-use zabkeeper_proto::client::OpResult;
 use zabkeeper_proto::{Datagram, encode_datagram, frame, peer};
 
 /// What is wrong, the name of its counter without the port's, the bytes.
@@ -47,7 +47,10 @@ fn broken_bytes_on_any_port_are_counted_and_harm_nothing() {
     ensemble.set(0, "kept", b"before");
     let addrs = ensemble.addrs[0];
     let mut other = Wire::connect(addrs.request);
-    assert!(matches!(other.ask(1, set("other", b"1")), OpResult::Written { .. }));
+    assert!(matches!(
+        other.ask(1, set("other", b"1")),
+        End::Done { answer: Answer::Written(_), .. }
+    ));
 
     let from_client = request(7, set("never", b"this is cut or damaged"));
     let mut from_peer = Vec::new();
@@ -122,8 +125,8 @@ fn a_request_that_makes_no_sense_is_told_so_and_the_connection_goes_on() {
     wire.stream.write_all(&bytes).unwrap();
     let reply = wire.receive();
     assert_eq!(reply.id, 5);
-    assert!(matches!(reply.result, OpResult::Invalid(_)), "{reply:?}");
-    assert!(matches!(wire.ask(6, set("a", b"b")), OpResult::Written { .. }));
+    assert!(matches!(reply.end, End::Invalid(_)), "{reply:?}");
+    assert!(matches!(wire.ask(6, set("a", b"b")), End::Done { answer: Answer::Written(_), .. }));
     assert_eq!(ensemble.count(0, "client.invalid"), 1);
     ensemble.stop();
 }

@@ -6,9 +6,8 @@ use server_support::{Ensemble, LONG, Wire, eventually, get_local, request, set, 
 use std::io::{Read, Write};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-use zabkeeper_core::store::{Answer, Path, Query};
-use zabkeeper_core::words::{Micros, ReadLevel, RefuseReason, Txid};
-use zabkeeper_proto::client::{Op, OpResult};
+use zabkeeper_core::store::{Answer, Op, Path, Query};
+use zabkeeper_core::words::{End, Micros, ReadLevel, RefuseReason, Txid};
 
 #[test]
 fn pipelined_requests_are_answered_in_their_order() {
@@ -29,9 +28,9 @@ fn pipelined_requests_are_answered_in_their_order() {
         let reply = wire.receive();
         assert_eq!(reply.id, id);
         let expected = match id % 3 {
-            0 => matches!(reply.result, OpResult::Written { outcome: Ok(_), .. }),
-            1 => matches!(reply.result, OpResult::Read { .. }),
-            _ => matches!(reply.result, OpResult::Status(_)),
+            0 => matches!(reply.end, End::Done { answer: Answer::Written(Ok(_)), .. }),
+            1 => matches!(reply.end, End::Done { .. }),
+            _ => matches!(reply.end, End::Done { answer: Answer::Status(_), .. }),
         };
         assert!(expected, "{reply:?}");
     }
@@ -58,8 +57,8 @@ fn a_client_that_asks_and_closes_its_half_still_gets_its_answers() {
     wire.send(1, set("other", b"w"));
     wire.send(2, get_local("k"));
     wire.stream.shutdown(std::net::Shutdown::Write).unwrap();
-    assert!(matches!(wire.receive().result, OpResult::Written { .. }));
-    assert_eq!(value_of(wire.receive().result), Some(b"v".to_vec()));
+    assert!(matches!(wire.receive().end, End::Done { answer: Answer::Written(_), .. }));
+    assert_eq!(value_of(wire.receive().end), Some(b"v".to_vec()));
     let mut rest = Vec::new();
     assert_eq!(wire.stream.read_to_end(&mut rest).unwrap(), 0);
     ensemble.stop();
@@ -76,7 +75,10 @@ fn a_client_that_never_reads_is_dropped_and_nobody_waits_for_it() {
     let mut id = 0;
     eventually("the stuck client is dropped", || {
         id += 1;
-        assert!(matches!(other.ask(id, set("k", b"v")), OpResult::Written { .. }));
+        assert!(matches!(
+            other.ask(id, set("k", b"v")),
+            End::Done { answer: Answer::Written(_), .. }
+        ));
         ensemble.count(0, "client.stuck") == 1
     });
     ensemble.stop();
@@ -93,7 +95,7 @@ fn answers_far_larger_than_the_buffer_all_arrive_at_a_client_that_reads() {
     for id in 0..100 {
         let reply = wire.receive();
         assert_eq!(reply.id, id);
-        assert_eq!(value_of(reply.result).unwrap().len(), 1 << 20);
+        assert_eq!(value_of(reply.end).unwrap().len(), 1 << 20);
     }
     ensemble.stop();
 }
@@ -122,15 +124,18 @@ fn pages_are_made_as_clients_read_them_and_not_as_they_ask() {
         .collect();
     let begin = Instant::now();
     for id in 1000..1020 {
-        assert!(matches!(wire.ask(id, set("k", b"v")), OpResult::Written { .. }));
+        assert!(matches!(
+            wire.ask(id, set("k", b"v")),
+            End::Done { answer: Answer::Written(_), .. }
+        ));
     }
     assert!(begin.elapsed() < Duration::from_secs(10), "others waited {:?}", begin.elapsed());
     let reader = greedy.last_mut().unwrap();
     for id in 0..20 {
         let page = reader.receive();
         assert_eq!(page.id, 2 * id);
-        let OpResult::Read { answer: Answer::List(Some(page)), .. } = page.result else {
-            panic!("{:?} is no page", page.result);
+        let End::Done { answer: Answer::List(Some(page)), .. } = page.end else {
+            panic!("{:?} is no page", page.end);
         };
         assert_eq!(page.nodes.len(), 949, "as many as a page holds");
         assert_eq!(reader.receive().id, 2 * id + 1);
@@ -181,7 +186,7 @@ fn a_flood_on_one_connection_does_not_starve_another() {
         let mut slowest = Duration::ZERO;
         for id in 0..100 {
             let begun = Instant::now();
-            assert!(matches!(modest.ask(id, get_local("k")), OpResult::Read { .. }));
+            assert!(matches!(modest.ask(id, get_local("k")), End::Done { .. }));
             slowest = slowest.max(begun.elapsed());
         }
         stop.store(true, Ordering::Relaxed);
@@ -195,8 +200,11 @@ fn a_value_over_the_limit_is_refused_without_harm() {
     let ensemble = Ensemble::start(1, |config| config.core.limits.command_bytes = 1 << 10);
     let mut wire = Wire::connect(ensemble.addrs[0].request);
     let refused = wire.ask(1, set("k", &[1; 2 << 10]));
-    assert_eq!(refused, OpResult::Refused(RefuseReason::TooLarge));
-    assert!(matches!(wire.ask(2, set("k", b"small")), OpResult::Written { .. }));
+    assert_eq!(refused, End::Refused(RefuseReason::TooLarge));
+    assert!(matches!(
+        wire.ask(2, set("k", b"small")),
+        End::Done { answer: Answer::Written(_), .. }
+    ));
     ensemble.stop();
 }
 
@@ -219,7 +227,7 @@ fn listings_without_a_leader_are_refused_together() {
     wire.stream.write_all(&bytes).unwrap();
     for id in 0..30 {
         let reply = wire.receive();
-        assert_eq!((reply.id, reply.result), (id, OpResult::Refused(RefuseReason::NoLeader)));
+        assert_eq!((reply.id, reply.end), (id, End::Refused(RefuseReason::NoLeader)));
     }
     assert_eq!(wire.receive().id, 30);
     // One after the other they would take 30 times as long as one is held.
@@ -237,7 +245,7 @@ fn a_stopping_node_refuses_and_its_handle_says_so() {
     server.stop();
     assert_eq!(server.wait().exit_code(), 0);
     let result = handle.request(set("k", b"w"), LONG);
-    assert_eq!(result, OpResult::Refused(RefuseReason::Stopping));
+    assert_eq!(result, End::Refused(RefuseReason::Stopping));
     assert!(handle.status().is_err());
     assert_eq!(handle.exited().map(|reason| reason.exit_code()), Some(0));
 }

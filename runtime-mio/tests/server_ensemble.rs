@@ -7,9 +7,9 @@ use server_support::{
 };
 use std::path::Path;
 use std::time::Duration;
-use zabkeeper_core::words::{Epoch, RefuseReason};
+use zabkeeper_core::store::Answer;
+use zabkeeper_core::words::{End, Epoch, RefuseReason};
 use zabkeeper_core::zab::RoleStatus;
-use zabkeeper_proto::client::OpResult;
 use zabkeeper_runtime_mio::server::{Server, Sockets, StartError};
 
 #[test]
@@ -20,7 +20,7 @@ fn what_one_node_writes_every_node_reads() {
         for number in 0..20 {
             let key = format!("from/{writer}/{number}");
             match wire.ask(number, set(&key, key.as_bytes())) {
-                OpResult::Written { outcome: Ok(_), .. } => {}
+                End::Done { answer: Answer::Written(Ok(_)), .. } => {}
                 other => panic!("{other:?}"),
             }
         }
@@ -59,11 +59,11 @@ fn the_others_go_on_when_the_leader_stops() {
     let wait = Duration::from_millis(2_500);
     for op in [set("alone", b"3"), get("after")] {
         let result = alone.handle().request(op, wait);
-        let acceptable = [OpResult::Refused(RefuseReason::NoLeader), OpResult::Unknown];
+        let acceptable = [End::Refused(RefuseReason::NoLeader), End::Unknown];
         assert!(acceptable.contains(&result), "{result:?}");
     }
     let result = alone.handle().request(get("after"), wait);
-    assert_eq!(result, OpResult::Refused(RefuseReason::NoLeader));
+    assert_eq!(result, End::Refused(RefuseReason::NoLeader));
 }
 
 #[test]

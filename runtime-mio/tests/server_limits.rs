@@ -7,13 +7,14 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use zabkeeper_core::store::{CLEAR_NODES, Command, CommandError, DELETE_NODES, Path, Query};
-use zabkeeper_core::words::{Micros, ReadLevel, RefuseReason, Txid};
-use zabkeeper_proto::client::{Op, OpResult};
-use zabkeeper_runtime_mio::client::{Client, ClientError, ClientOptions, Level};
+use zabkeeper_core::store::{
+    Answer, CLEAR_NODES, Command, CommandError, DELETE_NODES, Op, Path, Query,
+};
+use zabkeeper_core::words::{End, Micros, ReadLevel, RefuseReason, Txid};
+use zabkeeper_runtime_mio::client::{Client, ClientError, ClientOptions};
 
-fn refused(result: &OpResult, why: RefuseReason) -> bool {
-    *result == OpResult::Refused(why)
+fn refused(result: &End<Answer>, why: RefuseReason) -> bool {
+    *result == End::Refused(why)
 }
 
 #[test]
@@ -27,16 +28,16 @@ fn a_client_too_many_gets_the_status_and_is_told_to_ask_another_node() {
     // More of them than the node keeps, none of which says anything at first.
     let mut more: Vec<Wire> = (0..12).map(|_| Wire::connect(addr)).collect();
     for wire in &mut more {
-        assert!(matches!(wire.ask(1, Op::Status), OpResult::Status(_)));
+        assert!(matches!(wire.ask(1, Op::Status), End::Done { answer: Answer::Status(_), .. }));
         assert!(refused(&wire.ask(2, set("k", b"v")), RefuseReason::Full));
         assert!(refused(&wire.ask(3, get_local("k")), RefuseReason::Full));
     }
     eventually("it is counted", || ensemble.count(0, "client.too_many") == 12);
-    assert!(matches!(first.ask(2, set("k", b"v")), OpResult::Written { .. }));
+    assert!(matches!(first.ask(2, set("k", b"v")), End::Done { answer: Answer::Written(_), .. }));
     drop(first);
     eventually("a new client has the free place", || {
         let mut late = Wire::connect(addr);
-        matches!(late.ask(1, set("k", b"w")), OpResult::Written { .. })
+        matches!(late.ask(1, set("k", b"w")), End::Done { answer: Answer::Written(_), .. })
     });
     ensemble.stop();
 }
@@ -49,12 +50,15 @@ fn those_who_are_too_many_are_sent_away_after_a_moment() {
     first.ask(1, Op::Status);
     let mut idle: Vec<TcpStream> = (0..40).map(|_| TcpStream::connect(addr).unwrap()).collect();
     // The node keeps a few of them only, so the status is told to whoever comes and asks.
-    assert!(matches!(Wire::connect(addr).ask(1, Op::Status), OpResult::Status(_)));
+    assert!(matches!(
+        Wire::connect(addr).ask(1, Op::Status),
+        End::Done { answer: Answer::Status(_), .. }
+    ));
     for stream in &mut idle {
         stream.set_read_timeout(Some(server_support::LONG)).unwrap();
         assert_eq!(stream.read(&mut [0; 1]).unwrap_or(0), 0, "it is closed");
     }
-    assert!(matches!(first.ask(2, set("k", b"v")), OpResult::Written { .. }));
+    assert!(matches!(first.ask(2, set("k", b"v")), End::Done { answer: Answer::Written(_), .. }));
     ensemble.stop();
 }
 
@@ -69,7 +73,7 @@ fn whoever_says_nothing_for_long_gives_its_place_back() {
     idle.ask(1, Op::Status);
     eventually("there is a place", || {
         let mut wire = Wire::connect(addr);
-        matches!(wire.ask(1, set("k", b"v")), OpResult::Written { .. })
+        matches!(wire.ask(1, set("k", b"v")), End::Done { answer: Answer::Written(_), .. })
     });
     assert_eq!(idle.stream.read(&mut [0; 1]).unwrap_or(0), 0);
     ensemble.stop();
@@ -95,7 +99,7 @@ fn a_request_must_be_complete_within_its_time() {
         slow.stream.write_all(one).unwrap();
         std::thread::sleep(Duration::from_millis(50));
         slow.stream.write_all(two).unwrap();
-        assert!(matches!(slow.receive().result, OpResult::Written { .. }));
+        assert!(matches!(slow.receive().end, End::Done { answer: Answer::Written(_), .. }));
     }
     ensemble.stop();
 }
@@ -117,11 +121,17 @@ fn half_sent_requests_take_no_more_memory_than_all_clients_may_and_others_are_se
         })
         .collect();
     let mut other = Wire::connect(addr);
-    assert!(matches!(other.ask(1, set("small", b"v")), OpResult::Written { .. }));
+    assert!(matches!(
+        other.ask(1, set("small", b"v")),
+        End::Done { answer: Answer::Written(_), .. }
+    ));
     let grown = resident_bytes().saturating_sub(before);
     assert!(grown < 40 << 20, "{grown} bytes for requests that do not end");
     // A large one finds room too, when those go that do not get on.
-    assert!(matches!(other.ask(2, set("large", &vec![1; 1 << 20])), OpResult::Written { .. }));
+    assert!(matches!(
+        other.ask(2, set("large", &vec![1; 1 << 20])),
+        End::Done { answer: Answer::Written(_), .. }
+    ));
     assert!(ensemble.count(0, "client.greedy") > 0);
     drop(half);
     ensemble.stop();
@@ -189,7 +199,10 @@ fn a_request_of_any_length_is_answered_too_large_and_the_connection_goes_on() {
         config.core.limits.command_bytes = 9 << 10;
     });
     let mut wire = Wire::connect(ensemble.addrs[0].request);
-    assert!(matches!(wire.ask(1, set("k", &[1; 1000])), OpResult::Written { .. }));
+    assert!(matches!(
+        wire.ask(1, set("k", &[1; 1000])),
+        End::Done { answer: Answer::Written(_), .. }
+    ));
     let last = ensemble.servers[0].handle().status().unwrap().last;
     for (id, over) in [1, 100, 8_000, 9_000, 16_000, 20_000, 200_000, 3 << 20].iter().enumerate() {
         let id = id as u64 + 2;
@@ -209,17 +222,20 @@ fn a_tree_that_is_full_refuses_what_grows_and_deletes() {
     let mut stored = 0;
     let result = loop {
         match ask(set(&format!("dir/{stored}"), &[1; 1 << 10])) {
-            OpResult::Written { .. } => stored += 1,
+            End::Done { answer: Answer::Written(_), .. } => stored += 1,
             result => break result,
         }
         assert!(stored < 200, "it has no end");
     };
     assert!(refused(&result, RefuseReason::NoSpace));
     assert!(stored > 50, "{stored} KiB in 100");
-    assert!(matches!(ask(set("dir/0", &[2; 1 << 10])), OpResult::Written { .. }));
+    assert!(matches!(
+        ask(set("dir/0", &[2; 1 << 10])),
+        End::Done { answer: Answer::Written(_), .. }
+    ));
     let gone = Command::Delete { path: Path::parse("dir").unwrap(), recursive: true };
-    assert!(matches!(ask(Op::Write(gone)), OpResult::Written { outcome: Ok(_), .. }));
-    assert!(matches!(ask(set("new", &[1; 1 << 10])), OpResult::Written { .. }));
+    assert!(matches!(ask(Op::Write(gone)), End::Done { answer: Answer::Written(Ok(_)), .. }));
+    assert!(matches!(ask(set("new", &[1; 1 << 10])), End::Done { answer: Answer::Written(_), .. }));
     ensemble.stop();
 }
 
@@ -241,7 +257,7 @@ fn a_subtree_too_large_for_one_command_is_deleted_in_parts() {
     assert!(matches!(refused, Err(ClientError::Rejected(CommandError::TooMany))));
     let deleted = client.delete_all(&dir).unwrap();
     assert_eq!(deleted.parts, count.div_ceil(u64::from(CLEAR_NODES)));
-    assert_eq!(client.get(&dir, Level::Linearizable).unwrap().answer, None);
+    assert_eq!(client.get(&dir, ReadLevel::Linearizable).unwrap().answer, None);
     client.set(&dir, b"v".as_slice().into()).unwrap();
     assert_eq!(client.delete_all(&dir).unwrap().parts, 1);
     ensemble.stop();
@@ -272,7 +288,7 @@ fn a_flood_of_pipelined_requests_changes_no_leader_and_lets_others_through() {
         let until = Instant::now() + Duration::from_secs(seconds);
         for id in 0.. {
             let begun = Instant::now();
-            assert!(matches!(modest.ask(id, get_local("k")), OpResult::Read { .. }));
+            assert!(matches!(modest.ask(id, get_local("k")), End::Done { .. }));
             waits.record(begun.elapsed().as_micros() as u64).unwrap();
             if Instant::now() > until {
                 break;

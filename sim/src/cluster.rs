@@ -1,6 +1,5 @@
 //! A whole ensemble inside a unit test.
 
-use crate::callers::clients::Ending;
 use crate::run::options::Options;
 use crate::run::plan::{Op, OpKind, Plan};
 use crate::world::{Occur, World};
@@ -8,7 +7,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 use zabkeeper_core::store::{Answer, Command, CommandError, Found, Path, Query, Stat};
-use zabkeeper_core::words::{NodeId, RefuseReason, Txid};
+use zabkeeper_core::words::{End, NodeId, ReadLevel, RefuseReason, Txid};
 use zabkeeper_core::zab::{RoleStatus, Status};
 
 /// An ensemble of nodes in virtual time, and clients of it. Nodes are numbered from 1.
@@ -60,7 +59,8 @@ use zabkeeper_core::zab::{RoleStatus, Status};
 ///
 /// ```
 /// use zabkeeper_core::store::{Answer, Command, Path, Query};
-/// use zabkeeper_sim::{Cluster, Level, Via};
+/// use zabkeeper_core::words::ReadLevel;
+/// use zabkeeper_sim::{Cluster, Via};
 ///
 /// let mut cluster = Cluster::new(3, 1);
 /// for key in ["a/b", "a/b/c", "a/d"] {
@@ -68,7 +68,7 @@ use zabkeeper_core::zab::{RoleStatus, Status};
 /// }
 /// let path = Path::parse("a").expect("a key");
 /// let query = Query::List { path: path.clone(), recursive: true, after: None, limit: 2, values: true };
-/// let Ok(Answer::List(Some(page))) = cluster.read(Via::Any, query, Level::Linearizable) else {
+/// let Ok(Answer::List(Some(page))) = cluster.read(Via::Any, query, ReadLevel::Linearizable) else {
 ///     panic!("the key exists");
 /// };
 /// assert!(page.nodes.len() == 2 && page.more);
@@ -98,15 +98,6 @@ impl From<u32> for Via {
     }
 }
 
-/// How fresh a read must be.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Level {
-    /// It sees every write acknowledged before it was asked, whoever wrote.
-    Linearizable,
-    /// The state of the node asked; perhaps old, but never older than what the client has seen.
-    Local,
-}
-
 /// Names a call that was begun and not waited for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct CallId(usize);
@@ -116,8 +107,6 @@ pub struct CallId(usize);
 pub enum Failure {
     /// It was certainly not done.
     Refused(RefuseReason),
-    /// It was certainly not done: no node took it, or answered the read, in time.
-    TimedOut,
     /// Nobody knows whether it was done.
     Unknown,
     /// It was done, and the tree said no.
@@ -128,7 +117,6 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Refused(why) => write!(f, "refused, certainly not done: {why:?}"),
-            Self::TimedOut => write!(f, "no node answered in time, certainly not done"),
             Self::Unknown => write!(f, "no answer: perhaps done, perhaps not"),
             Self::Rejected(error) => write!(f, "{error}"),
         }
@@ -245,7 +233,7 @@ impl Cluster {
 
     /// Reads a key, linearizably.
     pub fn get(&mut self, via: impl Into<Via>, key: &str) -> Result<Option<Vec<u8>>, Failure> {
-        self.value(via.into(), key, Level::Linearizable)
+        self.value(via.into(), key, ReadLevel::Linearizable)
     }
 
     /// Reads a key from the state of the node asked, perhaps an old one, but never older than what
@@ -255,12 +243,12 @@ impl Cluster {
         via: impl Into<Via>,
         key: &str,
     ) -> Result<Option<Vec<u8>>, Failure> {
-        self.value(via.into(), key, Level::Local)
+        self.value(via.into(), key, ReadLevel::Local(Txid::ZERO))
     }
 
     /// What the tree knows about a key besides its value, linearizably.
     pub fn stat(&mut self, via: impl Into<Via>, key: &str) -> Result<Option<Stat>, Failure> {
-        Ok(self.node(via.into(), key, Level::Linearizable)?.map(|found| found.stat))
+        Ok(self.node(via.into(), key, ReadLevel::Linearizable)?.map(|found| found.stat))
     }
 
     /// The children of a key in order, linearizably; `None` if there is no such key. They are
@@ -270,7 +258,7 @@ impl Cluster {
         loop {
             let (limit, path) = (u32::MAX, path(key));
             let query = Query::List { path, recursive: false, after, limit, values: false };
-            let Answer::List(Some(page)) = self.read(via, query, Level::Linearizable)? else {
+            let Answer::List(Some(page)) = self.read(via, query, ReadLevel::Linearizable)? else {
                 return Ok(None);
             };
             names.extend(page.nodes.iter().map(|found| found.path.as_str().to_string()));
@@ -286,12 +274,12 @@ impl Cluster {
         &mut self,
         via: impl Into<Via>,
         query: Query,
-        level: Level,
+        level: ReadLevel,
     ) -> Result<Answer, Failure> {
         let call = self.begin_read(via, query, level);
         self.written(call)?;
         match &self.world.clients.calls[call.0].ended {
-            Some((_, Ending::Read { answer, .. })) => Ok(answer.clone()),
+            Some((_, End::Done { answer, .. })) => Ok(answer.clone()),
             _ => Err(Failure::Unknown),
         }
     }
@@ -323,10 +311,10 @@ impl Cluster {
     }
 
     /// Begins to ask any question, without waiting.
-    pub fn begin_read(&mut self, via: impl Into<Via>, query: Query, level: Level) -> CallId {
+    pub fn begin_read(&mut self, via: impl Into<Via>, query: Query, level: ReadLevel) -> CallId {
         let kind = match level {
-            Level::Linearizable => OpKind::Get,
-            Level::Local => OpKind::Peek,
+            ReadLevel::Linearizable => OpKind::Get,
+            ReadLevel::Local(_) => OpKind::Peek,
         };
         self.begin(via.into(), query, kind, None)
     }
@@ -335,12 +323,11 @@ impl Cluster {
     pub fn outcome(&self, call: CallId) -> Option<Result<Txid, Failure>> {
         let (_, ending) = self.world.clients.calls[call.0].ended.as_ref()?;
         Some(match ending {
-            Ending::Written { txid, outcome: Ok(_) } => Ok(*txid),
-            Ending::Written { outcome: Err(error), .. } => Err(Failure::Rejected(*error)),
-            Ending::Read { applied, .. } => Ok(*applied),
-            Ending::Refused(why) => Err(Failure::Refused(*why)),
-            Ending::TimedOut => Err(Failure::TimedOut),
-            Ending::Unknown => Err(Failure::Unknown),
+            End::Done { answer: Answer::Written(Err(why)), .. } => Err(Failure::Rejected(*why)),
+            End::Done { txid, .. } => Ok(*txid),
+            End::Refused(why) => Err(Failure::Refused(*why)),
+            End::Invalid(why) => panic!("the request makes no sense: {why}"),
+            End::Unknown => Err(Failure::Unknown),
         })
     }
 
@@ -413,14 +400,14 @@ impl Cluster {
         self.outcome(call).unwrap_or(Err(Failure::Unknown))
     }
 
-    fn node(&mut self, via: Via, key: &str, level: Level) -> Result<Option<Found>, Failure> {
+    fn node(&mut self, via: Via, key: &str, level: ReadLevel) -> Result<Option<Found>, Failure> {
         match self.read(via, Query::Get { path: path(key) }, level)? {
             Answer::Node(found) => Ok(found),
-            Answer::List(_) => Err(Failure::Unknown),
+            _ => Err(Failure::Unknown),
         }
     }
 
-    fn value(&mut self, via: Via, key: &str, level: Level) -> Result<Option<Vec<u8>>, Failure> {
+    fn value(&mut self, via: Via, key: &str, level: ReadLevel) -> Result<Option<Vec<u8>>, Failure> {
         let found = self.node(via, key, level)?;
         Ok(found.and_then(|found| found.value).map(|value| value.to_vec()))
     }

@@ -32,4 +32,4 @@ pub mod report;
 pub mod run;
 pub mod world;
 
-pub use cluster::{CallId, Cluster, Failure, Level, Via};
+pub use cluster::{CallId, Cluster, Failure, Via};

@@ -3,7 +3,7 @@
 //!
 //! - Requests go down one connection in the order in which they were submitted, and are answered in
 //!   that order. Nothing is promised about the order of requests that end up on two connections.
-//! - A write that was sent and got no answer is [`Outcome::Unknown`]: it is never sent twice. Reads,
+//! - A write that was sent and got no answer is [`End::Unknown`]: it is never sent twice. Reads,
 //!   writes that were not sent, and everything that a node refused are tried at another endpoint
 //!   until their deadline.
 //! - A connection that answers nothing for [`Config::attempt_timeout`] gets no new requests, and
@@ -14,7 +14,7 @@
 //!
 //! Operations and replies are opaque: codecs and sockets are the runtime's.
 
-use crate::words::{ConnId, Instant, Micros, RefuseReason, Rng, Ticket, Txid};
+use crate::words::{ConnId, End, Instant, Micros, Operation, RefuseReason, Rng, Ticket, Txid};
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 
@@ -22,7 +22,12 @@ use alloc::vec::Vec;
 mod planted;
 mod types;
 
-pub use types::{Action, Answer, Config, Event, Operation, Outcome};
+pub use types::{Action, Config, Event};
+
+/// Less time than this is not halved.
+const HALVED: u64 = 1_000_000;
+/// A node gets a millisecond at least.
+const LEAST: u64 = 1_000;
 
 /// A request that has not ended.
 #[derive(Clone, Debug)]
@@ -135,7 +140,7 @@ impl<O: Operation> Client<O> {
             }
             Event::Connected(conn) => self.connected(conn),
             Event::ConnectFailed(conn) => self.connect_failed(conn),
-            Event::Received { conn, answer } => self.received(conn, answer, out),
+            Event::Received { conn, end } => self.received(conn, end, out),
             Event::Closed(conn) => self.lost(conn, out),
             Event::Tick => {}
         }
@@ -160,7 +165,7 @@ impl<O: Operation> Client<O> {
         }
     }
 
-    fn received<R>(&mut self, id: ConnId, answer: Answer<R>, out: &mut Vec<Action<O, R>>) {
+    fn received<R>(&mut self, id: ConnId, end: End<R>, out: &mut Vec<Action<O, R>>) {
         let Some(conn) = self.conns.get_mut(&id) else {
             return;
         };
@@ -171,19 +176,16 @@ impl<O: Operation> Client<O> {
             self.lost(id, out);
             return;
         };
-        if let Answer::Done { txid, .. } = &answer {
+        if let End::Done { txid, .. } = &end {
             planted!(self.config, ForgetSeen, self.seen = self.seen.max(*txid) => ());
             self.failures = 0;
             self.backoff = self.config.backoff_min;
         }
         let Some(pending) = sent.live else { return };
-        match answer {
-            Answer::Done { txid, reply } => {
-                self.done(pending, Outcome::Done { txid, reply }, out);
-            }
-            Answer::Refused(why) => self.refused(id, pending, why, out),
-            Answer::Unknown if pending.op.is_write() => self.done(pending, Outcome::Unknown, out),
-            Answer::Unknown => self.retry(id, pending),
+        match end {
+            End::Refused(why) => self.refused(id, pending, why, out),
+            End::Unknown if !pending.op.is_write() => self.retry(id, pending),
+            end => self.done(pending, end, out),
         }
     }
 
@@ -199,12 +201,13 @@ impl<O: Operation> Client<O> {
             RefuseReason::NoLeader
             | RefuseReason::Busy
             | RefuseReason::Stopping
-            | RefuseReason::Full => {
+            | RefuseReason::Full
+            | RefuseReason::TimedOut => {
                 self.retry(conn, pending);
             }
             // Every node would say the same.
             RefuseReason::TooLarge | RefuseReason::NoSpace => {
-                self.done(pending, Outcome::Refused(why), out);
+                self.done(pending, End::Refused(why), out);
             }
         }
     }
@@ -233,7 +236,7 @@ impl<O: Operation> Client<O> {
         }
         self.take_reads(&mut conn);
         for pending in conn.sent.into_iter().filter_map(|sent| sent.live) {
-            self.done(pending, Outcome::Unknown, out);
+            self.done(pending, End::Unknown, out);
         }
     }
 
@@ -316,18 +319,17 @@ impl<O: Operation> Client<O> {
         let Some(pending) = pending else { return };
         planted!(self.config, ForgetExpired => self.forget_expired());
         planted!(self.config, CallSentTimedOut: sent = false);
-        let outcome = match pending.refused {
-            _ if sent && pending.op.is_write() => Outcome::Unknown,
-            Some(why) => Outcome::Refused(why),
-            None => Outcome::TimedOut,
+        let end = match pending.refused {
+            _ if sent && pending.op.is_write() => End::Unknown,
+            why => End::Refused(why.unwrap_or(RefuseReason::TimedOut)),
         };
-        self.done(pending, outcome, out);
+        self.done(pending, end, out);
     }
 
-    fn done<R>(&mut self, pending: Pending<O>, outcome: Outcome<R>, out: &mut Vec<Action<O, R>>) {
+    fn done<R>(&mut self, pending: Pending<O>, end: End<R>, out: &mut Vec<Action<O, R>>) {
         self.deadlines.remove(&(pending.deadline, pending.id));
         let id = pending.id;
-        out.push(Action::Done { id, outcome });
+        out.push(Action::Done { id, end });
     }
 
     /// Closes the connections that get no new requests and have none that waits.
@@ -376,17 +378,25 @@ impl<O: Operation> Client<O> {
             return;
         }
         for pending in self.queue.drain(..) {
-            let left = pending.deadline.since(self.now).get();
-            let told = left - self.config.margin.get().min(left / 8);
-            out.push(Action::Send {
-                conn: id,
-                id: pending.id,
-                op: pending.op.clone(),
-                deadline: self.now.after(Micros::new(told)),
-                seen: self.seen,
-            });
+            let mut op = pending.op.clone();
+            op.see(self.seen);
+            let wait = self.config.told(pending.deadline.since(self.now));
+            out.push(Action::Send { conn: id, id: pending.id, op, wait });
             conn.sent.push_back(Sent { at: self.now, live: Some(pending) });
         }
+    }
+}
+
+impl Config {
+    /// For how long a node may hold a request that has so much time left. One that is cut off from
+    /// the others holds it in vain, so while there are others to ask it gets half of the time.
+    fn told(&self, left: Micros) -> Micros {
+        let left = left.get() - self.margin.get().min(left.get() / 8);
+        let told = match self.endpoints {
+            1 => left,
+            _ => (left / 2).max(left.min(HALVED)),
+        };
+        Micros::new(told.max(LEAST))
     }
 }
 

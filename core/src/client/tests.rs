@@ -9,13 +9,20 @@ use proptest::prelude::*;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Op {
-    Read,
+    /// What it must see.
+    Read(Txid),
     Write,
 }
 
 impl Operation for Op {
     fn is_write(&self) -> bool {
         *self == Self::Write
+    }
+
+    fn see(&mut self, seen: Txid) {
+        if let Self::Read(floor) = self {
+            *floor = seen;
+        }
     }
 }
 
@@ -29,27 +36,27 @@ fn number(word: &str) -> u64 {
 
 fn event(words: &[&str]) -> Event<Op, ()> {
     let conn = ConnId::new(words.get(1).map_or(0, |word| number(word)));
-    let received = |answer| Event::Received { conn, answer };
+    let received = |end| Event::Received { conn, end };
     match words[0] {
         "write" | "read" => Event::Submit {
             id: Ticket::new(number(words[1])),
-            op: if words[0] == "read" { Op::Read } else { Op::Write },
+            op: if words[0] == "read" { Op::Read(Txid::ZERO) } else { Op::Write },
             deadline: ms(number(words[2])),
         },
         "connected" => Event::Connected(conn),
         "failed" => Event::ConnectFailed(conn),
         "closed" => Event::Closed(conn),
-        "done" => received(Answer::Done {
+        "done" => received(End::Done {
             txid: Txid::new(Epoch::new(1), number(words[2])).unwrap(),
-            reply: (),
+            answer: (),
         }),
-        "no-leader" => received(Answer::Refused(RefuseReason::NoLeader)),
-        "busy" => received(Answer::Refused(RefuseReason::Busy)),
-        "full" => received(Answer::Refused(RefuseReason::Full)),
-        "no-space" => received(Answer::Refused(RefuseReason::NoSpace)),
-        "stopping" => received(Answer::Refused(RefuseReason::Stopping)),
-        "too-large" => received(Answer::Refused(RefuseReason::TooLarge)),
-        "unknown" => received(Answer::Unknown),
+        "no-leader" => received(End::Refused(RefuseReason::NoLeader)),
+        "busy" => received(End::Refused(RefuseReason::Busy)),
+        "full" => received(End::Refused(RefuseReason::Full)),
+        "no-space" => received(End::Refused(RefuseReason::NoSpace)),
+        "stopping" => received(End::Refused(RefuseReason::Stopping)),
+        "too-large" => received(End::Refused(RefuseReason::TooLarge)),
+        "unknown" => received(End::Unknown),
         "tick" => Event::Tick,
         other => panic!("no such event: {other}"),
     }
@@ -58,14 +65,17 @@ fn event(words: &[&str]) -> Event<Op, ()> {
 fn text(action: &Action<Op, ()>) -> String {
     match action {
         Action::Connect { conn, endpoint } => format!("connect {conn} e{endpoint}"),
-        Action::Send { conn, id, seen, .. } if seen.is_zero() => format!("send {conn} {id}"),
-        Action::Send { conn, id, seen, .. } => format!("send {conn} {id} seen {seen}"),
+        Action::Send { conn, id, op: Op::Read(seen), .. } if !seen.is_zero() => {
+            format!("send {conn} {id} seen {seen}")
+        }
+        Action::Send { conn, id, .. } => format!("send {conn} {id}"),
         Action::Close(conn) => format!("close {conn}"),
-        Action::Done { id, outcome } => match outcome {
-            Outcome::Done { txid, .. } => format!("{id} done {txid}"),
-            Outcome::Refused(why) => format!("{id} refused {why:?}"),
-            Outcome::TimedOut => format!("{id} timed out"),
-            Outcome::Unknown => format!("{id} unknown"),
+        Action::Done { id, end } => match end {
+            End::Done { txid, .. } => format!("{id} done {txid}"),
+            End::Refused(RefuseReason::TimedOut) => format!("{id} timed out"),
+            End::Refused(why) => format!("{id} refused {why:?}"),
+            End::Invalid(why) => format!("{id} invalid: {why}"),
+            End::Unknown => format!("{id} unknown"),
         },
     }
 }
@@ -138,11 +148,11 @@ fn a_connection_that_was_unused_for_long_is_opened_anew_before_anything_is_sent(
         "0 write t1 9000 : connect c1 e0
          1 connected c1 : send c1 t1
          2 done c1 1 : t1 done 1.1
-         2001 write t2 9000 : send c1 t2 seen 1.1
+         2001 write t2 9000 : send c1 t2
          2002 done c1 2 : t2 done 1.2
          4002 write t3 9000 : close c1, connect c2 e0
          4502 tick : close c2, connect c3 e1
-         4503 connected c3 : send c3 t3 seen 1.2",
+         4503 connected c3 : send c3 t3",
     );
 }
 
@@ -234,7 +244,7 @@ fn other_requests_of_a_refusing_connection_still_get_their_answers() {
          2 busy c1 :
          3 done c1 1 : t2 done 1.1, close c1
          * tick : connect c2 e1
-         50 connected c2 : send c2 t1 seen 1.1",
+         50 connected c2 : send c2 t1",
     );
 }
 
@@ -262,7 +272,7 @@ fn a_silent_connection_keeps_its_writes_and_loses_its_reads() {
          2001 tick : connect c2 e1
          2002 connected c2 : send c2 t2
          2003 done c2 1 : t2 done 1.1
-         2004 write t3 9000 : send c2 t3 seen 1.1
+         2004 write t3 9000 : send c2 t3
          2005 done c1 2 : t1 done 1.2, close c1",
     );
     run(
@@ -321,21 +331,25 @@ fn an_answer_to_nothing_ends_the_connection() {
 }
 
 #[test]
-fn nodes_are_told_a_deadline_that_leaves_time_for_their_answer() {
-    let mut client = Client::new(Config::new(1), 7, ms(0));
+fn nodes_are_told_a_time_that_leaves_some_for_their_answer_and_for_others() {
+    assert_eq!(told(1), [7800, 70]);
+    assert_eq!(told(3), [3900, 70]);
+}
+
+/// For how many milliseconds the node may hold two requests.
+fn told(endpoints: usize) -> Vec<u64> {
+    let mut client = Client::new(Config::new(endpoints), 7, ms(0));
     let mut out = Vec::new();
     for words in ["read t1 8000", "read t2 80", "connected c1"] {
         let words: Vec<_> = words.split_whitespace().collect();
         client.handle(ms(0), event(&words), &mut out);
     }
-    let told: Vec<_> = out
-        .iter()
+    out.iter()
         .filter_map(|action| match action {
-            Action::Send { deadline, .. } => Some(*deadline),
+            Action::Send { wait, .. } => Some(wait.get() / 1000),
             _ => None,
         })
-        .collect();
-    assert_eq!(told, [ms(7800), ms(70)]);
+        .collect()
 }
 
 proptest! {
@@ -351,13 +365,13 @@ proptest! {
         let mut unrefused = BTreeSet::new();
         let mut on_wire: BTreeMap<ConnId, VecDeque<Ticket>> = BTreeMap::new();
         let mut now = 0;
-        let end = steps.len() as u64;
+        let count = steps.len() as u64;
         let last = core::iter::once((8, 0, 100_000));
         for (n, (kind, which, wait)) in steps.into_iter().chain(last).enumerate() {
             now += wait;
             let conn = ConnId::new(client.last_conn.saturating_sub(which / 3));
-            let received = |answer| Event::Received { conn, answer };
-            let op = if which % 2 == 0 { Op::Write } else { Op::Read };
+            let received = |end| Event::Received { conn, end };
+            let op = if which % 2 == 0 { Op::Write } else { Op::Read(Txid::ZERO) };
             let event = match kind {
                 0..3 => {
                     let id = Ticket::new(n as u64);
@@ -365,14 +379,14 @@ proptest! {
                     Event::Submit { id, op, deadline: ms(now + 5000) }
                 }
                 3 => { open.insert(conn); Event::Connected(conn) }
-                4 => received(Answer::Done { txid: Txid::ZERO, reply: () }),
-                5 => received(Answer::Refused(RefuseReason::Busy)),
+                4 => received(End::Done { txid: Txid::ZERO, answer: () }),
+                5 => received(End::Refused(RefuseReason::Busy)),
                 6 => { open.remove(&conn); Event::Closed(conn) }
                 _ => Event::Tick,
             };
-            if let Event::Received { answer, .. } = &event {
+            if let Event::Received { end, .. } = &event {
                 let id = on_wire.get_mut(&conn).and_then(VecDeque::pop_front);
-                if let (Some(id), Answer::Refused(_)) = (id, answer) {
+                if let (Some(id), End::Refused(_)) = (id, end) {
                     unrefused.remove(&id);
                 }
             }
@@ -385,7 +399,7 @@ proptest! {
                     Action::Send { conn, id, op, .. } => {
                         prop_assert!(open.contains(&conn), "{} is not open", conn);
                         prop_assert!(waiting.contains_key(&id));
-                        prop_assert!(unrefused.insert(id) || op == Op::Read, "{} twice", id);
+                        prop_assert!(unrefused.insert(id) || !op.is_write(), "{} twice", id);
                         on_wire.entry(conn).or_default().push_back(id);
                     }
                     Action::Done { id, .. } => prop_assert!(waiting.remove(&id).is_some()),
@@ -394,6 +408,6 @@ proptest! {
             prop_assert!(waiting.values().all(|deadline| *deadline > now));
             prop_assert_eq!(client.pending(), waiting.len());
         }
-        prop_assert!(waiting.is_empty(), "after {} steps", end);
+        prop_assert!(waiting.is_empty(), "after {} steps", count);
     }
 }

@@ -1,12 +1,6 @@
 //! What goes into a client and what comes out.
 
-use crate::words::{ConnId, Instant, Micros, RefuseReason, Ticket, Txid};
-
-/// What a caller asks for.
-pub trait Operation: Clone {
-    /// True if asking twice may do it twice.
-    fn is_write(&self) -> bool;
-}
+use crate::words::{ConnId, End, Instant, Micros, Ticket};
 
 /// What can be tuned.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -70,47 +64,13 @@ pub enum Event<O, R> {
     Received {
         /// The connection.
         conn: ConnId,
-        /// The answer.
-        answer: Answer<R>,
+        /// How the node says that it ended.
+        end: End<R>,
     },
     /// A connection is gone.
     Closed(ConnId),
     /// Time has passed.
     Tick,
-}
-
-/// What a node says to a request.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Answer<R> {
-    /// It was done.
-    Done {
-        /// The entry that did it, or the last one that a read saw.
-        txid: Txid,
-        /// What came of it.
-        reply: R,
-    },
-    /// Certainly not done.
-    Refused(RefuseReason),
-    /// Perhaps done.
-    Unknown,
-}
-
-/// How a request ends. Every one ends exactly once, at its deadline at the latest.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Outcome<R> {
-    /// It was done.
-    Done {
-        /// The entry that did it, or the last one that a read saw.
-        txid: Txid,
-        /// What came of it.
-        reply: R,
-    },
-    /// Certainly not done: this is the last reason that a node gave.
-    Refused(RefuseReason),
-    /// Certainly not done: no node took it, or none answered the read, before the deadline.
-    TimedOut,
-    /// Perhaps done, perhaps not, perhaps later.
-    Unknown,
 }
 
 /// Something to do.
@@ -131,18 +91,17 @@ pub enum Action<O, R> {
         id: Ticket,
         /// What it asks for.
         op: O,
-        /// When the node must have answered.
-        deadline: Instant,
-        /// A local read must be answered from a state at least as new.
-        seen: Txid,
+        /// For how long the node may hold it.
+        wait: Micros,
     },
     /// Close a connection, or stop opening it. No [`Event::Closed`] is expected.
     Close(ConnId),
-    /// Tell the caller how its request ended.
+    /// Tell the caller how its request ended: once for each, at its deadline at the latest. What was
+    /// refused has the last reason that a node gave, or [`TimedOut`](crate::words::RefuseReason::TimedOut).
     Done {
         /// The request.
         id: Ticket,
         /// How it ended.
-        outcome: Outcome<R>,
+        end: End<R>,
     },
 }

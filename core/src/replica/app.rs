@@ -34,17 +34,15 @@ impl core::error::Error for LoadError {}
 pub trait App: Clone + fmt::Debug {
     /// What reads ask.
     type Query: Clone + fmt::Debug + PartialEq;
-    /// What reads get.
+    /// What reads get, and what commands lead to.
     type Answer: Clone + fmt::Debug + PartialEq;
-    /// What a command leads to.
-    type Outcome: Clone + fmt::Debug + PartialEq;
 
     /// The state before any command.
     fn empty() -> Self;
 
     /// Applies the committed command of entry `txid`. A command that cannot be read has an outcome
     /// too: it must never panic and never differ between replicas.
-    fn apply(&mut self, txid: Txid, time: WallTime, command: &Payload) -> Self::Outcome;
+    fn apply(&mut self, txid: Txid, time: WallTime, command: &Payload) -> Self::Answer;
 
     /// Reads the present state.
     fn query(&self, query: &Self::Query) -> Self::Answer;

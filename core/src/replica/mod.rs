@@ -6,7 +6,7 @@ mod planted;
 
 pub use app::{App, LoadError};
 
-use crate::words::{Digest, Instant, Now, Payload, ReadLevel, RefuseReason, Ticket, Txid};
+use crate::words::{Digest, End, Instant, Now, Payload, ReadLevel, RefuseReason, Ticket, Txid};
 use crate::zab::{
     Action, Actions, Body, Checkpoint, Config, Event, Node, Obstacle, Position, Recovered,
     RestoreError, SnapshotHead, Status, Submission, Upcall,
@@ -39,29 +39,6 @@ pub struct ClientRequest<Q> {
     pub request: Request<Q>,
 }
 
-/// What a client gets. Every request gets exactly one.
-#[derive(Clone, PartialEq, Debug)]
-pub enum Reply<A: App> {
-    /// The command was applied: on the disks of a quorum, and visible at this node.
-    Written {
-        /// The entry.
-        txid: Txid,
-        /// What it led to.
-        outcome: A::Outcome,
-    },
-    /// The read's answer.
-    Read {
-        /// The last entry that it saw.
-        applied: Txid,
-        /// The answer.
-        answer: A::Answer,
-    },
-    /// Certainly not done.
-    Refused(RefuseReason),
-    /// Perhaps done, perhaps not, perhaps later.
-    Unknown,
-}
-
 /// Something that happened, for a replica.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Input<Q> {
@@ -76,8 +53,9 @@ pub enum Input<Q> {
 pub struct Outputs<A: App> {
     /// For the runtime, in order.
     pub actions: Vec<Action>,
-    /// For clients.
-    pub replies: Vec<(Ticket, Reply<A>)>,
+    /// For clients: how their requests ended. A write that is done is on the disks of a quorum, and
+    /// visible at this node.
+    pub replies: Vec<(Ticket, End<A::Answer>)>,
 }
 
 impl<A: App> Outputs<A> {
@@ -351,9 +329,9 @@ impl<A: App> Replica<A> {
                 let Body::Command(command) = body else {
                     return None;
                 };
-                let outcome = self.app.apply(txid, time, &command);
+                let answer = self.app.apply(txid, time, &command);
                 if let Some(ticket) = ticket {
-                    out.replies.push((ticket, Reply::Written { txid, outcome }));
+                    out.replies.push((ticket, End::Done { txid, answer }));
                 }
             }
             Upcall::Readable(ticket) => {
@@ -362,14 +340,14 @@ impl<A: App> Replica<A> {
                 } else if self.readable.len() < self.node.limits().pending_requests {
                     self.readable.push_back(ticket);
                 } else if self.queries.remove(&ticket).is_some() {
-                    out.replies.push((ticket, Reply::Refused(RefuseReason::Busy)));
+                    out.replies.push((ticket, End::Refused(RefuseReason::Busy)));
                 }
             }
             Upcall::Refuse { ticket, why } => {
                 self.queries.remove(&ticket);
-                out.replies.push((ticket, Reply::Refused(why)));
+                out.replies.push((ticket, End::Refused(why)));
             }
-            Upcall::Unknown(ticket) => out.replies.push((ticket, Reply::Unknown)),
+            Upcall::Unknown(ticket) => out.replies.push((ticket, End::Unknown)),
             Upcall::OpenSnapshot(conn) => {
                 self.app.open_snapshot(conn);
                 let (digest, bytes) = (self.app.digest(), self.app.bytes() as u64);
@@ -416,7 +394,7 @@ impl<A: App> Replica<A> {
         if let Some(query) = self.queries.remove(&ticket) {
             let answer = self.app.query(&query);
             self.room = self.room.saturating_sub(A::weight(&answer));
-            out.replies.push((ticket, Reply::Read { applied: self.applied, answer }));
+            out.replies.push((ticket, End::Done { txid: self.applied, answer }));
         }
     }
 
@@ -448,7 +426,7 @@ mod tests {
             let path = Path::parse(&alloc::format!("/key{n}")).unwrap();
             let set = Command::Set { path, value: alloc::vec![n; 50].into() };
             let txid = Txid::new(Epoch::new(1), u64::from(n) + 1).unwrap();
-            whole.apply(txid, WallTime::default(), &set.encode()).unwrap();
+            whole.change(txid, WallTime::default(), &set.encode()).unwrap();
         }
         let conn = ConnId::new(1);
         whole.open_snapshot(conn);

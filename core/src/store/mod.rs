@@ -24,5 +24,5 @@ pub use command::{CLEAR_NODES, DELETE_NODES, MAX_VALUE_BYTES};
 pub use list::MAX_PAGE_BYTES;
 pub use path::{MAX_PATH_BYTES, Path, PathError};
 pub use tree::Tree;
-pub use types::{Answer, Command, CommandError, Found, Outcome, Page, Query, Stat};
+pub use types::{Answer, Command, CommandError, Found, Op, Outcome, Page, Query, Stat};
 pub use wire::DecodeError;

@@ -65,6 +65,15 @@ impl Tree {
         self.taken = self.newest;
     }
 
+    /// Applies the committed command of entry `txid`: what it did.
+    pub fn change(&mut self, txid: Txid, time: WallTime, command: &[u8]) -> Outcome {
+        debug_assert!(txid > self.newest, "entries are applied in their order");
+        self.newest = txid;
+        self.effort = 1;
+        let (path, act) = command::read(command).map_err(|_| CommandError::Malformed)?;
+        self.execute(At { txid, time }, path, act)
+    }
+
     fn execute(&mut self, at: At, path: &str, act: Act<'_>) -> Outcome {
         if path.is_empty() {
             return Err(CommandError::Root);
@@ -277,7 +286,6 @@ impl Default for Tree {
 impl App for Tree {
     type Query = Query;
     type Answer = Answer;
-    type Outcome = Outcome;
 
     fn empty() -> Self {
         let root = Node::new("", b"", Stat::default());
@@ -295,12 +303,8 @@ impl App for Tree {
         }
     }
 
-    fn apply(&mut self, txid: Txid, time: WallTime, command: &Payload) -> Outcome {
-        debug_assert!(txid > self.newest, "entries are applied in their order");
-        self.newest = txid;
-        self.effort = 1;
-        let (path, act) = command::read(command).map_err(|_| CommandError::Malformed)?;
-        self.execute(At { txid, time }, path, act)
+    fn apply(&mut self, txid: Txid, time: WallTime, command: &Payload) -> Answer {
+        Answer::Written(self.change(txid, time, command))
     }
 
     fn query(&self, query: &Query) -> Answer {
@@ -314,7 +318,7 @@ impl App for Tree {
 
     fn weight(answer: &Answer) -> usize {
         match answer {
-            Answer::Node(_) | Answer::List(None) => 1,
+            Answer::Written(_) | Answer::Node(_) | Answer::List(None) | Answer::Status(_) => 1,
             Answer::List(Some(page)) => 1 + page.nodes.len(),
         }
     }

@@ -1,7 +1,9 @@
 //! What clients say to the tree and what it answers.
 
 use super::path::Path;
-use crate::words::{Payload, Txid, WallTime};
+use crate::words::{Operation, Payload, ReadLevel, Txid, WallTime};
+use crate::zab::Status;
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -121,6 +123,34 @@ pub enum Query {
     },
 }
 
+/// What a client wants.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Op {
+    /// A change of the tree.
+    Write(Command),
+    /// A look at the tree.
+    Read {
+        /// What.
+        query: Query,
+        /// How fresh.
+        level: ReadLevel,
+    },
+    /// The state of the node asked.
+    Status,
+}
+
+impl Operation for Op {
+    fn is_write(&self) -> bool {
+        matches!(self, Self::Write(_))
+    }
+
+    fn see(&mut self, seen: Txid) {
+        if let Self::Read { level: ReadLevel::Local(floor), .. } = self {
+            *floor = seen.max(*floor);
+        }
+    }
+}
+
 /// A node in an answer.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Found {
@@ -132,13 +162,17 @@ pub struct Found {
     pub stat: Stat,
 }
 
-/// The answer to a read.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+/// What comes of an [`Op`] that was done.
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Answer {
+    /// To a command: what it did, or why nothing. Either way it is in the log for good.
+    Written(Outcome),
     /// To Get: the node, or `None` if there is none.
     Node(Option<Found>),
     /// To List: `None` if the node itself does not exist.
     List(Option<Page>),
+    /// To a question for the status of the node asked.
+    Status(Box<Status>),
 }
 
 /// A part of a listing.

@@ -1,5 +1,5 @@
-//! The words that every wing uses: who and where something is, when, how long, and its digest. They
-//! depend on nothing.
+//! The words that every wing uses: who and where something is, when, how long, its digest, and how a
+//! request ends. They depend on nothing.
 
 mod digest;
 mod ids;
@@ -11,6 +11,6 @@ mod time;
 pub use digest::{Digest, Digester};
 pub use ids::{ClusterId, ConnId, Epoch, Incarnation, Life, NodeId, Round, Ticket, Txid, WriteId};
 pub use payload::Payload;
-pub use request::{ReadLevel, RefuseReason};
+pub use request::{End, Operation, ReadLevel, RefuseReason};
 pub use rng::Rng;
 pub use time::{Instant, Micros, Now, WallTime};

@@ -1,8 +1,23 @@
 //! A small application: a list of lines. `del X` takes out the lines that equal X.
 
+use std::fmt;
 use zabkeeper_core::replica::{App, LoadError};
 use zabkeeper_core::words::{ConnId, Digest, Digester, Payload, Txid, WallTime};
 use zabkeeper_core::zab::{Change, Item};
+
+/// What a command did, or what a read got.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Said {
+    Did(String),
+    Read(String),
+}
+
+impl fmt::Display for Said {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Self::Did(what) | Self::Read(what)) = self;
+        f.write_str(what)
+    }
+}
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Lines {
@@ -13,29 +28,28 @@ pub(crate) struct Lines {
 
 impl App for Lines {
     type Query = ();
-    type Answer = String;
-    type Outcome = String;
+    type Answer = Said;
 
     fn empty() -> Self {
         Self::default()
     }
 
-    fn apply(&mut self, _: Txid, _: WallTime, command: &Payload) -> String {
+    fn apply(&mut self, _: Txid, _: WallTime, command: &Payload) -> Said {
         let text = String::from_utf8_lossy(command).into_owned();
         if let Some(gone) = text.strip_prefix("del ") {
             let before = self.lines.len();
             self.lines.retain(|line| line != gone);
-            return format!("deleted {}", before - self.lines.len());
+            return Said::Did(format!("deleted {}", before - self.lines.len()));
         }
         self.lines.push(text);
-        format!("line {}", self.lines.len())
+        Said::Did(format!("line {}", self.lines.len()))
     }
 
-    fn query(&self, (): &()) -> String {
-        self.lines.join(" ")
+    fn query(&self, (): &()) -> Said {
+        Said::Read(self.lines.join(" "))
     }
 
-    fn weight(_: &String) -> usize {
+    fn weight(_: &Said) -> usize {
         1
     }
 

@@ -2,16 +2,16 @@
 //! Nothing happens by chance: messages are delivered in the order sent, disks complete at once
 //! unless held, time moves only when told.
 
-use crate::app::Lines;
+use crate::app::{Lines, Said};
 use crate::past::Past;
 use crate::show;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Write as _;
 use std::sync::Arc;
-use zabkeeper_core::replica::{App as _, ClientRequest, Input, Outputs, Replica, Reply, Request};
+use zabkeeper_core::replica::{App as _, ClientRequest, Input, Outputs, Replica, Request};
 use zabkeeper_core::words::{
-    ConnId, Incarnation, Instant, Life, Micros, NodeId, Now, ReadLevel, Ticket, Txid, WallTime,
-    WriteId,
+    ConnId, End, Incarnation, Instant, Life, Micros, NodeId, Now, ReadLevel, Ticket, Txid,
+    WallTime, WriteId,
 };
 use zabkeeper_core::zab::{
     Action, Base, Body, Change, Config, Entry, Event, Identity, Image, Item, Member, Membership,
@@ -463,10 +463,11 @@ impl World {
         }
         for (ticket, reply) in out.replies {
             let text = match reply {
-                Reply::Written { txid, outcome } => format!("done at {txid}: {outcome}"),
-                Reply::Read { applied, answer } => format!("at {applied}: [{answer}]"),
-                Reply::Refused(why) => format!("refused: {why:?}"),
-                Reply::Unknown => "unknown".to_owned(),
+                End::Done { txid, answer: Said::Did(what) } => format!("done at {txid}: {what}"),
+                End::Done { txid, answer: Said::Read(what) } => format!("at {txid}: [{what}]"),
+                End::Refused(why) => format!("refused: {why:?}"),
+                End::Invalid(why) => format!("invalid: {why}"),
+                End::Unknown => "unknown".to_owned(),
             };
             let _ = writeln!(self.printed, "{node} answers {ticket}: {text}");
         }

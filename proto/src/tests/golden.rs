@@ -3,17 +3,17 @@
 //! `UPDATE=1` writes the file anew.
 
 use super::{framed, parsed};
-use crate::client::{self, ClientReply, ClientRequest, Op, OpResult};
+use crate::client::{self, ClientReply, ClientRequest};
 use crate::frame::Kind;
 use crate::record::{self, SegmentHead};
 use crate::{Datagram, decode_datagram, encode_datagram, peer};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::sync::Arc;
-use zabkeeper_core::store::{Answer, Command, CommandError, Found, Page, Path, Query, Stat};
+use zabkeeper_core::store::{Answer, Command, CommandError, Found, Op, Page, Path, Query, Stat};
 use zabkeeper_core::words::{
-    ClusterId, Digest, Epoch, Incarnation, Life, Micros, NodeId, Payload, ReadLevel, RefuseReason,
-    Round, Txid, WallTime,
+    ClusterId, Digest, End, Epoch, Incarnation, Life, Micros, NodeId, Payload, ReadLevel,
+    RefuseReason, Round, Txid, WallTime,
 };
 use zabkeeper_core::zab::{
     Base, Body, Candidate, Entry, EpochAck, FollowerInfo, FollowerStatus, Forwarded, Identity,
@@ -184,7 +184,7 @@ fn messages() -> Vec<Message> {
     messages
 }
 
-fn reasons() -> [RefuseReason; 6] {
+fn reasons() -> [RefuseReason; 7] {
     [
         RefuseReason::NoLeader,
         RefuseReason::Busy,
@@ -192,6 +192,7 @@ fn reasons() -> [RefuseReason; 6] {
         RefuseReason::Stopping,
         RefuseReason::Full,
         RefuseReason::NoSpace,
+        RefuseReason::TimedOut,
     ]
 }
 
@@ -247,18 +248,22 @@ fn replies() -> Vec<ClientReply> {
         Answer::List(None),
         Answer::List(Some(Page { nodes: vec![found(None), found(Some(bytes("")))], more: true })),
     ];
-    let mut results: Vec<OpResult> =
-        outcomes.map(|outcome| OpResult::Written { txid: txid(4), outcome }).collect();
-    results.extend(answers.map(|answer| OpResult::Read { applied: txid(5), answer }));
+    let mut results: Vec<End<Answer>> =
+        outcomes.map(|outcome| done(txid(4), Answer::Written(outcome))).collect();
+    results.extend(answers.map(|answer| done(txid(5), answer)));
     results.extend(statuses());
-    results.extend(reasons().map(OpResult::Refused));
-    results.push(OpResult::Unknown);
-    results.push(OpResult::Invalid("no".into()));
-    let reply = |result| ClientReply { id: 7, result };
+    results.extend(reasons().map(End::Refused));
+    results.push(End::Unknown);
+    results.push(End::Invalid("no".into()));
+    let reply = |end| ClientReply { id: 7, end };
     results.into_iter().map(reply).collect()
 }
 
-fn statuses() -> [OpResult; 4] {
+fn done(txid: Txid, answer: Answer) -> End<Answer> {
+    End::Done { txid, answer }
+}
+
+fn statuses() -> [End<Answer>; 4] {
     let roles = [
         RoleStatus::Looking,
         RoleStatus::Following { leader: NodeId::new(3), serving: true },
@@ -266,7 +271,7 @@ fn statuses() -> [OpResult; 4] {
         RoleStatus::Halted,
     ];
     roles.map(|role| {
-        OpResult::Status(Box::new(Status {
+        let status = Status {
             node: NodeId::new(2),
             incarnation: Incarnation::new(0xd2),
             role,
@@ -310,7 +315,8 @@ fn statuses() -> [OpResult; 4] {
                 Obstacle::StateFull,
                 Obstacle::EnsembleFull,
             ],
-        }))
+        };
+        done(status.applied, Answer::Status(Box::new(status)))
     })
 }
 

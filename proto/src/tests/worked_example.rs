@@ -1,10 +1,10 @@
 //! The worked example in `docs/wire.md` is what this crate writes and reads.
 
 use super::framed;
-use crate::client::{self, ClientReply, ClientRequest, Op, OpResult};
+use crate::client::{self, ClientReply, ClientRequest};
 use crate::frame::{self, Kind};
-use zabkeeper_core::store::{Command, Path, Stat};
-use zabkeeper_core::words::{Epoch, Txid, WallTime};
+use zabkeeper_core::store::{Answer, Command, Op, Path, Stat};
+use zabkeeper_core::words::{End, Epoch, Txid, WallTime};
 
 /// The bytes of the fenced block that follows `heading` in the document. Each line is hex, then
 /// two spaces and a remark.
@@ -44,15 +44,15 @@ fn the_reply_in_the_document_says_written() {
     let time = WallTime::from_millis(1_800_000_000_000);
     let reply = ClientReply {
         id: 1,
-        result: OpResult::Written {
+        end: End::Done {
             txid,
-            outcome: Ok(Stat {
+            answer: Answer::Written(Ok(Stat {
                 created: txid,
                 modified: txid,
                 created_at: time,
                 modified_at: time,
                 ..Stat::default()
-            }),
+            })),
         },
     };
     let documented = block("### The reply");

@@ -157,6 +157,8 @@ pub enum RefuseReason {
     Full = 5,
     /// There is no room for more data: what makes it grow is refused, what deletes is not.
     NoSpace = 6,
+    /// The time was up before a node took it; for a read, before one answered.
+    TimedOut = 7,
 }
 impl RefuseReason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -172,6 +174,7 @@ impl RefuseReason {
             Self::Stopping => "REFUSE_REASON_STOPPING",
             Self::Full => "REFUSE_REASON_FULL",
             Self::NoSpace => "REFUSE_REASON_NO_SPACE",
+            Self::TimedOut => "REFUSE_REASON_TIMED_OUT",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -184,6 +187,7 @@ impl RefuseReason {
             "REFUSE_REASON_STOPPING" => Some(Self::Stopping),
             "REFUSE_REASON_FULL" => Some(Self::Full),
             "REFUSE_REASON_NO_SPACE" => Some(Self::NoSpace),
+            "REFUSE_REASON_TIMED_OUT" => Some(Self::TimedOut),
             _ => None,
         }
     }

@@ -8,7 +8,8 @@ use super::status::Survey;
 use super::{tree, words};
 use std::io::{self, Write};
 use zabkeeper_core::store::Path;
-use zabkeeper_runtime_mio::client::{Client, ClientOptions, Level, Listing};
+use zabkeeper_core::words::ReadLevel;
+use zabkeeper_runtime_mio::client::{Client, ClientOptions, Listing};
 
 const PROMPT: &str = "Enter command (Add, Set, Delete, Get, List, Status; help, quit): ";
 
@@ -202,7 +203,7 @@ impl Session {
         let request = self.complete(words, false)?;
         for (key, _) in request.each() {
             let path = tree::path(&key)?;
-            let read = self.client.get(&path, Level::Linearizable)?;
+            let read = self.client.get(&path, ReadLevel::Linearizable)?;
             tree::print_read(read, &path, self.connect.output, true)?;
         }
         Ok(())
@@ -219,7 +220,7 @@ impl Session {
         }
         let listing = Listing::below(path);
         let output = self.connect.output;
-        tree::print_listing(&mut self.client, listing, None, Level::Linearizable, output)
+        tree::print_listing(&mut self.client, listing, None, ReadLevel::Linearizable, output)
     }
 
     fn done(&self, count: u32, last: Option<zabkeeper_core::words::Txid>) -> Result<(), Failure> {

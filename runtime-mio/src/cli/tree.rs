@@ -8,8 +8,8 @@ use std::ffi::OsStr;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::os::unix::ffi::OsStrExt;
 use zabkeeper_core::store::{DELETE_NODES, Found, Path};
-use zabkeeper_core::words::Payload;
-use zabkeeper_runtime_mio::client::{Client, ClientError, Level, Listing, Read, Written};
+use zabkeeper_core::words::{Payload, ReadLevel, Txid};
+use zabkeeper_runtime_mio::client::{Client, ClientError, Listing, Read, Written};
 
 /// How a write is sent: [`Client::set`] or [`Client::add`].
 pub(super) type Send = fn(&mut Client, &Path, Payload) -> Result<Written, ClientError>;
@@ -95,7 +95,7 @@ pub(super) fn print_listing(
     client: &mut Client,
     mut listing: Listing,
     limit: Option<u64>,
-    level: Level,
+    level: ReadLevel,
     output: Output,
 ) -> Result<(), Failure> {
     let mut out = BufWriter::new(io::stdout().lock());
@@ -147,8 +147,8 @@ fn shown(path: &Path) -> String {
 }
 
 /// How fresh a read must be.
-fn level(local: bool) -> Level {
-    if local { Level::Local } else { Level::Linearizable }
+fn level(local: bool) -> ReadLevel {
+    if local { ReadLevel::Local(Txid::ZERO) } else { ReadLevel::Linearizable }
 }
 
 fn value(args: &WriteArgs) -> Result<Vec<u8>, Failure> {

@@ -98,6 +98,7 @@ pub(super) fn refused(why: RefuseReason) -> &'static str {
             "there is no room for more data: delete some. `zabkeeper status` says whether a disk is short \
              of space or Limits.TreeBytes is reached"
         }
+        RefuseReason::TimedOut => "the time was up before a node took it; allow more time",
     }
 }
 

@@ -8,7 +8,7 @@
 use super::error::refused;
 use super::names::Names;
 use super::socket::{Socket, Stage};
-use super::{Asked, ClientError, Tried};
+use super::{ClientError, Tried};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token, Waker};
 use std::collections::{BTreeMap, VecDeque};
@@ -16,15 +16,14 @@ use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use zabkeeper_core::client::{Answer, Event as MachineEvent};
-use zabkeeper_core::words::{ConnId, Txid};
-use zabkeeper_proto::client::{
-    ClientReply, ClientRequest, Op, OpResult, decode_reply, encode_request,
-};
+use zabkeeper_core::client::Event as MachineEvent;
+use zabkeeper_core::store::{Answer, Op};
+use zabkeeper_core::words::{ConnId, End};
+use zabkeeper_proto::client::{ClientReply, ClientRequest, decode_reply, encode_request};
 use zabkeeper_proto::frame::{self, Kind};
 
 /// What the sockets tell the state machine.
-type Event = MachineEvent<Asked, OpResult>;
+type Event = MachineEvent<Op, Answer>;
 
 /// The id of the question that opens a connection; requests have others.
 const GREETING: u64 = 0;
@@ -299,10 +298,9 @@ impl Sockets {
             }
             match (socket.stage, reply) {
                 (Stage::Open, reply) => {
-                    let answer = answer(reply.result);
-                    self.news.push(Event::Received { conn, answer });
+                    self.news.push(Event::Received { conn, end: reply.end });
                 }
-                (_, ClientReply { result: OpResult::Refused(why), .. }) => {
+                (_, ClientReply { end: End::Refused(why), .. }) => {
                     return self.end(conn, Trouble::Lost(refused(why).to_owned()));
                 }
                 (_, _) => {
@@ -344,22 +342,6 @@ impl Sockets {
         if let Some(endpoint) = self.endpoints.get_mut(endpoint) {
             endpoint.trouble = Some(why);
         }
-    }
-}
-
-/// What a reply means to the state machine.
-fn answer(result: OpResult) -> Answer<OpResult> {
-    match result {
-        OpResult::Refused(why) => Answer::Refused(why),
-        OpResult::Unknown => Answer::Unknown,
-        reply => Answer::Done {
-            txid: match &reply {
-                OpResult::Written { txid, .. } => *txid,
-                OpResult::Read { applied, .. } => *applied,
-                _ => Txid::ZERO,
-            },
-            reply,
-        },
     }
 }
 

@@ -1,25 +1,15 @@
-//! The loop's part for client connections.
-//!
-//! Clients get a span of each turn for being read and one for being written: who is not reached is the
-//! first of the next turn, see [`super::line`]. The more of them have something to say, the fewer requests
-//! of each are taken at a time, so that one with a single request does not wait for all that the
-//! others have sent.
+//! The loop's part for client connections: it reads and writes those that the service names, for no
+//! longer than a span of each turn. Who is not reached is the first of the next turn.
 
-use super::client::Fault;
-use super::clients::Written;
-use super::event_loop::{EventLoop, LONGEST_WAIT_MS, REQUESTS, SHARE_ACCEPTS, SHARE_BYTES};
-use super::room::LARGE;
-use super::wire::{self, Asked};
+use super::clients::Clients;
+use super::event_loop::{EventLoop, REQUESTS, SHARE_ACCEPTS, SHARE_BYTES};
+use super::wire;
 use crate::net::Drained;
 use log::Level;
-use mio::Token;
 use std::mem;
-use std::ops::ControlFlow::{Break, Continue};
 use std::time::{Duration, Instant as StdInstant};
-use zabkeeper_core::replica::{ClientRequest, Request};
-use zabkeeper_core::store::Query;
-use zabkeeper_core::words::{Micros, Now, RefuseReason};
-use zabkeeper_proto::client::{self, Op, OpResult};
+use zabkeeper_core::service::{Asked, Fault, Load, Rest, Taking};
+use zabkeeper_core::words::{ConnId, End, Now};
 
 /// What clients get of a turn for being read, and as much for being written.
 const SPAN: Duration = Duration::from_millis(10);
@@ -27,24 +17,8 @@ const SPAN: Duration = Duration::from_millis(10);
 /// hardly gets the processor goes on with its line.
 const READ: usize = 32;
 const WRITTEN: usize = 16;
-/// The requests of a turn, and of that what one client gets at least. A status is several. No more
-/// than the tree answers in a few steps: what waits there is out of the reach of whose turn it is.
-const BATCH: usize = 2 << 10;
-const LEAST: usize = 8;
-const STATUS: usize = 4;
 /// What is read at a time from a client while memory is short.
 const LITTLE: usize = 4 << 10;
-
-/// How taking the requests of a client ended.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Taken {
-    /// All that was read.
-    All,
-    /// As many as it may have now; there may be more.
-    Share,
-    /// It may have no more now, or is gone.
-    Stop,
-}
 
 impl EventLoop {
     pub(super) fn accept_clients(&mut self, now: Now) {
@@ -59,14 +33,12 @@ impl EventLoop {
             if self.work.stop_by.is_some() {
                 continue;
             }
-            let token = self.next_token();
-            let registry = self.poll.registry();
-            match self.clients.accept(stream, from, token, registry, now.at) {
+            match self.clients.accept(stream, from, self.poll.registry(), now.at) {
                 Ok(true) => {}
                 Ok(false) => {
                     let text = format!("too many clients; {from} is told to ask another node");
                     self.complain("client.too_many", Level::Warn, now, &text);
-                    while let Some(oldest) = self.clients.oldest_control() {
+                    while let Some(oldest) = self.clients.service.oldest_control() {
                         self.dismiss(now, oldest);
                     }
                 }
@@ -80,232 +52,180 @@ impl EventLoop {
     }
 
     /// Lets a client go that came when all places were taken; what it has asked by now is answered.
-    fn dismiss(&mut self, now: Now, token: Token) {
-        self.read_client(now, token, LEAST);
-        self.write_client(now, token);
-        self.close_client(token);
+    fn dismiss(&mut self, now: Now, conn: ConnId) {
+        self.clients.service.last_turn(conn);
+        self.read_client(now, conn);
+        self.write_client(now, conn);
+        self.close_client(conn);
     }
 
     /// Gives each client with something to say its share of the turn, as far as the span goes.
     pub(super) fn read_clients(&mut self, now: Now) {
-        if !self.work.blocked.is_empty() && !self.disk_is_behind() {
-            for token in mem::take(&mut self.work.blocked) {
-                if let Some(client) = self.clients.get_mut(token) {
-                    client.blocked = false;
-                    self.queue_client(token);
-                }
+        self.clients.service.begin_turn(now.at, self.load());
+        while let Some((conn, bytes)) = self.clients.service.next_grant() {
+            if let Some(socket) = self.clients.socket(conn) {
+                socket.conn.expect(bytes);
             }
-        }
-        while let Some(token) = self.clients.next_granted() {
-            self.queue_client(token);
         }
         let begun = StdInstant::now();
-        let share = (BATCH / self.work.clients.len().max(1)).max(LEAST);
-        for turn in 1..=self.work.clients.len() {
-            // What was taken before and found no room in a step comes first.
-            let full = self.work.batch.len() + self.replica.put_off() >= BATCH;
-            if full || turn % READ == 0 && begun.elapsed() >= SPAN {
+        let mut turns = 0;
+        while let Some(conn) = self.clients.service.next_turn() {
+            self.read_client(now, conn);
+            turns += 1;
+            if turns % READ == 0 && begun.elapsed() >= SPAN {
                 break;
             }
-            let Some(token) = self.work.clients.pop() else { break };
-            if let Some(client) = self.clients.get_mut(token) {
-                client.queued = false;
-                let more = self.read_client(now, token, share);
-                if let Some(client) = self.clients.get_mut(token) {
-                    client.heavy = more;
-                }
-                if more {
-                    self.queue_client(token);
-                }
-                self.clients.settle(token);
-            }
         }
     }
 
-    /// Takes requests that were read before, then reads a share. True if there may be more.
-    fn read_client(&mut self, now: Now, token: Token, share: usize) -> bool {
-        let mut left = share;
-        match self.take_requests(now, token, &mut left) {
-            Taken::All => {}
-            Taken::Share => return true,
-            Taken::Stop => return false,
-        }
-        let short = self.clients.is_short();
-        let Some(client) = self.clients.get_mut(token) else {
-            return false;
-        };
+    /// Takes requests that were read before, then reads a share and takes what came.
+    fn read_client(&mut self, now: Now, conn: ConnId) {
+        let mut taking = self.take_requests(now, conn);
         let mut drained = Drained::Ended;
-        if !client.ended {
-            let bytes = if short && client.granted == 0 { LITTLE } else { SHARE_BYTES };
-            drained = match client.conn.read(bytes) {
-                Ok(drained) => drained,
-                Err(_) => {
-                    self.close_client(token);
-                    return false;
-                }
+        if taking == Taking::Go {
+            drained = match self.read_share(now, conn) {
+                Some(drained) => drained,
+                None => return self.close_client(conn),
             };
-            client.ended = drained == Drained::Ended;
-            (client.heard, client.progress) = (now.at, now.at);
+            taking = self.take_requests(now, conn);
         }
-        let taken = self.take_requests(now, token, &mut left);
-        let Some(client) = self.clients.get_mut(token) else {
-            return false;
-        };
-        if client.ended && client.is_idle() && taken != Taken::Share && !client.blocked {
-            if !client.conn.unread().is_empty() {
+        let Clients { service, .. } = &mut self.clients;
+        let short = service.is_short();
+        let Some(socket) = self.clients.socket(conn) else { return };
+        if short {
+            socket.conn.trim();
+        }
+        let (held, truncated) = (socket.conn.memory(), !socket.conn.unread().is_empty());
+        let more = drained == Drained::More;
+        if self.clients.service.end_turn(now.at, conn, (taking, more), held) {
+            if truncated {
                 self.shared.counters.add("client.truncated");
             }
-            self.close_client(token);
-            return false;
-        }
-        match taken {
-            Taken::All => drained == Drained::More,
-            Taken::Share => true,
-            Taken::Stop => false,
+            self.close_client(conn);
         }
     }
 
-    /// Takes the requests that were read, as far as the client may have more under way, and as far
-    /// as its share goes.
-    fn take_requests(&mut self, now: Now, token: Token, left: &mut usize) -> Taken {
+    /// Reads once. `None` if the connection is broken.
+    fn read_share(&mut self, now: Now, conn: ConnId) -> Option<Drained> {
+        let bytes = match self.clients.service.is_short() && !self.clients.service.is_granted(conn)
+        {
+            true => LITTLE,
+            false => SHARE_BYTES,
+        };
+        let socket = self.clients.socket(conn)?;
+        if socket.ended {
+            return Some(Drained::Ended);
+        }
+        let drained = socket.conn.read(bytes).ok()?;
+        socket.ended = drained == Drained::Ended;
+        if socket.ended {
+            self.clients.service.ended(conn);
+        }
+        self.clients.service.heard(now.at, conn);
+        Some(drained)
+    }
+
+    /// Takes the requests that were read, as far as the service takes them.
+    fn take_requests(&mut self, now: Now, conn: ConnId) -> Taking {
         loop {
-            let may_ask = self.clients.may_ask(token);
-            let behind = self.disk_is_behind();
-            let Some(client) = self.clients.get_mut(token) else {
-                return Taken::Stop;
-            };
-            client.paused = !may_ask;
-            if !may_ask {
-                return Taken::Stop;
+            let taking = self.clients.service.may_take(conn);
+            if taking != Taking::Go {
+                return taking;
             }
-            if *left == 0 {
-                return Taken::Share;
-            }
-            if client.skip > 0 {
-                let skipped = client.skip.min(client.conn.unread().len());
-                client.conn.consume(skipped);
-                client.skip -= skipped;
-                client.took(client.skip == 0, now.at);
-                if client.skip > 0 {
-                    return Taken::All;
+            let Some(socket) = self.clients.socket(conn) else { return Taking::Stop };
+            if socket.skip > 0 {
+                let skipped = socket.skip.min(socket.conn.unread().len());
+                socket.conn.consume(skipped);
+                socket.skip -= skipped;
+                let all = socket.skip == 0;
+                self.clients.service.skipped(now.at, conn, all);
+                if !all {
+                    return Taking::Go;
                 }
+                continue;
             }
-            match wire::request(client.conn.unread(), self.shared.command_bytes) {
-                Ok(None) => return self.await_rest(now, token),
-                Ok(Some((asked, size))) => {
-                    let writes =
-                        matches!(&asked, Asked::Request(r) if matches!(r.op, Op::Write(_)));
-                    if behind && writes && !client.control {
-                        // It is looked at again when the disk has caught up; meanwhile everybody
-                        // may read, and ask for the status.
-                        client.blocked = true;
-                        client.took_all();
-                        self.work.blocked.push(token);
-                        return Taken::Stop;
-                    }
-                    client.conn.consume(size);
-                    client.took(true, now.at);
-                    match asked {
-                        Asked::Request(request) => {
-                            let units = if request.op == Op::Status { STATUS } else { 1 };
-                            *left = left.saturating_sub(units);
-                            self.take_request(now, token, request);
-                        }
-                        Asked::TooLong { id, more } => {
-                            *left -= 1;
-                            client.skip = more;
-                            let refused = OpResult::Refused(RefuseReason::TooLarge);
-                            self.clients.answer(token, id, refused);
-                        }
-                        Asked::Invalid { id, why } => {
-                            *left -= 1;
-                            self.shared.counters.add("client.invalid");
-                            self.clients.answer(token, id, OpResult::Invalid(why));
-                        }
+            match wire::request(socket.conn.unread(), self.shared.command_bytes) {
+                Ok(None) => return self.await_rest(now, conn),
+                Ok(Some(request)) => {
+                    if !self.take_request(now, conn, request) {
+                        return Taking::Stop;
                     }
                 }
                 Err(error) => {
-                    let from = client.conn.peer();
+                    let from = socket.conn.peer();
                     let text = format!("closed the connection of the client {from}: {error}");
                     self.complain(error.counter_client(), Level::Warn, now, &text);
-                    self.close_client(token);
-                    return Taken::Stop;
+                    self.close_client(conn);
+                    return Taking::Stop;
                 }
             }
         }
     }
 
     /// What is here of the next request is not all of it. A large one needs room.
-    fn await_rest(&mut self, now: Now, token: Token) -> Taken {
-        let Some(client) = self.clients.get_mut(token) else { return Taken::Stop };
-        let here = client.conn.unread();
-        if here.is_empty() {
-            client.took_all();
-            return Taken::All;
-        }
-        let whole = here.len() + wire::missing(here, self.shared.command_bytes);
-        client.took(false, now.at);
-        match whole <= LARGE || self.clients.grant(token, whole) {
-            true => Taken::All,
-            false => Taken::Stop,
+    fn await_rest(&mut self, now: Now, conn: ConnId) -> Taking {
+        let Some(socket) = self.clients.socket(conn) else { return Taking::Stop };
+        let here = socket.conn.unread();
+        let whole = match here.is_empty() {
+            true => 0,
+            false => here.len() + wire::missing(here, self.shared.command_bytes),
+        };
+        match self.clients.service.partial(now.at, conn, whole) {
+            Rest::Read => Taking::Go,
+            Rest::Wait => Taking::Stop,
+            Rest::Granted(bytes) => {
+                if let Some(socket) = self.clients.socket(conn) {
+                    socket.conn.expect(bytes);
+                }
+                Taking::Go
+            }
         }
     }
 
-    fn take_request(&mut self, now: Now, token: Token, asked: client::ClientRequest) {
-        let client::ClientRequest { id, timeout_ms, op } = asked;
-        let control = self.clients.get_mut(token).is_some_and(|client| client.control);
-        if control && op != Op::Status {
-            let full = OpResult::Refused(RefuseReason::Full);
-            return self.clients.answer(token, id, full);
+    /// Gives a request to the service. False if it must be given again later.
+    fn take_request(&mut self, now: Now, conn: ConnId, request: wire::Request) -> bool {
+        let wire::Request { asked: Asked { id, wait, op }, size, more } = request;
+        if matches!(op, Err(End::Invalid(_))) {
+            self.shared.counters.add("client.invalid");
         }
-        let request = match self.admit(op) {
-            Break(result) => return self.clients.answer(token, id, result),
-            Continue(request) => request,
-        };
-        let lists = matches!(request, Request::Read { query: Query::List { .. }, .. });
-        let Some(ticket) = self.clients.begin(token, id, lists) else {
-            return;
-        };
-        let wait = Micros::millis(u64::from(timeout_ms).min(LONGEST_WAIT_MS));
-        let request = ClientRequest { ticket, deadline: now.at.after(wait), request };
-        if lists {
-            self.clients.list(token, request);
-            self.clients.take_due(&mut self.work.batch);
-        } else {
-            self.work.batch.push(request);
+        let asked = Asked { id, wait, op };
+        let Self { clients, replica, turns, work, .. } = self;
+        let status = || super::event_loop::status(replica, turns, work);
+        let taken = clients.service.request(now.at, conn, asked, status);
+        if let Some(socket) = clients.socket(conn).filter(|_| taken) {
+            socket.conn.consume(size);
+            socket.skip = more;
         }
+        taken
     }
 
     /// Writes to the clients that have something to be written, as far as the span goes.
     pub(super) fn write_clients(&mut self, now: Now) {
         let begun = StdInstant::now();
-        for turn in 1..=self.clients.dirty() {
-            let Some(token) = self.clients.next_dirty() else { break };
-            self.write_client(now, token);
+        for turn in 1..=self.clients.service.due() {
+            let Some(conn) = self.clients.service.next_due() else { break };
+            self.write_client(now, conn);
             if turn % WRITTEN == 0 && begun.elapsed() >= SPAN {
                 break;
             }
         }
-        self.clients.take_due(&mut self.work.batch);
     }
 
-    fn write_client(&mut self, now: Now, token: Token) {
-        match self.clients.write(token, now.at) {
-            Written::Fine => {}
-            Written::MayGoOn => self.queue_client(token),
-            Written::Done | Written::Broken => self.close_client(token),
-            Written::MoreToSend => self.clients.touch(token),
+    fn write_client(&mut self, now: Now, conn: ConnId) {
+        match self.clients.write(conn, now.at) {
+            Ok(false) => {}
+            Ok(true) | Err(_) => self.close_client(conn),
         }
     }
 
     /// Drops a client for what it does to others.
-    pub(super) fn drop_client(&mut self, now: Now, token: Token, fault: Fault) {
-        let Some(client) = self.clients.get_mut(token) else { return };
-        if client.control {
-            return self.dismiss(now, token);
+    pub(super) fn drop_client(&mut self, now: Now, conn: ConnId, fault: Fault) {
+        if self.clients.service.is_control(conn) {
+            return self.dismiss(now, conn);
         }
-        let from = client.conn.peer();
-        let holds = client.charge;
+        let holds = self.clients.service.charge(conn);
+        let Some(socket) = self.clients.socket(conn) else { return };
+        let from = socket.conn.peer();
         let (kind, level, why) = match fault {
             Fault::Stuck => ("client.stuck", Level::Warn, "it does not read its answers"),
             Fault::Unfinished => ("client.unfinished", Level::Warn, "it does not end its request"),
@@ -314,21 +234,29 @@ impl EventLoop {
         };
         let text = format!("dropped the client {from}, which holds {holds} bytes: {why}");
         self.complain(kind, level, now, &text);
-        self.close_client(token);
+        self.close_client(conn);
     }
 
     /// Closes the client that has said nothing for the longest time: something that the node needs
     /// to live wants its descriptor.
     pub(super) fn shed_client(&mut self, now: Now) -> bool {
-        let Some(token) = self.clients.stalest() else { return false };
+        let Some(conn) = self.clients.service.stalest() else { return false };
         let text = "closed a client: there are no descriptors left".to_owned();
         self.complain("client.shed", Level::Warn, now, &text);
-        self.close_client(token);
+        self.close_client(conn);
         true
     }
 
-    fn close_client(&mut self, token: Token) {
-        let mut forgotten = self.clients.remove(token, self.poll.registry());
-        self.work.forgotten.append(&mut forgotten);
+    fn close_client(&mut self, conn: ConnId) {
+        self.clients.close(conn, self.poll.registry());
+    }
+
+    /// What waits beside the service.
+    pub(super) fn load(&self) -> Load {
+        Load {
+            disk: self.storage.queued_bytes(),
+            waiting: self.replica.node().waiting_bytes(),
+            put_off: self.replica.put_off(),
+        }
     }
 }

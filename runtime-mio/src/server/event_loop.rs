@@ -9,13 +9,12 @@
 //! buffers and queues. So a turn has an end however many clients want how much, and peers wait for
 //! nobody.
 
-use super::clients::Clients;
+use super::clients::{Clients, client_of};
 use super::clock::Clock;
 use super::election::Election;
-use super::line::Line;
 use super::peers::{Peers, conn_id};
 use super::turn::{Phase, Turns};
-use super::{Call, ExitReason, Shared, wire};
+use super::{Call, ExitReason, Shared};
 use crate::net::Names;
 use crate::notes::{self, RateLimit};
 use crate::storage::{Completion, StorageCommand, StorageHandle};
@@ -26,15 +25,14 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, ErrorKind};
 use std::mem;
 use std::net::SocketAddr;
-use std::ops::ControlFlow::{self, Break, Continue};
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::Instant as StdInstant;
-use zabkeeper_core::replica::{ClientRequest, Input, Outputs, Replica, Request};
-use zabkeeper_core::store::{Query, Tree};
-use zabkeeper_core::words::{ConnId, Instant, Micros, NodeId, Now, RefuseReason, Ticket};
+use zabkeeper_core::replica::{Input, Outputs, Replica};
+use zabkeeper_core::service::Asked;
+use zabkeeper_core::store::Tree;
+use zabkeeper_core::words::{ConnId, Instant, Micros, NodeId, Now};
 use zabkeeper_core::zab::{Action, Event, HaltReason, Note, Status, Stray};
-use zabkeeper_proto::client::{Op, OpResult};
 
 pub(super) const WAKER: Token = Token(0);
 pub(super) const ELECTION: Token = Token(1);
@@ -46,14 +44,8 @@ const FIRST_CONN: usize = 16;
 pub(super) const SHARE_BYTES: usize = 256 << 10;
 pub(super) const SHARE_DATAGRAMS: usize = 64;
 pub(super) const SHARE_ACCEPTS: usize = 64;
-/// While so much waits for the disk, no writes of clients are taken.
-const DISK_BACKLOG: usize = 64 << 20;
-/// Nor while so many bytes of their writes wait for their turn: half of what makes the core refuse.
-const WAITING: usize = 32 << 20;
 /// How often slow connections are looked for, while there are any.
 pub(super) const SWEEP: Micros = Micros::millis(100);
-/// The longest that a client may ask to wait.
-pub(super) const LONGEST_WAIT_MS: u64 = 3_600_000;
 /// Clients that are not read for longer are worth a line in the log.
 const UNREAD: Micros = Micros::millis(1_000);
 /// With so many clients in line, what is for peers leaves before they are read.
@@ -88,16 +80,8 @@ pub(super) struct EventLoop {
 pub(super) struct Work {
     /// Sockets that may have more to read than they were given time for.
     pub(super) ready: Ready,
-    /// Clients that may have more to read.
-    pub(super) clients: Line,
-    /// Clients whose next write waits for the disk.
-    pub(super) blocked: Vec<Token>,
     /// What happened while actions were carried out, not told to the core yet.
     pub(super) events: VecDeque<Event>,
-    /// Requests of this turn.
-    pub(super) batch: Vec<ClientRequest<Query>>,
-    /// Tickets for which nobody waits any more.
-    pub(super) forgotten: Vec<Ticket>,
     /// Where the datagram came from that the core looks at just now.
     pub(super) sender: Option<SocketAddr>,
     /// From where votes came last that did not come from their sender's address, and how many.
@@ -179,7 +163,7 @@ impl EventLoop {
             self.hand_over();
         }
         self.tick(now);
-        if self.work.clients.len() > CROWD {
+        if self.clients.service.waiting().0 > CROWD {
             self.write_peers(now);
         }
         self.turns.mark(Phase::Peers, StdInstant::now());
@@ -214,21 +198,6 @@ impl EventLoop {
         }
     }
 
-    /// What the node does just now, as anybody may know it: not by which lives the members prove
-    /// their disks.
-    fn status(&self) -> Status {
-        let longest = u64::try_from(self.turns.longest().as_micros()).unwrap_or(u64::MAX);
-        let status = self.replica.status();
-        let membership = status.membership.without_lives();
-        let strays = self.work.elsewhere.iter().map(|(node, (from, votes))| Stray {
-            node: *node,
-            from: from.to_string(),
-            votes: *votes,
-        });
-        let strays = strays.collect();
-        Status { longest_turn: Micros::new(longest), strays, membership, ..status }
-    }
-
     /// Waits until there is something to do.
     fn wait(&mut self, events: &mut Events) -> io::Result<()> {
         let work = &self.work;
@@ -238,12 +207,8 @@ impl EventLoop {
             || ready.requests
             || !ready.peers.is_empty()
             || !work.to_store.is_empty()
-            || !work.forgotten.is_empty()
-            || !work.batch.is_empty()
             || self.peers.is_dirty()
-            || self.clients.is_dirty()
-            || !work.clients.is_empty()
-            || (!work.blocked.is_empty() && !self.disk_is_behind());
+            || self.clients.service.is_busy(self.load());
         let timeout = if at_once {
             Some(std::time::Duration::ZERO)
         } else {
@@ -266,18 +231,23 @@ impl EventLoop {
             ELECTION => self.work.ready.election = true,
             MESSAGES => self.work.ready.messages = true,
             REQUESTS => self.work.ready.requests = true,
-            _ => match self.clients.get_mut(token) {
-                Some(client) => {
-                    client.conn.reported(event);
-                    if event.is_writable() && client.conn.backlog() > 0 {
-                        self.clients.touch(token);
-                    }
-                    if event.is_readable() || event.is_read_closed() || event.is_error() {
-                        self.queue_client(token);
-                    }
-                }
+            _ => match client_of(token) {
+                Some(conn) => self.mark_client(conn, event),
                 None => self.mark_peer(conn_id(token), event),
             },
+        }
+    }
+
+    fn mark_client(&mut self, id: ConnId, event: &mio::event::Event) {
+        let now = self.clock.at();
+        let Some(socket) = self.clients.socket(id) else { return };
+        socket.conn.reported(event);
+        let backlog = socket.conn.backlog() > 0;
+        if event.is_writable() && backlog {
+            self.clients.service.writable(id);
+        }
+        if event.is_readable() || event.is_read_closed() || event.is_error() {
+            self.clients.service.readable(now, id);
         }
     }
 
@@ -293,22 +263,9 @@ impl EventLoop {
         }
     }
 
-    pub(super) fn queue_client(&mut self, token: Token) {
-        let now = self.clock.at();
-        if let Some(client) = self.clients.get_mut(token)
-            && !mem::replace(&mut client.queued, true)
-        {
-            self.work.clients.push(token, client.heavy, now);
-        }
-    }
-
     pub(super) fn next_token(&mut self) -> Token {
         self.work.last_token = self.work.last_token.max(FIRST_CONN) + 1;
         Token(self.work.last_token)
-    }
-
-    pub(super) fn disk_is_behind(&self) -> bool {
-        self.storage.queued_bytes() > DISK_BACKLOG || self.replica.node().waiting_bytes() > WAITING
     }
 
     /// Counts something that an outsider did wrong and logs it, though not too often.
@@ -333,17 +290,17 @@ impl EventLoop {
 
     /// Hands the requests of this turn to the core.
     fn submit(&mut self, now: Now) {
-        if !self.work.forgotten.is_empty() {
-            let forgotten = mem::take(&mut self.work.forgotten);
+        let forgotten = self.clients.service.take_forgotten();
+        if !forgotten.is_empty() {
             self.step(now, Event::Forget(forgotten));
         }
-        if self.work.batch.is_empty() || self.work.exit.is_some() {
-            return;
+        let requests = self.clients.service.take_requests();
+        if !requests.is_empty() && self.work.exit.is_none() {
+            self.replica.handle(now, Input::Requests(requests), &mut self.outputs);
+            self.execute(now);
+            self.drain_events(now);
         }
-        let batch = mem::take(&mut self.work.batch);
-        self.replica.handle(now, Input::Requests(batch), &mut self.outputs);
-        self.execute(now);
-        self.drain_events(now);
+        self.clients.tell_callers();
     }
 
     fn drain_events(&mut self, now: Now) {
@@ -364,8 +321,8 @@ impl EventLoop {
         }
         self.outputs.actions = actions;
         let mut replies = mem::take(&mut self.outputs.replies);
-        for (ticket, reply) in replies.drain(..) {
-            self.clients.reply(ticket, wire::result_of(reply));
+        for (ticket, end) in replies.drain(..) {
+            self.clients.service.answered(ticket, end);
         }
         self.outputs.replies = replies;
     }
@@ -459,37 +416,19 @@ impl EventLoop {
     fn take_calls(&mut self, now: Now) {
         while let Ok(call) = self.calls.try_recv() {
             match call {
-                Call::Status(answer) => drop(answer.try_send(self.status())),
+                Call::Status(answer) => {
+                    drop(answer.try_send(status(&self.replica, &self.turns, &self.work)));
+                }
                 Call::Stop => {
                     self.work.stop_by.get_or_insert(now.at.after(DRAIN));
+                    self.clients.service.stop();
                 }
-                Call::Request { op, wait, answer } => match self.admit(op) {
-                    Break(result) => drop(answer.try_send(result)),
-                    Continue(request) => {
-                        let ticket = self.clients.begin_call(answer);
-                        let deadline = now.at.after(wait);
-                        self.work.batch.push(ClientRequest { ticket, deadline, request });
-                    }
-                },
+                Call::Request { op, wait, answer } => {
+                    let asked = Asked { id: self.clients.call(answer), wait, op: Ok(op) };
+                    let Self { clients, replica, turns, work, .. } = self;
+                    clients.service.call(now.at, asked, || status(replica, turns, work));
+                }
             }
-        }
-    }
-
-    /// What the core is asked for an operation, or the answer if it need not be asked.
-    pub(super) fn admit(&mut self, op: Op) -> ControlFlow<OpResult, Request<Query>> {
-        match op {
-            Op::Status => Break(OpResult::Status(Box::new(self.status()))),
-            _ if self.work.stop_by.is_some() => Break(OpResult::Refused(RefuseReason::Stopping)),
-            Op::Write(command) if command.value_bytes() > self.shared.value_bytes => {
-                Break(OpResult::Refused(RefuseReason::TooLarge))
-            }
-            Op::Write(command) => {
-                // By way of memory that is there already: one copy, in one place, is what is kept.
-                self.work.bytes.clear();
-                command.put(&mut self.work.bytes);
-                Continue(Request::Write(self.work.bytes.as_slice().into()))
-            }
-            Op::Read { query, level } => Continue(Request::Read { query, level }),
         }
     }
 
@@ -520,31 +459,29 @@ impl EventLoop {
             for id in self.peers.overdue(now.at) {
                 self.drop_overdue_peer(now, id);
             }
-            for (token, fault) in self.clients.overdue(now.at) {
-                self.drop_client(now, token, fault);
+            for (conn, fault) in self.clients.service.overdue(now.at) {
+                self.drop_client(now, conn, fault);
             }
             self.tell_unread(now);
         }
         let soon = now.at.after(SWEEP);
-        let waits = self.work.retry_accept || !self.work.clients.is_empty();
-        let next = match self.peers.watched() || waits || !self.work.blocked.is_empty() {
+        let next = match self.peers.watched() || self.work.retry_accept {
             true => Some(soon),
-            false => self.clients.next_look(soon),
+            false => self.clients.service.next_look(soon),
         };
         self.work.sweep_at = self.work.sweep_at.into_iter().chain(next).min();
     }
 
     /// Says why clients are not read for long, if so.
     fn tell_unread(&mut self, now: Now) {
-        let Some(since) = self.work.clients.oldest() else { return };
+        let (waiting, Some(since)) = self.clients.service.waiting() else { return };
         let span = now.at.since(since);
         if span > UNREAD {
             let text = format!(
-                "{}: clients wait for their turn for {} ms: {} are in line, {} bytes wait for the \
+                "{}: clients wait for their turn for {} ms: {waiting} are in line, {} bytes wait for the \
                  disk, {} reads for the tree; the longest turn of late took {:?}",
                 self.shared.node,
                 span.get() / 1000,
-                self.work.clients.len(),
                 self.storage.queued_bytes(),
                 self.replica.put_off(),
                 self.turns.longest(),
@@ -556,10 +493,25 @@ impl EventLoop {
     /// Ends the run once a stop was asked for and no answer is on its way, or it takes too long.
     fn wind_up(&mut self, now: Instant) {
         if let Some(by) = self.work.stop_by
-            && (self.clients.settled() || by <= now)
+            && (self.clients.service.is_settled() || by <= now)
             && self.work.exit.is_none()
         {
             self.work.exit = Some(ExitReason::Stopped);
         }
     }
+}
+
+/// What the node does just now, as anybody may know it: not by which lives the members prove their
+/// disks.
+pub(super) fn status(replica: &Replica<Tree>, turns: &Turns, work: &Work) -> Status {
+    let longest = u64::try_from(turns.longest().as_micros()).unwrap_or(u64::MAX);
+    let status = replica.status();
+    let membership = status.membership.without_lives();
+    let strays = work.elsewhere.iter().map(|(node, (from, votes))| Stray {
+        node: *node,
+        from: from.to_string(),
+        votes: *votes,
+    });
+    let strays = strays.collect();
+    Status { longest_turn: Micros::new(longest), strays, membership, ..status }
 }

@@ -12,19 +12,15 @@
 //! | 4 | the disk failed while the node ran |
 //! | 5 | the protocol halted the node: its disk is not the one the ensemble knows, or histories differ |
 
-mod client;
 mod client_io;
 mod clients;
 mod clock;
 mod election;
 mod event_loop;
 mod lanes;
-mod line;
 mod peer_io;
 mod peers;
-mod places;
 mod resources;
-mod room;
 mod sockets;
 mod start;
 mod turn;
@@ -45,9 +41,9 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
-use zabkeeper_core::words::{ClusterId, Micros, NodeId, RefuseReason};
+use zabkeeper_core::store::{Answer, Op};
+use zabkeeper_core::words::{ClusterId, End, Micros, NodeId, RefuseReason};
 use zabkeeper_core::zab::{HaltReason, Status};
-use zabkeeper_proto::client::{Op, OpResult};
 
 /// Requests of this process waiting to be taken by the loop; more wait in the calling thread.
 const CALLS: usize = 1024;
@@ -92,8 +88,6 @@ struct Shared {
     cluster: ClusterId,
     /// Bytes of the largest command.
     command_bytes: usize,
-    /// Bytes of the largest value.
-    value_bytes: usize,
     counters: Counters,
     exit: Mutex<Option<ExitReason>>,
 }
@@ -101,7 +95,7 @@ struct Shared {
 /// What other threads of this process ask of the loop.
 #[derive(Debug)]
 enum Call {
-    Request { op: Op, wait: Micros, answer: SyncSender<OpResult> },
+    Request { op: Op, wait: Micros, answer: SyncSender<End<Answer>> },
     Status(SyncSender<Status>),
     Stop,
 }
@@ -178,17 +172,17 @@ impl Handle {
 
     /// Has the node do `op` and waits for the outcome, no longer than about `timeout`. A write
     /// whose outcome nobody can know, because the node stopped first, is `Unknown`.
-    pub fn request(&self, op: Op, timeout: Duration) -> OpResult {
+    pub fn request(&self, op: Op, timeout: Duration) -> End<Answer> {
         let may_be_done = matches!(op, Op::Write(_));
         let (answer, result) = sync_channel(1);
         let wait = Micros::new(u64::try_from(timeout.as_micros()).unwrap_or(u64::MAX));
         if self.call(Call::Request { op, wait, answer }).is_err() {
-            return OpResult::Refused(RefuseReason::Stopping);
+            return End::Refused(RefuseReason::Stopping);
         }
         result.recv().unwrap_or(if may_be_done {
-            OpResult::Unknown
+            End::Unknown
         } else {
-            OpResult::Refused(RefuseReason::Stopping)
+            End::Refused(RefuseReason::Stopping)
         })
     }
 

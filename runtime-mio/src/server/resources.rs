@@ -16,6 +16,16 @@ pub(super) fn raise_descriptors() -> Option<usize> {
     getrlimit(Resource::Nofile).current.map(|most| usize::try_from(most).unwrap_or(usize::MAX))
 }
 
+/// Descriptors that are kept for the disk, for peers, and for clients that only ask for the status.
+const RESERVE: usize = 272;
+
+/// How many of `clients` may connect to a process that may have so many descriptors. Of one that may
+/// have few of them, clients get the half.
+pub(super) fn places(clients: usize, descriptors: Option<usize>) -> usize {
+    let spare = |all: usize| all - RESERVE.min(all / 2);
+    clients.min(descriptors.map_or(usize::MAX, spare)).max(1)
+}
+
 /// The bytes of memory that this process may use at most: those of the machine, of the control
 /// groups that it is in, and its own limits.
 pub(super) fn memory() -> Option<u64> {
@@ -72,6 +82,15 @@ mod tests {
         assert_eq!(of_groups("4:cpu,memory:/a\n3:pids:/x\n", read), Some(9223372036854771712));
         assert_eq!(of_groups("0::/c\n", read), None);
         assert_eq!(total("MemFree: 7 kB\nMemTotal:       2048 kB\n"), Some(2 << 20));
+    }
+
+    #[test]
+    fn clients_never_get_the_descriptors_of_disk_and_peers() {
+        assert_eq!(places(4096, None), 4096);
+        assert_eq!(places(4096, Some(1_000_000)), 4096);
+        assert_eq!(places(4096, Some(1024)), 752);
+        assert_eq!(places(4096, Some(64)), 32);
+        assert_eq!(places(8, Some(1024)), 8);
     }
 
     #[test]

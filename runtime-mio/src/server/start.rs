@@ -1,15 +1,13 @@
 //! From a configuration to a loop that is ready to run: sockets, disk, state, node, in this order.
 
-use super::clients::{Clients, Limits};
+use super::clients::Clients;
 use super::clock::Clock;
 use super::election::Election;
 use super::event_loop::{ELECTION, EventLoop, MESSAGES, REQUESTS, WAKER, Work};
 use super::peers::Peers;
-use super::places::Places;
-use super::room::Room;
 use super::turn::Turns;
 use super::{Call, Shared, Sockets, resources};
-use crate::config::{CLIENTS_MEMORY_MIN, ServerConfig};
+use crate::config::{CLIENTS_MEMORY_MIN, NetLimits, ServerConfig};
 use crate::exit_code;
 use crate::net::Names;
 use crate::notes::{Counters, member_list};
@@ -21,8 +19,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant as StdInstant;
 use std::{fmt, io};
 use zabkeeper_core::replica::{App, LoadError, Replica};
+use zabkeeper_core::service::{Limits, Service};
 use zabkeeper_core::store::Tree;
-use zabkeeper_core::words::{Digest, Incarnation, Life, NodeId, Txid};
+use zabkeeper_core::words::{Digest, Incarnation, Life, NodeId, Ticket, Txid};
 use zabkeeper_core::zab::RestoreError;
 
 /// Why a node cannot start.
@@ -164,7 +163,7 @@ pub(super) fn prepare(
     calls: Receiver<Call>,
 ) -> Result<(EventLoop, Arc<Waker>, Arc<Shared>), StartError> {
     let clock = Clock::start();
-    let (config, places) = fit(config);
+    let config = fit(config);
     let own = sockets.tell(config.node).map_err(StartError::poll)?;
     let bootstrap = Bootstrap {
         node: config.node,
@@ -196,7 +195,6 @@ pub(super) fn prepare(
         node: config.node,
         cluster,
         command_bytes: config.core.limits.command_bytes,
-        value_bytes: config.net.value_bytes,
         counters: Counters::default(),
         exit: Mutex::new(None),
     });
@@ -211,18 +209,7 @@ pub(super) fn prepare(
         messages,
         requests,
         peers: Peers::new(net.peer_buffer, config.core.timeouts.init),
-        clients: Clients::new(
-            Limits {
-                requests: net.client_requests,
-                buffer: net.client_buffer,
-                stall: net.client_stall,
-                rate: net.client_rate,
-                request: net.client_request,
-                idle: net.client_idle,
-            },
-            places,
-            Room::new(net.clients_memory),
-        ),
+        clients: Clients::new(Service::new(service_limits(net), Ticket::new(0))),
         names,
         calls,
         shared: Arc::clone(&shared),
@@ -239,19 +226,19 @@ const TREE_SHARE: u64 = 3;
 const CLIENTS_SHARE: u64 = 8;
 
 /// Adapts what depends on the system: the descriptors and the memory that this process may have.
-fn fit(mut config: ServerConfig) -> (ServerConfig, Places) {
+fn fit(mut config: ServerConfig) -> ServerConfig {
     let node = config.node;
     let descriptors = resources::raise_descriptors();
     let net = &mut config.net;
-    let places = Places::new(net.clients, net.clients_of_one, descriptors);
-    if places.most() < net.clients {
+    let places = resources::places(net.clients, descriptors);
+    if places < net.clients {
         log::warn!(
-            "{node}: {} clients may connect, not {}: this process may have {} descriptors, and keeps \
-             some for its disk and for peers; see `ulimit -Hn`, LimitNOFILE",
-            places.most(),
+            "{node}: {places} clients may connect, not {}: this process may have {} descriptors, and \
+             keeps some for its disk and for peers; see `ulimit -Hn`, LimitNOFILE",
             net.clients,
             descriptors.unwrap_or(usize::MAX)
         );
+        net.clients = places;
     }
     let memory = resources::memory();
     let share = |of: u64| memory.map(|all| usize::try_from(all / of).unwrap_or(usize::MAX));
@@ -265,7 +252,24 @@ fn fit(mut config: ServerConfig) -> (ServerConfig, Places) {
         *state = most;
     }
     log::info!("{node}: the tree may take {state} bytes of memory, clients {}", net.clients_memory);
-    (config, places)
+    config
+}
+
+/// What clients may use, by the configuration.
+fn service_limits(net: &NetLimits) -> Limits {
+    Limits {
+        places: net.clients,
+        places_of_one: net.clients_of_one,
+        requests: net.client_requests,
+        buffer: net.client_buffer,
+        memory: net.clients_memory,
+        value: net.value_bytes,
+        stall: net.client_stall,
+        rate: net.client_rate,
+        request: net.client_request,
+        idle: net.client_idle,
+        ..Limits::default()
+    }
 }
 
 /// Tells the operator what this start begins with.

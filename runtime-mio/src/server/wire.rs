@@ -2,10 +2,11 @@
 //! mistake of an outsider as a text and a counter.
 
 use std::fmt;
-use zabkeeper_core::replica::Reply;
-use zabkeeper_core::store::Tree;
+use zabkeeper_core::service::Asked;
+use zabkeeper_core::store::Answer;
+use zabkeeper_core::words::{End, Micros, RefuseReason};
 use zabkeeper_core::zab::Message;
-use zabkeeper_proto::client::{self, ClientReply, ClientRequest, OpResult};
+use zabkeeper_proto::client::{self, ClientReply, ClientRequest};
 use zabkeeper_proto::pieces::{self, Assembly};
 use zabkeeper_proto::{DecodeError, FrameError, frame, peer};
 
@@ -48,26 +49,19 @@ pub(super) fn peer_message(
     }
 }
 
-/// What a client says.
-pub(super) enum Asked {
-    Request(ClientRequest),
-    /// A request that makes no sense, though the connection is in order.
-    Invalid {
-        id: u64,
-        why: String,
-    },
-    /// A request that is longer than any may be, and is not read. So many bytes of it follow.
-    TooLong {
-        id: u64,
-        more: usize,
-    },
+/// A request that is here as a whole, or as far as it is looked at.
+pub(super) struct Request {
+    /// What is asked; or how it ends, if it makes no sense though the connection is in order, or is
+    /// longer than any may be and is not read.
+    pub(super) asked: Asked,
+    /// How many bytes it takes.
+    pub(super) size: usize,
+    /// How many bytes of it follow that are not read.
+    pub(super) more: usize,
 }
 
 /// The first request of a client in `bytes`, likewise. Commands have at most `command_bytes`.
-pub(super) fn request(
-    bytes: &[u8],
-    command_bytes: usize,
-) -> Result<Option<(Asked, usize)>, Garbage> {
+pub(super) fn request(bytes: &[u8], command_bytes: usize) -> Result<Option<Request>, Garbage> {
     let limit = command_bytes + REQUEST_OVERHEAD;
     let found = match frame::parse(bytes, frame::Kind::Request, limit) {
         Ok(Some(found)) => found,
@@ -76,13 +70,20 @@ pub(super) fn request(
         Err(error) => return Err(error.into()),
     };
     let asked = match client::decode_request(&found) {
-        Ok(request) => Asked::Request(request),
+        Ok(ClientRequest { id, timeout_ms, op }) => {
+            Asked { id, wait: Micros::millis(u64::from(timeout_ms)), op: Ok(op) }
+        }
         Err(error) => match client::request_id(&found) {
-            Some(id) => Asked::Invalid { id, why: error.to_string() },
+            Some(id) => unasked(id, End::Invalid(error.to_string())),
             None => return Err(error.into()),
         },
     };
-    Ok(Some((asked, found.consumed())))
+    Ok(Some(Request { asked, size: found.consumed(), more: 0 }))
+}
+
+/// A request that ends before it is asked.
+const fn unasked(id: u64, end: End<Answer>) -> Asked {
+    Asked { id, wait: Micros::new(0), op: Err(end) }
 }
 
 /// How many bytes of the request are missing at least.
@@ -92,10 +93,11 @@ pub(super) fn missing(bytes: &[u8], command_bytes: usize) -> usize {
 }
 
 /// A request with a body of `len` bytes, too many: all that is looked at is its number.
-fn too_long(bytes: &[u8], len: usize) -> Option<(Asked, usize)> {
+fn too_long(bytes: &[u8], len: usize) -> Option<Request> {
     let start = bytes.get(frame::HEADER..)?.first_chunk::<ID_WITHIN>()?;
-    let more = len - start.len();
-    Some((Asked::TooLong { id: client::id_at_start(start), more }, frame::HEADER + start.len()))
+    let (size, more) = (frame::HEADER + start.len(), len - start.len());
+    let asked = unasked(client::id_at_start(start), End::Refused(RefuseReason::TooLarge));
+    Some(Request { asked, size, more })
 }
 
 /// Appends a message between nodes.
@@ -106,16 +108,6 @@ pub(super) fn put_message(msg: &Message, out: &mut Vec<u8>) {
 /// Appends a reply to a client.
 pub(super) fn put_reply(reply: &ClientReply, out: &mut Vec<u8>) {
     client::encode_reply(reply, out);
-}
-
-/// What a client is told.
-pub(super) fn result_of(reply: Reply<Tree>) -> OpResult {
-    match reply {
-        Reply::Written { txid, outcome } => OpResult::Written { txid, outcome },
-        Reply::Read { applied, answer } => OpResult::Read { applied, answer },
-        Reply::Refused(why) => OpResult::Refused(why),
-        Reply::Unknown => OpResult::Unknown,
-    }
 }
 
 impl Garbage {

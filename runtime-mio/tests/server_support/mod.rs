@@ -9,10 +9,10 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
-use zabkeeper_core::store::{Answer, Command, Path, Query};
-use zabkeeper_core::words::{NodeId, ReadLevel, Txid};
+use zabkeeper_core::store::{Answer, Command, Op, Path, Query};
+use zabkeeper_core::words::{End, NodeId, ReadLevel, Txid};
 use zabkeeper_core::zab::{Member, Membership, RoleStatus};
-use zabkeeper_proto::client::{self, ClientReply, ClientRequest, Op, OpResult};
+use zabkeeper_proto::client::{self, ClientReply, ClientRequest};
 use zabkeeper_proto::frame;
 use zabkeeper_runtime_mio::config::ServerConfig;
 use zabkeeper_runtime_mio::server::{Server, Sockets};
@@ -57,7 +57,7 @@ impl Ensemble {
     /// Has node `index` write.
     pub(crate) fn set(&self, index: usize, key: &str, value: &[u8]) {
         match self.servers[index].handle().request(set(key, value), LONG) {
-            OpResult::Written { outcome: Ok(_), .. } => {}
+            End::Done { answer: Answer::Written(Ok(_)), .. } => {}
             other => panic!("writing {key} ended as {other:?}"),
         }
     }
@@ -159,9 +159,9 @@ fn read(key: &str, level: ReadLevel) -> Op {
 }
 
 /// The value that a Get found.
-pub(crate) fn value_of(result: OpResult) -> Option<Vec<u8>> {
+pub(crate) fn value_of(result: End<Answer>) -> Option<Vec<u8>> {
     match result {
-        OpResult::Read { answer: Answer::Node(found), .. } => {
+        End::Done { answer: Answer::Node(found), .. } => {
             found.map(|found| found.value.unwrap().to_vec())
         }
         other => panic!("reading ended as {other:?}"),
@@ -202,11 +202,11 @@ impl Wire {
         }
     }
 
-    pub(crate) fn ask(&mut self, id: u64, op: Op) -> OpResult {
+    pub(crate) fn ask(&mut self, id: u64, op: Op) -> End<Answer> {
         self.send(id, op);
         let reply = self.receive();
         assert_eq!(reply.id, id);
-        reply.result
+        reply.end
     }
 }
 

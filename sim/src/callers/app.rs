@@ -2,7 +2,7 @@
 //! wrote them, so that no two writes look alike.
 
 use crate::run::plan::{Op, OpKind};
-use zabkeeper_core::store::{Answer, Command, Path};
+use zabkeeper_core::store::{Answer, Command, Path, Query};
 use zabkeeper_core::words::Payload;
 
 /// The path of a key.
@@ -30,7 +30,24 @@ pub fn command(id: usize, op: &Op) -> Option<Command> {
         OpKind::Set => Some(Command::Set { path, value: value(id, op.size) }),
         OpKind::Add => Some(Command::Add { path, value: value(id, op.size) }),
         OpKind::Delete => Some(Command::Delete { path, recursive: false }),
-        OpKind::Get | OpKind::Peek => None,
+        OpKind::Get | OpKind::Peek | OpKind::List | OpKind::PeekList => None,
+    }
+}
+
+/// What a read asks; for a write, a read of its key.
+pub fn query(op: &Op) -> Query {
+    let path = path(op.key);
+    match op.kind {
+        OpKind::List | OpKind::PeekList => Query::List {
+            path: Path::parse("k").expect("a plain segment"),
+            recursive: false,
+            after: (!op.key.is_multiple_of(2)).then_some(path),
+            limit: if op.key.is_multiple_of(3) { 2 } else { u32::MAX },
+            values: true,
+        },
+        OpKind::Set | OpKind::Add | OpKind::Delete | OpKind::Get | OpKind::Peek => {
+            Query::Get { path }
+        }
     }
 }
 
@@ -38,7 +55,7 @@ pub fn command(id: usize, op: &Op) -> Option<Command> {
 pub fn found(answer: &Answer) -> Option<usize> {
     match answer {
         Answer::Node(Some(found)) => writer(found.value.as_ref()?),
-        Answer::Node(None) | Answer::List(_) => None,
+        Answer::Written(_) | Answer::Node(None) | Answer::List(_) | Answer::Status(_) => None,
     }
 }
 

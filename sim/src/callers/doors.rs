@@ -1,206 +1,513 @@
-//! The connections of clients at a process, by the rules of the production server: requests are
-//! taken in the order in which they come, answers leave in that order, and what was asked on a
-//! connection that is gone is forgotten.
+//! The connections of clients at a process: what the kernel holds of them, and the turns in which the
+//! production service reads and writes them.
 
-use crate::check::Check;
+use crate::callers::guests::Guest;
+use crate::check::{Check, ensure};
 use crate::world::dice::Dice;
-use crate::world::net::{End, Packet};
-use crate::world::{World, codec};
+use crate::world::host::Process;
+use crate::world::lane::Lane;
+use crate::world::net::{Packet, Side};
+use crate::world::{Occur, World, codec, place, size, wide};
 use std::collections::{BTreeMap, VecDeque};
-use zabkeeper_core::replica::{ClientRequest, Input, Reply, Request};
-use zabkeeper_core::store::{Query, Tree};
-use zabkeeper_core::words::{ConnId, Micros, NodeId, Ticket};
+use std::net::{IpAddr, Ipv4Addr};
+use zabkeeper_core::replica::Input;
+use zabkeeper_core::service::{Asked, Fault, Limits, Load, Rest, Service, Taking};
+use zabkeeper_core::words::{ConnId, Instant, Micros, NodeId, Ticket};
 use zabkeeper_core::zab::Event;
-use zabkeeper_proto::client::{self as wire, ClientReply, Op, OpResult};
+use zabkeeper_proto::client::{ClientReply, ClientRequest};
 
-/// The connections of clients at one process.
-#[derive(Debug, Default)]
+/// How soon after something may be too slow a process looks for it, in microseconds.
+const SWEEP: u64 = 20_000;
+
+/// What a process has of its clients.
+#[derive(Debug)]
 pub struct Doors {
-    /// The requests of each connection whose answers have not left, oldest first.
-    slots: BTreeMap<ConnId, VecDeque<Slot>>,
-    /// Which connection waits for which ticket.
-    waits: BTreeMap<Ticket, ConnId>,
-    /// What came while the process stood still.
-    held: Vec<(End, Packet)>,
+    /// The production service.
+    pub service: Service,
+    /// The connections, by the service's names for them.
+    doors: BTreeMap<ConnId, Door>,
+    /// The same of those that a machine is at the other end of, by the network's names.
+    by_net: BTreeMap<ConnId, ConnId>,
+    /// Calls from within the process that no turn has taken yet.
+    calls: Vec<usize>,
+    /// True while a turn is due.
+    due: bool,
+    /// When the next one may begin: any takes some time.
+    next_turn: u64,
+    /// When it will look for clients that are too slow.
+    sweep_at: Option<u64>,
 }
 
+/// One connection, as the kernel has it.
 #[derive(Debug)]
-struct Slot {
-    /// The client's name for the request.
-    id: u64,
-    ticket: Ticket,
-    result: Option<OpResult>,
+struct Door {
+    at: At,
+    /// Requests that were not read, oldest first.
+    inbox: VecDeque<ClientRequest>,
+    /// True once the client has said all.
+    ended: bool,
+    /// Answers that the client has not taken, oldest first, and their bytes.
+    outbox: VecDeque<(ClientReply, usize)>,
+    backlog: usize,
+    taken: u64,
+}
+
+/// Who is at the other end.
+#[derive(Clone, Debug)]
+enum At {
+    /// A machine, on this connection of the network.
+    Net(ConnId),
+    /// Somebody who means no good.
+    Guest(Guest),
 }
 
 impl Doors {
-    /// True if the ticket's request came on a connection.
-    pub fn has(&self, ticket: Ticket) -> bool {
-        self.waits.contains_key(&ticket)
+    /// Nobody yet. Tickets of different processes differ.
+    pub fn new(limits: Limits, node: NodeId, boot: u64) -> Self {
+        let after = Ticket::new((u64::from(node.get()) << 48) + (boot << 32));
+        Self {
+            service: Service::new(limits, after),
+            doors: BTreeMap::new(),
+            by_net: BTreeMap::new(),
+            calls: Vec::new(),
+            due: false,
+            next_turn: 0,
+            sweep_at: None,
+        }
     }
 
-    /// The result of a ticket: where it goes and the answers that may leave with it, in order.
-    fn settle(&mut self, ticket: Ticket, result: OpResult) -> Option<(ConnId, Vec<ClientReply>)> {
-        let conn = self.waits.remove(&ticket)?;
-        let slots = self.slots.get_mut(&conn)?;
-        if let Some(slot) = slots.iter_mut().find(|slot| slot.ticket == ticket) {
-            slot.result = Some(result);
-        }
-        let mut due = Vec::new();
-        while let Some((id, result)) =
-            slots.front_mut().and_then(|slot| Some((slot.id, slot.result.take()?)))
-        {
-            slots.pop_front();
-            due.push(ClientReply { id, result });
-        }
-        Some((conn, due))
+    /// Which call a request is, unless it is a guest's.
+    fn call_of(&self, conn: Option<ConnId>, id: u64) -> Option<usize> {
+        let guest = conn.and_then(|conn| self.doors.get(&conn)).is_some_and(Door::is_guests);
+        (!guest).then_some(id as usize)
     }
 
-    /// A connection is gone. Returns the tickets for which nobody waits any more.
-    fn remove(&mut self, conn: ConnId) -> Vec<Ticket> {
-        let slots = self.slots.remove(&conn).unwrap_or_default();
-        let tickets = slots.iter().filter(|slot| slot.result.is_none()).map(|slot| slot.ticket);
-        let tickets: Vec<Ticket> = tickets.collect();
-        for ticket in &tickets {
-            self.waits.remove(ticket);
-        }
-        tickets
+    /// The calls that came from within the process, of these.
+    pub fn own<'a>(
+        &'a self,
+        tickets: &'a BTreeMap<Ticket, Option<usize>>,
+    ) -> impl Iterator<Item = usize> + 'a {
+        let own = |ticket: &Ticket| matches!(self.service.asker(*ticket), Some((None, _)));
+        let asked = tickets.iter().filter(move |(ticket, _)| own(ticket));
+        let asked = asked.filter_map(|(_, call)| *call);
+        asked.chain(self.calls.iter().copied())
+    }
+}
+
+impl Door {
+    /// True if the rest of its request never comes.
+    fn stops_amid(&self) -> bool {
+        matches!(&self.at, At::Guest(guest) if guest.stops_amid())
+    }
+
+    const fn is_guests(&self) -> bool {
+        matches!(self.at, At::Guest(_))
     }
 }
 
 impl World {
+    /// A machine of a client has connected to a node.
+    pub(crate) fn open_door(&mut self, node: NodeId, net: ConnId, client: u32) {
+        let [_, _, c, d] = client.to_be_bytes();
+        let addr = IpAddr::V4(Ipv4Addr::new(10, 1, c, d));
+        let _ = self.admit_door(node, At::Net(net), addr);
+    }
+
+    /// Somebody who means no good has connected to a node, from this address.
+    pub(crate) fn open_guest(&mut self, node: NodeId, guest: Guest, addr: IpAddr) {
+        let asks = guest.asks();
+        let Some(conn) = self.admit_door(node, At::Guest(guest), addr) else { return };
+        let now = self.now;
+        let host = self.host_mut(node);
+        let clock = host.clock(now).at;
+        let Some(process) = &mut host.process else { return };
+        if let Some(door) = process.doors.doors.get_mut(&conn) {
+            door.inbox.extend(asks);
+        }
+        process.doors.service.readable(clock, conn);
+        self.door_turn(node);
+    }
+
+    fn admit_door(&mut self, node: NodeId, at: At, addr: IpAddr) -> Option<ConnId> {
+        let now = self.now;
+        let host = self.host_mut(node);
+        let clock = host.clock(now).at;
+        let doors = &mut host.process.as_mut()?.doors;
+        let (conn, placed) = doors.service.opened(clock, addr);
+        if let At::Net(net) = at {
+            doors.by_net.insert(net, conn);
+        }
+        let (inbox, outbox) = (VecDeque::new(), VecDeque::new());
+        let door = Door { at, inbox, ended: false, outbox, backlog: 0, taken: 0 };
+        doors.doors.insert(conn, door);
+        self.mark(if placed { "client: has a place" } else { "client: all places are taken" });
+        while let Some(oldest) = self.doors(node).and_then(|doors| doors.service.oldest_control()) {
+            self.close_door(node, oldest);
+        }
+        Some(conn)
+    }
+
     /// Something comes to a node's end of a client's connection.
-    pub(crate) fn at_door(&mut self, end: &End, packet: Packet) -> Check {
-        let Some(process) = &mut self.host_mut(end.node).process else { return Ok(()) };
-        if process.paused.is_some() {
-            process.doors.held.push((end.clone(), packet));
+    pub(crate) fn at_door(&mut self, end: &Side, packet: Packet) -> Check {
+        let now = self.now;
+        let host = self.host_mut(end.node);
+        let (clock, broken) = (host.clock(now).at, host.rng.chance(500_000));
+        let Some(process) = &mut host.process else { return Ok(()) };
+        let Some(conn) = process.doors.by_net.get(&end.conn).copied() else { return Ok(()) };
+        let Some(door) = process.doors.doors.get_mut(&conn) else { return Ok(()) };
+        match packet {
+            Packet::Request(request) => {
+                let call = request.id as usize;
+                door.inbox.push_back(*request);
+                self.trace.see(|view| view.request(now, call));
+            }
+            // It broke: the process notices at once, or the client has only stopped to speak.
+            Packet::Fin if broken => {
+                self.close_door(end.node, conn);
+                self.door_turn(end.node);
+                return Ok(());
+            }
+            Packet::Fin => door.ended = true,
+            Packet::Open | Packet::Message(..) | Packet::Reply(_) => return Ok(()),
+        }
+        if let Some(process) = &mut self.host_mut(end.node).process {
+            process.doors.service.readable(clock, conn);
+        }
+        self.door_turn(end.node);
+        Ok(())
+    }
+
+    /// Calls from within a process.
+    pub(crate) fn call(&mut self, node: NodeId, calls: Vec<usize>) {
+        if let Some(process) = &mut self.host_mut(node).process {
+            process.doors.calls.extend(calls);
+        }
+        self.door_turn(node);
+    }
+
+    /// Nobody waits for a call from within a process any more.
+    pub(crate) fn abandon(&mut self, node: NodeId, call: usize) {
+        let Some(process) = &mut self.host_mut(node).process else { return };
+        process.doors.calls.retain(|other| *other != call);
+        let ticket =
+            process.tickets.iter().find(|(_, asked)| **asked == Some(call)).map(|(t, _)| *t);
+        if let Some(ticket) = ticket {
+            process.doors.service.abandon(ticket);
+        }
+        self.door_turn(node);
+    }
+
+    /// Has a process take a turn, if its service has something to do.
+    pub(crate) fn door_turn(&mut self, node: NodeId) {
+        let (now, load) = (self.now, self.load(node));
+        let host = &mut self.hosts[place(node)];
+        let boot = host.boots;
+        let Some(process) = &mut host.process else { return };
+        let doors = &mut process.doors;
+        let busy = doors.service.is_busy(load) || !doors.calls.is_empty();
+        if busy && process.paused.is_none() && !std::mem::replace(&mut doors.due, true) {
+            let at = process.busy_until.max(now).max(doors.next_turn);
+            self.queue.push(at, Occur::Turn { node, boot });
+        }
+        self.next_sweep(node);
+    }
+
+    /// A turn of a process has time for its clients.
+    pub(crate) fn serve(&mut self, node: NodeId) -> Check {
+        let (now, load, boot) = (self.now, self.load(node), self.host(node).boots);
+        let host = &mut self.hosts[place(node)];
+        let clock = host.clock(now).at;
+        let Some(process) = &mut host.process else { return Ok(()) };
+        if !std::mem::take(&mut process.doors.due) {
             return Ok(());
         }
-        match packet {
-            Packet::Request(request) => self.take_request(end, *request),
-            Packet::Fin => self.close_door(end.node, end.conn),
-            Packet::Open | Packet::Message(..) | Packet::Reply(_) => Ok(()),
+        process.doors.next_turn = now + 1;
+        process.doors.service.begin_turn(clock, load);
+        // Nothing is reserved here.
+        while process.doors.service.next_grant().is_some() {}
+        for call in std::mem::take(&mut process.doors.calls) {
+            let op = &self.clients.calls[call].op;
+            let wait = Micros::new(op.patience);
+            let asked = Asked { id: call as u64, wait, op: Ok(self.clients.op(call)) };
+            self.trace.see(|view| view.request(now, call));
+            let Process { doors, replica, .. } = process;
+            doors.service.call(clock, asked, || replica.status());
+        }
+        while let Some(conn) = self.doors(node).and_then(|doors| doors.service.next_turn()) {
+            self.read_door(node, conn);
+        }
+        self.submit_requests(node)?;
+        if self.is_life(node, boot) {
+            self.write_doors(node)?;
+            self.look_at_doors(node)?;
+            self.door_turn(node);
+        }
+        Ok(())
+    }
+
+    /// Gives the replica what the service has for it.
+    fn submit_requests(&mut self, node: NodeId) -> Check {
+        let boot = self.host(node).boots;
+        let Some(process) = &mut self.host_mut(node).process else { return Ok(()) };
+        let forgotten = process.doors.service.take_forgotten();
+        let requests = process.doors.service.take_requests();
+        for request in &requests {
+            let asker = process.doors.service.asker(request.ticket);
+            let call = asker.and_then(|(conn, id)| process.doors.call_of(conn, id));
+            process.tickets.insert(request.ticket, call);
+        }
+        for ticket in &forgotten {
+            process.tickets.remove(ticket);
+            process.forgotten.insert(*ticket);
+        }
+        if !forgotten.is_empty() {
+            self.step(node, Input::Event(Event::Forget(forgotten)))?;
+        }
+        if self.is_life(node, boot) && !requests.is_empty() {
+            self.step(node, Input::Requests(requests))?;
+        }
+        Ok(())
+    }
+
+    /// Reads a connection: its requests that are here as a whole, as far as the service takes them.
+    fn read_door(&mut self, node: NodeId, conn: ConnId) {
+        let now = self.now;
+        let host = &mut self.hosts[place(node)];
+        let clock = host.clock(now).at;
+        let Some(Process { doors, replica, .. }) = &mut host.process else { return };
+        let Some(door) = doors.doors.get_mut(&conn) else { return };
+        let service = &mut doors.service;
+        service.heard(clock, conn);
+        let mut waits = false;
+        let taking = loop {
+            let taking = service.may_take(conn);
+            if taking != Taking::Go {
+                break taking;
+            }
+            let Some(next) = door.inbox.front() else {
+                service.partial(clock, conn, 0);
+                break Taking::Go;
+            };
+            let whole = size::asked(&next.op);
+            let stops = door.stops_amid();
+            let large = whole > service.limits().large;
+            if (stops || large) && service.partial(clock, conn, whole) == Rest::Wait {
+                break Taking::Stop;
+            }
+            if stops {
+                break Taking::Go;
+            }
+            let wait = Micros::millis(u64::from(next.timeout_ms));
+            let asked = Asked { id: next.id, wait, op: Ok(next.op.clone()) };
+            if !service.request(clock, conn, asked, || replica.status()) {
+                waits = true;
+                break Taking::Stop;
+            }
+            door.inbox.pop_front();
+        };
+        if door.ended && door.inbox.is_empty() {
+            service.ended(conn);
+        }
+        if service.end_turn(clock, conn, (taking, false), door.backlog) {
+            self.close_door(node, conn);
+        }
+        if waits {
+            self.mark("client: waits for the disk");
         }
     }
 
-    /// A process goes on after a pause: it reads what its clients have said.
-    pub(crate) fn open_doors(&mut self, node: NodeId, boot: u64) -> Check {
-        if !self.is_life(node, boot) {
-            return Ok(());
+    /// Writes the connections that have something to be written.
+    fn write_doors(&mut self, node: NodeId) -> Check {
+        let due = self.doors(node).map_or(0, |doors| doors.service.due());
+        for _ in 0..due {
+            let Some(conn) = self.doors(node).and_then(|doors| doors.service.next_due()) else {
+                break;
+            };
+            self.write_door(node, conn)?;
         }
-        let process = self.host_mut(node).process.as_mut();
-        let held = process.map(|process| std::mem::take(&mut process.doors.held));
-        for (end, packet) in held.unwrap_or_default() {
-            if self.is_life(node, boot) {
-                self.at_door(&end, packet)?;
+        while let Some((call, ending)) = self.doors(node).and_then(|d| d.service.next_own()) {
+            let call = call as usize;
+            let client = self.clients.calls[call].op.client;
+            if let Some(delay) = self.net.client_delay(client, node, false) {
+                let ending = Box::new(ending);
+                self.queue.push(self.now + delay, Occur::Answer { call, ending });
             }
         }
         Ok(())
     }
 
-    fn take_request(&mut self, end: &End, request: wire::ClientRequest) -> Check {
-        let (now, call) = (self.now, request.id as usize);
-        self.trace.see(|view| view.request(now, call));
-        self.tickets += 1;
-        let ticket = Ticket::new(self.tickets);
-        let host = self.host_mut(end.node);
-        let deadline = host.clock(now).at.after(Micros::millis(u64::from(request.timeout_ms)));
+    fn write_door(&mut self, node: NodeId, conn: ConnId) -> Check {
+        let (now, boot) = (self.now, self.host(node).boots);
+        let host = &mut self.hosts[place(node)];
+        let clock = host.clock(now).at;
         let Some(process) = &mut host.process else { return Ok(()) };
-        process.tickets.insert(ticket, call);
-        process.doors.waits.insert(ticket, end.conn);
-        let slot = Slot { id: request.id, ticket, result: None };
-        process.doors.slots.entry(end.conn).or_default().push_back(slot);
-        let Some(request) = asked(request.op) else { return Ok(()) };
-        let requests = vec![ClientRequest { ticket, deadline, request }];
-        self.input(end.node, Input::Requests(requests))
-    }
-
-    /// A process answers a request that came on a connection.
-    pub(crate) fn answer_door(
-        &mut self,
-        node: NodeId,
-        ticket: Ticket,
-        reply: Reply<Tree>,
-    ) -> Check {
-        let result = match reply {
-            Reply::Written { txid, outcome } => OpResult::Written { txid, outcome },
-            Reply::Read { applied, answer } => OpResult::Read { applied, answer },
-            Reply::Refused(why) => OpResult::Refused(why),
-            Reply::Unknown => OpResult::Unknown,
-        };
-        let Some(process) = &mut self.host_mut(node).process else { return Ok(()) };
-        let Some((conn, due)) = process.doors.settle(ticket, result) else { return Ok(()) };
-        for reply in due {
-            let reply = if self.plan.options.codec { codec::reply(reply) } else { reply };
-            self.net.push(conn, Packet::Reply(Box::new(reply)), self.now, &mut self.queue);
+        let doors = &mut process.doors;
+        let Some(door) = doors.doors.get_mut(&conn) else { return Ok(()) };
+        let idle = door.outbox.is_empty();
+        while let Some((id, end)) = doors.service.next_answer(conn, door.backlog) {
+            let bytes = size::ending(&end);
+            let reply = ClientReply { id, end };
+            match &door.at {
+                At::Net(net) => {
+                    let reply = if self.plan.options.codec { codec::reply(reply) } else { reply };
+                    let reply = Packet::Reply(Box::new(reply));
+                    self.net.push(*net, reply, now, &mut self.queue);
+                    door.taken += bytes as u64;
+                }
+                At::Guest(_) => {
+                    door.outbox.push_back((reply, bytes));
+                    door.backlog += bytes;
+                }
+            }
+        }
+        if let (At::Guest(guest), true, Some((_, bytes))) = (&door.at, idle, door.outbox.front())
+            && let Some(rate) = guest.takes()
+        {
+            let at = now + wide::time(*bytes as u64, rate);
+            self.queue.push(at, Occur::Drained { node, boot, conn });
+        }
+        let wrote = (door.taken, door.backlog);
+        if doors.service.wrote(clock, conn, wrote, door.backlog) {
+            self.close_door(node, conn);
         }
         Ok(())
     }
 
-    /// A client's connection has ended. The process may notice at once, or only when it answers.
-    fn close_door(&mut self, node: NodeId, conn: ConnId) -> Check {
-        let host = self.host_mut(node);
-        if host.rng.chance(500_000) {
+    /// A client that takes its answers slowly has taken one.
+    pub(crate) fn drained(&mut self, node: NodeId, boot: u64, conn: ConnId) -> Check {
+        if !self.is_life(node, boot) {
             return Ok(());
         }
+        let Some(doors) = self.doors(node) else { return Ok(()) };
+        let Some(door) = doors.doors.get_mut(&conn) else { return Ok(()) };
+        if let Some((_, bytes)) = door.outbox.pop_front() {
+            door.taken += bytes as u64;
+            door.backlog -= bytes;
+        }
+        let (next, at) = (door.outbox.front().map(|(_, bytes)| *bytes), door.at.clone());
+        doors.service.writable(conn);
+        if let (Some(bytes), At::Guest(guest)) = (next, at)
+            && let Some(rate) = guest.takes()
+        {
+            let at = self.now + wide::time(bytes as u64, rate);
+            self.queue.push(at, Occur::Drained { node, boot, conn });
+        }
+        self.door_turn(node);
+        Ok(())
+    }
+
+    /// A process looks for clients that are too slow.
+    pub(crate) fn sweep_doors(&mut self, node: NodeId, boot: u64) -> Check {
+        if !self.is_life(node, boot) {
+            return Ok(());
+        }
+        let now = self.now;
+        let host = self.host_mut(node);
+        let clock = host.clock(now).at;
         let Some(process) = &mut host.process else { return Ok(()) };
-        let tickets = process.doors.remove(conn);
-        for ticket in &tickets {
-            process.tickets.remove(ticket);
-            process.forgotten.insert(*ticket);
+        process.doors.sweep_at = None;
+        if process.paused.is_some() {
+            return Ok(());
         }
-        match tickets.is_empty() {
-            true => Ok(()),
-            false => self.deliver(node, Event::Forget(tickets)),
+        for (conn, fault) in process.doors.service.overdue(clock) {
+            self.drop_client(node, conn, fault)?;
+        }
+        self.door_turn(node);
+        Ok(())
+    }
+
+    fn drop_client(&mut self, node: NodeId, conn: ConnId, fault: Fault) -> Check {
+        let Some(doors) = self.doors(node) else { return Ok(()) };
+        let control = doors.service.is_control(conn);
+        let Some(door) = doors.doors.get(&conn) else { return Ok(()) };
+        let honest = matches!(door.at, At::Net(_));
+        self.mark(&format!("client: dropped, {fault:?}"));
+        ensure!(
+            !honest || matches!(fault, Fault::Idle | Fault::Greedy),
+            "no client is dropped without cause",
+            "{node} drops {conn}, which is {fault:?}, but does all it should"
+        );
+        if control {
+            if let Some(doors) = self.doors(node) {
+                doors.service.last_turn(conn);
+            }
+            self.read_door(node, conn);
+            self.write_door(node, conn)?;
+        }
+        self.close_door(node, conn);
+        Ok(())
+    }
+
+    /// The guests of a node leave.
+    pub(crate) fn see_guests_off(&mut self, node: NodeId) {
+        let Some(doors) = self.doors(node) else { return };
+        let guests = doors.doors.iter().filter(|(_, door)| door.is_guests());
+        let guests: Vec<ConnId> = guests.map(|(conn, _)| *conn).collect();
+        for conn in guests {
+            self.close_door(node, conn);
+        }
+        self.door_turn(node);
+    }
+
+    /// A process closes a client's connection, or hears that it is closed.
+    fn close_door(&mut self, node: NodeId, conn: ConnId) {
+        let Some(doors) = self.doors(node) else { return };
+        doors.service.closed(conn);
+        if let Some(Door { at: At::Net(net), .. }) = doors.doors.remove(&conn) {
+            doors.by_net.remove(&net);
+            self.net.close(net, self.now, &mut self.queue);
         }
     }
-}
 
-/// What a node is asked by a client's words.
-fn asked(op: Op) -> Option<Request<Query>> {
-    match op {
-        Op::Write(command) => Some(Request::Write(command.encode())),
-        Op::Read { query, level } => Some(Request::Read { query, level }),
-        Op::Status => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const CONN: ConnId = ConnId::new(7);
-
-    /// Doors with one connection, and on it requests of these names, which are their tickets too.
-    fn doors(ids: &[u64]) -> Doors {
-        let mut doors = Doors::default();
-        for id in ids {
-            let ticket = Ticket::new(*id);
-            let slot = Slot { id: *id, ticket, result: None };
-            doors.slots.entry(CONN).or_default().push_back(slot);
-            doors.waits.insert(ticket, CONN);
+    /// What must hold at the service between two turns.
+    fn look_at_doors(&mut self, node: NodeId) -> Check {
+        let Some(doors) = self.doors(node) else { return Ok(()) };
+        doors.service.check();
+        for (conn, door) in &doors.doors {
+            ensure!(
+                door.inbox.is_empty() || door.stops_amid() || doors.service.is_waiting(*conn),
+                "nobody is forgotten",
+                "{node} has not read all of {conn}, and will not"
+            );
         }
-        doors
+        let (used, limits) = (doors.service.used(), doors.service.limits());
+        // What comes on top: answers to what was taken in the room that there was.
+        let most = limits.memory + limits.places * (limits.buffer + limits.page);
+        ensure!(
+            used <= most,
+            "bounded queues (L6)",
+            "clients of {node} hold {used} bytes, there is room for {most}"
+        );
+        Ok(())
     }
 
-    fn leave(doors: &mut Doors, id: u64) -> Option<Vec<u64>> {
-        let (_, due) = doors.settle(Ticket::new(id), OpResult::Unknown)?;
-        Some(due.into_iter().map(|reply| reply.id).collect())
+    fn next_sweep(&mut self, node: NodeId) {
+        let now = self.now;
+        let host = &mut self.hosts[place(node)];
+        let (clock, boot) = (host.clock(now).at, host.boots);
+        let soon = clock.after(Micros::new(SWEEP));
+        let wanted = host.process.as_ref().and_then(|it| it.doors.service.next_look(soon));
+        let Some(at) = wanted.map(|at: Instant| host.when(at).max(now + 1)) else { return };
+        let Some(process) = &mut host.process else { return };
+        let set = process.doors.sweep_at;
+        if process.paused.is_none() && set.is_none_or(|set| at < set) {
+            process.doors.sweep_at = Some(at);
+            self.queue.push(at, Occur::Sweep { node, boot });
+        }
     }
 
-    #[test]
-    fn answers_leave_in_the_order_of_the_requests() {
-        let mut doors = doors(&[1, 2, 3]);
-        assert_eq!(leave(&mut doors, 2), Some(vec![]));
-        assert_eq!(leave(&mut doors, 1), Some(vec![1, 2]));
-        assert_eq!(leave(&mut doors, 3), Some(vec![3]));
+    /// What waits at a process beside its service.
+    fn load(&self, node: NodeId) -> Load {
+        let host = self.host(node);
+        let Some(process) = &host.process else { return Load::default() };
+        Load {
+            disk: usize::try_from(host.disk.line(Lane::Journal).bytes()).unwrap_or(usize::MAX),
+            waiting: process.replica.node().waiting_bytes(),
+            put_off: process.replica.put_off(),
+        }
     }
 
-    #[test]
-    fn what_was_asked_on_a_lost_connection_is_forgotten() {
-        let mut doors = doors(&[1, 2, 3]);
-        leave(&mut doors, 2);
-        assert_eq!(doors.remove(CONN), [Ticket::new(1), Ticket::new(3)]);
-        assert!(!doors.has(Ticket::new(1)));
-        assert_eq!(leave(&mut doors, 3), None);
+    fn doors(&mut self, node: NodeId) -> Option<&mut Doors> {
+        self.hosts[place(node)].process.as_mut().map(|process| &mut process.doors)
     }
 }

@@ -4,4 +4,5 @@ pub mod app;
 pub(crate) mod calls;
 pub mod clients;
 pub mod doors;
+pub mod guests;
 pub mod sessions;

@@ -2,30 +2,18 @@
 //! the machine asks for is done, what comes of it is told to the machine, and what it tells its
 //! caller is checked.
 
-use crate::callers::clients::Ending;
 use crate::check::{Check, client, ensure};
 use crate::run::options::ClientOptions;
 use crate::run::plan::Plan;
 use crate::world::dice::{Stream, stream};
-use crate::world::net::{End, Packet, machine_of};
+use crate::world::net::{Packet, Side, machine_of};
 use crate::world::{Occur, World, codec};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use zabkeeper_core::client::{Action, Answer, Client, Config, Event, Operation, Outcome};
+use zabkeeper_core::client::{Action, Client, Config, Event};
 use zabkeeper_core::mutants::Mutant;
-use zabkeeper_core::words::{ConnId, Instant, Micros, NodeId, Rng, Ticket, Txid};
-use zabkeeper_proto::client::{ClientRequest, OpResult};
-
-/// What the machine knows of an operation; the rest is in the call of the same number.
-#[derive(Clone, Copy, Debug)]
-pub struct Asked {
-    write: bool,
-}
-
-impl Operation for Asked {
-    fn is_write(&self) -> bool {
-        self.write
-    }
-}
+use zabkeeper_core::store::{Answer, Op};
+use zabkeeper_core::words::{ConnId, End, Instant, Micros, NodeId, Operation, Rng, Ticket};
+use zabkeeper_proto::client::ClientRequest;
 
 /// All clients that drive a machine, by their number.
 #[derive(Debug)]
@@ -39,7 +27,7 @@ pub struct Sessions {
 /// A client that drives a machine.
 #[derive(Debug)]
 struct Session {
-    machine: Client<Asked>,
+    machine: Client<Op>,
     endpoints: Vec<NodeId>,
     wires: BTreeMap<ConnId, Wire>,
     /// When its timer is set to fire.
@@ -103,7 +91,7 @@ impl World {
             self.tell(0, || format!("client {client} submits {call}"));
             self.begin_session(client, node);
             self.queue.push(deadline + 1, Occur::Overdue { call });
-            let op = Asked { write: self.clients.calls[call].command.is_some() };
+            let op = self.clients.first_op(call);
             let (id, deadline) = (Ticket::new(call as u64), Instant::from_micros(deadline));
             self.drive(client, Event::Submit { id, op, deadline })?;
         }
@@ -124,7 +112,7 @@ impl World {
     }
 
     /// Tells a machine of an event and does what it wants.
-    fn drive(&mut self, client: u32, event: Event<Asked, OpResult>) -> Check {
+    fn drive(&mut self, client: u32, event: Event<Op, Answer>) -> Check {
         let now = Instant::from_micros(self.now);
         let Some(session) = self.sessions.all.get_mut(&client) else { return Ok(()) };
         let mut actions = Vec::new();
@@ -151,7 +139,7 @@ impl World {
         self.drive(client, Event::Tick)
     }
 
-    fn obey(&mut self, client: u32, action: Action<Asked, OpResult>) -> Check {
+    fn obey(&mut self, client: u32, action: Action<Op, Answer>) -> Check {
         let now = self.now;
         let Some(session) = self.sessions.all.get_mut(&client) else { return Ok(()) };
         match action {
@@ -170,11 +158,10 @@ impl World {
                 }
                 self.tell(0, || format!("client {client} closes {conn}"));
             }
-            Action::Send { conn, id, op, deadline, seen } => {
-                let wait = deadline.since(Instant::from_micros(now));
-                return self.send_request(client, conn, (id, op), wait, seen);
+            Action::Send { conn, id, op, wait } => {
+                return self.send_request(client, conn, (id, op), wait);
             }
-            Action::Done { id, outcome } => return self.conclude(id, outcome),
+            Action::Done { id, end } => return self.conclude(id, end),
         }
         Ok(())
     }
@@ -183,17 +170,16 @@ impl World {
         &mut self,
         client: u32,
         conn: ConnId,
-        (id, op): (Ticket, Asked),
+        (id, op): (Ticket, Op),
         wait: Micros,
-        seen: Txid,
     ) -> Check {
         let Some(session) = self.sessions.all.get_mut(&client) else { return Ok(()) };
         ensure!(
-            !op.write || session.out.insert(id),
+            !op.is_write() || session.out.insert(id),
             "one write a request",
             "client {client} sends the write {id} again, though it may be done"
         );
-        let timeout_ms = told(wait, session.endpoints.len());
+        let timeout_ms = (wait.get() / 1000) as u32;
         let wire = session.wires.get_mut(&conn);
         let Some((wire, net)) = wire.and_then(|wire| wire.net.map(|net| (wire, net))) else {
             let what = format!("client {client} sends {id} on {conn}, which is not open");
@@ -202,8 +188,7 @@ impl World {
         wire.asked.push_back(id);
         let (now, node, call) = (self.now, wire.node, id.get() as usize);
         self.trace.see(|view| view.asks(call, node));
-        self.tell(0, || format!("client {client} sends {call} to {node} on {conn}, seen {seen}"));
-        let op = self.clients.op(call, seen);
+        self.tell(0, || format!("client {client} sends {call} to {node} on {conn}: {op:?}"));
         let request = ClientRequest { id: id.get(), timeout_ms, op };
         let request = if self.plan.options.codec { codec::request(request) } else { request };
         self.net.push(net, Packet::Request(Box::new(request)), now, &mut self.queue);
@@ -225,11 +210,12 @@ impl World {
             self.queue.push(self.now + 100, Occur::Turned { client, conn });
             return Ok(());
         }
-        let [net, _] = self.net.open((machine, 0), (node, boot), self.now, &mut self.queue);
+        let [net, door] = self.net.open((machine, 0), (node, boot), self.now, &mut self.queue);
         let session = self.sessions.all.get_mut(&client);
         if let Some(wire) = session.and_then(|session| session.wires.get_mut(&conn)) {
             wire.net = Some(net);
         }
+        self.open_door(node, door, client);
         Ok(())
     }
 
@@ -243,7 +229,7 @@ impl World {
     }
 
     /// Something comes to a client's end of a connection.
-    pub(crate) fn hear(&mut self, client: u32, end: &End, packet: Packet) -> Check {
+    pub(crate) fn hear(&mut self, client: u32, end: &Side, packet: Packet) -> Check {
         let Some(session) = self.sessions.all.get_mut(&client) else { return Ok(()) };
         let mut wires = session.wires.iter_mut();
         let Some((conn, wire)) = wires.find(|(_, wire)| wire.net == Some(end.conn)) else {
@@ -260,11 +246,10 @@ impl World {
                     "client {client} is told {reply:?} by {}, but waits for {oldest:?}",
                     wire.node
                 );
-                let answer = answer(reply.result);
-                if let (Answer::Refused(_), Some(id)) = (&answer, oldest) {
+                if let (End::Refused(_), Some(id)) = (&reply.end, oldest) {
                     session.out.remove(&id);
                 }
-                Event::Received { conn, answer }
+                Event::Received { conn, end: reply.end }
             }
             Packet::Fin => {
                 session.wires.remove(&conn);
@@ -276,47 +261,12 @@ impl World {
     }
 
     /// A machine tells its caller how a request ended.
-    fn conclude(&mut self, id: Ticket, outcome: Outcome<OpResult>) -> Check {
+    fn conclude(&mut self, id: Ticket, ending: End<Answer>) -> Check {
         let call = id.get() as usize;
-        let ending = match outcome {
-            Outcome::Done { reply: OpResult::Written { txid, outcome }, .. } => {
-                Ending::Written { txid, outcome }
-            }
-            Outcome::Done { reply: OpResult::Read { applied, answer }, .. } => {
-                Ending::Read { applied, answer }
-            }
-            Outcome::Refused(why) => Ending::Refused(why),
-            Outcome::TimedOut => Ending::TimedOut,
-            Outcome::Unknown => Ending::Unknown,
-            Outcome::Done { reply, .. } => panic!("no node answers {reply:?}"),
-        };
         let asked = &self.clients.calls[call];
         client::ends_once(asked, self.now)?;
         client::answered(asked, &ending, &self.checks.order)?;
         self.trace.feed(&(self.now, call));
         self.answer(call, ending)
     }
-}
-
-/// What a reply means to the machine, as in the production client.
-fn answer(result: OpResult) -> Answer<OpResult> {
-    let txid = match &result {
-        OpResult::Refused(why) => return Answer::Refused(*why),
-        OpResult::Unknown => return Answer::Unknown,
-        OpResult::Written { txid, .. } => *txid,
-        OpResult::Read { applied, .. } => *applied,
-        OpResult::Status(_) | OpResult::Invalid(_) => Txid::ZERO,
-    };
-    Answer::Done { txid, reply: result }
-}
-
-/// How long a node may hold a request, in milliseconds, as in the production client: while there
-/// are others to ask, it gets half of the time.
-fn told(left: Micros, endpoints: usize) -> u32 {
-    let millis = left.get() / 1000;
-    let told = match endpoints {
-        1 => millis,
-        _ => (millis / 2).max(millis.min(1000)),
-    };
-    u32::try_from(told.max(1)).unwrap_or(u32::MAX)
 }

@@ -8,13 +8,15 @@
 
 use super::order::Order;
 use super::{Check, ensure};
-use crate::callers::clients::{Call, Clients, Ending};
+use crate::callers::clients::{Call, Clients};
 use crate::run::plan::OpKind;
+use zabkeeper_core::store::Answer;
+use zabkeeper_core::words::End;
 
 /// A node answers a call.
-pub fn answered(call: &Call, ending: &Ending, order: &Order) -> Check {
+pub fn answered(call: &Call, ending: &End<Answer>, order: &Order) -> Check {
     match ending {
-        Ending::Written { txid, outcome } => {
+        End::Done { txid, answer: Answer::Written(outcome) } => {
             let bytes = order.entry(*txid).map(|entry| &entry.body);
             let command = call.command.clone().map(zabkeeper_core::zab::Body::Command);
             ensure!(
@@ -31,7 +33,7 @@ pub fn answered(call: &Call, ending: &Ending, order: &Order) -> Check {
                 order.outcome(*txid)
             );
         }
-        Ending::Read { applied, answer } => {
+        End::Done { txid: applied, answer } => {
             ensure!(
                 order.committed_at(*applied).is_some(),
                 "NoUncommittedRead (22)",
@@ -46,16 +48,19 @@ pub fn answered(call: &Call, ending: &Ending, order: &Order) -> Check {
                 call.op
             );
         }
-        Ending::Refused(_) | Ending::TimedOut => refused(call, order)?,
-        Ending::Unknown => {}
+        End::Refused(_) => refused(call, order)?,
+        End::Invalid(why) => {
+            ensure!(false, "requests make sense", "{:?} is invalid: {why}", call.op)
+        }
+        End::Unknown => {}
     }
     Ok(())
 }
 
 /// A client is told how its call ended: the order of txids agrees with the order of calls.
-pub fn ended(call: &Call, ending: &Ending) -> Check {
+pub fn ended(call: &Call, ending: &End<Answer>) -> Check {
     match ending {
-        Ending::Written { txid, .. } => {
+        End::Done { txid, answer: Answer::Written(_) } => {
             ensure!(
                 *txid > call.floor,
                 "Linearizable (23)",
@@ -64,9 +69,9 @@ pub fn ended(call: &Call, ending: &Ending) -> Check {
                 call.floor
             );
         }
-        Ending::Read { applied, .. } => {
+        End::Done { txid: applied, .. } => {
             ensure!(
-                call.op.kind == OpKind::Peek || *applied >= call.floor,
+                call.op.kind.is_local() || *applied >= call.floor,
                 "Linearizable (23)",
                 "{:?} saw {applied}, but {} had been answered before it was asked",
                 call.op,
@@ -80,7 +85,7 @@ pub fn ended(call: &Call, ending: &Ending) -> Check {
                 call.seen
             );
         }
-        Ending::Refused(_) | Ending::TimedOut | Ending::Unknown => {}
+        End::Refused(_) | End::Invalid(_) | End::Unknown => {}
     }
     Ok(())
 }
@@ -119,7 +124,7 @@ pub fn ended_in_time(call: &Call) -> Check {
 /// At the end of a run: what was refused is not there.
 pub fn refused_never_done(clients: &Clients, order: &Order) -> Check {
     for call in &clients.calls {
-        if let Some((_, Ending::Refused(_) | Ending::TimedOut)) = call.ended {
+        if let Some((_, End::Refused(_))) = call.ended {
             refused(call, order)?;
         }
     }

@@ -3,10 +3,11 @@
 //! call whose outcome nobody knows may take effect at any time after it was asked, or never.
 
 use crate::callers::app;
-use crate::callers::clients::{Clients, Ending};
+use crate::callers::clients::Clients;
 use crate::run::plan::OpKind;
 use std::collections::{BTreeMap, BTreeSet};
-use zabkeeper_core::store::CommandError;
+use zabkeeper_core::store::{Answer, CommandError};
+use zabkeeper_core::words::End;
 
 /// A call on one key, as the search sees it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -51,13 +52,13 @@ pub fn histories(clients: &Clients) -> BTreeMap<u32, Vec<Step>> {
         let Some(asked) = call.asked.filter(|_| call.op.key > 0) else { continue };
         let (ended, ending) = match &call.ended {
             Some((at, ending)) => (Some(*at), ending),
-            None => (None, &Ending::Unknown),
+            None => (None, &End::Unknown),
         };
         let (ended, told) = match ending {
-            Ending::Refused(_) | Ending::TimedOut => continue,
-            Ending::Unknown => (None, None),
-            Ending::Written { outcome, .. } => (ended, Some(outcome)),
-            Ending::Read { .. } => (ended, None),
+            End::Refused(_) | End::Invalid(_) => continue,
+            End::Unknown => (None, None),
+            End::Done { answer: Answer::Written(outcome), .. } => (ended, Some(outcome)),
+            End::Done { .. } => (ended, None),
         };
         let kind = match (call.op.kind, ending) {
             (OpKind::Set, _) => StepKind::Set(id),
@@ -65,8 +66,8 @@ pub fn histories(clients: &Clients) -> BTreeMap<u32, Vec<Step>> {
             (OpKind::Delete, _) => {
                 StepKind::Delete(told.map(|o| *o != Err(CommandError::NotFound)))
             }
-            (OpKind::Get, Ending::Read { answer, .. }) => StepKind::Get(app::found(answer)),
-            (OpKind::Get | OpKind::Peek, _) => continue,
+            (OpKind::Get, End::Done { answer, .. }) => StepKind::Get(app::found(answer)),
+            (OpKind::Get | OpKind::Peek | OpKind::List | OpKind::PeekList, _) => continue,
         };
         keys.entry(call.op.key).or_default().push(Step { asked, ended, kind });
     }

@@ -3,13 +3,12 @@
 //! Healing everything would hide a node that can speak but not hear and keeps the rest from work.
 
 use crate::callers::calls::PROBER;
-use crate::callers::clients::Ending;
 use crate::check::{Check, Violation};
 use crate::run::plan::{Op, OpKind};
 use crate::world::dice::{Dice, Stream, stream};
 use crate::world::{Occur, World};
 use std::collections::{BTreeMap, BTreeSet};
-use zabkeeper_core::words::{Epoch, NodeId, Txid};
+use zabkeeper_core::words::{End, Epoch, NodeId, Txid};
 use zabkeeper_core::zab::{Log, RoleStatus};
 
 /// The state of the quiet period.
@@ -62,6 +61,9 @@ impl World {
             given_way: 0,
             probes: BTreeMap::new(),
         });
+        for node in &nodes {
+            self.see_guests_off(*node);
+        }
         for node in nodes {
             match core.contains(&node) {
                 true => self.heal_node(node, &mut rng),
@@ -280,7 +282,7 @@ impl World {
             let status = &process.status;
             positions.insert((status.committed, status.applied, status.digest));
             if let Some(call) = process.tickets.values().next() {
-                return Some(format!("{} has not answered call #{call}", status.node));
+                return Some(format!("{} has not answered call {call:?}", status.node));
             }
         }
         if positions.len() != 1 {
@@ -306,9 +308,8 @@ impl World {
     fn probe_succeeded(&self, probe: (NodeId, bool)) -> bool {
         let quiet = self.quiet.as_ref();
         let call = quiet.and_then(|quiet| quiet.probes.get(&probe));
-        call.and_then(|call| self.clients.calls[*call].ended.as_ref()).is_some_and(|(_, ending)| {
-            matches!(ending, Ending::Written { .. } | Ending::Read { .. })
-        })
+        call.and_then(|call| self.clients.calls[*call].ended.as_ref())
+            .is_some_and(|(_, ending)| matches!(ending, End::Done { .. }))
     }
 
     /// Asks for a new write and a new read through each node of the core, again and again.

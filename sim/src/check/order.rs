@@ -139,7 +139,7 @@ impl Order {
         let end = changes.partition_point(|(txid, _)| *txid <= at);
         match changes.get(end.checked_sub(1)?)? {
             (_, Answer::Node(found)) => found.as_ref(),
-            (_, Answer::List(_)) => None,
+            _ => None,
         }
     }
 
@@ -247,7 +247,7 @@ impl Order {
     }
 
     fn apply(&mut self, entry: &Entry, command: &Payload) {
-        let outcome = self.oracle.apply(entry.txid, entry.time, command);
+        let outcome = self.oracle.change(entry.txid, entry.time, command);
         self.outcomes.insert(entry.txid, outcome);
         self.commands.entry(command.clone()).or_insert(entry.txid);
         if let Ok(command) = Command::decode(command) {

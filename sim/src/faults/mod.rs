@@ -3,14 +3,13 @@
 pub(crate) mod floods;
 pub mod overheard;
 
-use crate::callers::clients::Ending;
 use crate::check::{Check, Violation};
 use crate::run::plan::Fault;
 use crate::world::dice::{Dice, Stream, stream};
 use crate::world::disk::Disk;
 use crate::world::host::Host;
 use crate::world::{Occur, World, place};
-use zabkeeper_core::words::NodeId;
+use zabkeeper_core::words::{End, NodeId};
 use zabkeeper_core::zab::Recorded;
 
 impl World {
@@ -140,6 +139,9 @@ impl World {
                 let (node, from) = (who(node), NodeId::new(from));
                 self.queue.push(now, Occur::Stranger { node, from, tale });
             }
+            Fault::Guests { node, kind, count, requests, apart } => {
+                self.guests(who(node), kind, (count, requests), apart)?;
+            }
             Fault::Flood { node, kind, count, patience } => {
                 let node = who(node);
                 self.queue.push(now, Occur::Flood { node, kind, count, patience });
@@ -229,13 +231,10 @@ impl World {
             .map_err(|what| Violation::new("storage rules", format!("{node}: {what}")))?;
         host.issued = host.disk.image.clone();
         self.net.lose_process(node, now, &mut self.queue);
-        for (ticket, call) in process.tickets {
-            if process.doors.has(ticket) {
-                continue;
-            }
+        for call in process.doors.own(&process.tickets) {
             // The client's connection breaks with the process; it may take long to notice.
             if rng.chance(500_000) {
-                let ending = Box::new(Ending::Unknown);
+                let ending = Box::new(End::Unknown);
                 self.queue.push(now + 1_000, Occur::Answer { call, ending });
             }
         }

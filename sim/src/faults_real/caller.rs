@@ -2,7 +2,6 @@
 //! the client and one that reads for each of its connections.
 
 use super::history::{self, History};
-use crate::callers::clients::Ending;
 use crate::run::plan::OpKind;
 use crate::world::dice::Dice;
 use std::collections::{BTreeMap, VecDeque};
@@ -11,11 +10,10 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::Duration;
-use zabkeeper_core::client::{Action, Answer, Client, Config, Event, Operation, Outcome};
-use zabkeeper_core::replica::Request;
-use zabkeeper_core::store::{Command, Query};
-use zabkeeper_core::words::{ConnId, Instant, Micros, ReadLevel, RefuseReason, Rng, Ticket, Txid};
-use zabkeeper_proto::client::{ClientRequest, Op, OpResult, decode_reply, encode_request};
+use zabkeeper_core::client::{Action, Client, Config, Event};
+use zabkeeper_core::store::{Answer, Op};
+use zabkeeper_core::words::{ConnId, End, Instant, Micros, Rng, Ticket};
+use zabkeeper_proto::client::{ClientRequest, decode_reply, encode_request};
 use zabkeeper_proto::frame::{self, Kind};
 
 /// Keys in use at one time. After a while clients turn to new ones, which keeps the history of
@@ -25,22 +23,13 @@ const KEYS: u64 = 4;
 const WHILE: u64 = 3_000_000;
 const CONNECT: Duration = Duration::from_millis(500);
 
-#[derive(Clone, Debug)]
-struct Asked(Request<Query>);
-
-impl Operation for Asked {
-    fn is_write(&self) -> bool {
-        matches!(self.0, Request::Write(_))
-    }
-}
-
-type ClientEvent = Event<Asked, OpResult>;
+type ClientEvent = Event<Op, Answer>;
 
 /// What a reading thread has to tell.
 enum News {
     Connected(ConnId, TcpStream),
     Failed(ConnId),
-    Reply(ConnId, u64, OpResult),
+    Reply(ConnId, u64, End<Answer>),
     Broken(ConnId, String),
     Closed(ConnId),
 }
@@ -51,7 +40,7 @@ pub(super) struct Caller<'a> {
     history: &'a History,
     rng: Rng,
     endpoints: Vec<SocketAddr>,
-    machine: Client<Asked>,
+    machine: Client<Op>,
     conns: BTreeMap<ConnId, Conn>,
     tell: Sender<News>,
     told: Receiver<News>,
@@ -131,9 +120,9 @@ impl<'a> Caller<'a> {
 
     fn ask(&mut self, kind: OpKind, key: u32, size: u32, patience: u64) {
         let op = history::op(self.number, kind, key, size, patience);
-        let (id, request) = self.history.ask(op);
+        let (id, op) = self.history.ask(op);
         let deadline = self.now().after(Micros::new(patience));
-        self.handle(Event::Submit { id: Ticket::new(id as u64), op: Asked(request), deadline });
+        self.handle(Event::Submit { id: Ticket::new(id as u64), op, deadline });
     }
 
     /// Waits for news, for so many microseconds at most, and handles them.
@@ -157,15 +146,15 @@ impl<'a> Caller<'a> {
                 self.handle(Event::Connected(conn));
             }
             News::Failed(conn) => self.handle(Event::ConnectFailed(conn)),
-            News::Reply(conn, id, result) => {
+            News::Reply(conn, id, end) => {
                 let Some(known) = self.conns.get_mut(&conn) else { return };
                 if known.asked.pop_front() != Some(id) {
                     self.history.wrong(format!("a node answers request {id} out of turn"));
                 }
-                if let OpResult::Invalid(why) = &result {
+                if let End::Invalid(why) = &end {
                     self.history.wrong(format!("a node calls request {id} invalid: {why}"));
                 }
-                self.handle(Event::Received { conn, answer: answer(result) });
+                self.handle(Event::Received { conn, end });
             }
             News::Broken(conn, why) => {
                 self.history.wrong(format!("what a node answers cannot be read: {why}"));
@@ -190,34 +179,19 @@ impl<'a> Caller<'a> {
                     let (addr, tell) = (self.endpoints[endpoint], self.tell.clone());
                     thread::spawn(move || connect(conn, addr, &tell));
                 }
-                Action::Send { conn, id, op, deadline, seen } => {
-                    self.send(conn, id, op, deadline.since(now), seen);
-                }
+                Action::Send { conn, id, op, wait } => self.send(conn, id, op, wait),
                 Action::Close(conn) => {
                     if let Some(conn) = self.conns.remove(&conn) {
                         let _ = conn.stream.shutdown(Shutdown::Both);
                     }
                 }
-                Action::Done { id, outcome } => {
-                    self.history.end(id.get() as usize, ending(outcome));
-                }
+                Action::Done { id, end } => self.history.end(id.get() as usize, end),
             }
         }
     }
 
-    fn send(&mut self, conn: ConnId, id: Ticket, op: Asked, left: Micros, seen: Txid) {
-        let op = match op.0 {
-            Request::Write(bytes) => match Command::decode(&bytes) {
-                Ok(command) => Op::Write(command),
-                Err(error) => return self.history.wrong(format!("own command: {error}")),
-            },
-            Request::Read { query, level: ReadLevel::Linearizable } => {
-                Op::Read { query, level: ReadLevel::Linearizable }
-            }
-            Request::Read { query, .. } => Op::Read { query, level: ReadLevel::Local(seen) },
-        };
-        // A node that is cut off holds requests in vain: half of the time is for the others.
-        let timeout_ms = (left.get() / 2000).max(1) as u32;
+    fn send(&mut self, conn: ConnId, id: Ticket, op: Op, wait: Micros) {
+        let timeout_ms = (wait.get() / 1000) as u32;
         let mut bytes = Vec::new();
         encode_request(&ClientRequest { id: id.get(), timeout_ms, op }, &mut bytes);
         if let Some(conn) = self.conns.get_mut(&conn) {
@@ -276,36 +250,8 @@ fn read_replies(conn: ConnId, mut stream: TcpStream, tell: &Sender<News>) -> Res
             let reply = decode_reply(&frame).map_err(|error| error.to_string())?;
             let used = frame.consumed();
             bytes.drain(..used);
-            let _ = tell.send(News::Reply(conn, reply.id, reply.result));
+            let _ = tell.send(News::Reply(conn, reply.id, reply.end));
         }
-    }
-}
-
-/// What a reply means to the client logic.
-fn answer(result: OpResult) -> Answer<OpResult> {
-    let txid = match &result {
-        OpResult::Refused(why) => return Answer::Refused(*why),
-        OpResult::Unknown => return Answer::Unknown,
-        OpResult::Written { txid, .. } => *txid,
-        OpResult::Read { applied, .. } => *applied,
-        OpResult::Status(_) | OpResult::Invalid(_) => Txid::ZERO,
-    };
-    Answer::Done { txid, reply: result }
-}
-
-fn ending(outcome: Outcome<OpResult>) -> Ending {
-    match outcome {
-        Outcome::Done { reply: OpResult::Written { txid, outcome }, .. } => {
-            Ending::Written { txid, outcome }
-        }
-        Outcome::Done { reply: OpResult::Read { applied, answer }, .. } => {
-            Ending::Read { applied, answer }
-        }
-        // Said to be wrong already.
-        Outcome::Done { .. } | Outcome::Unknown => Ending::Unknown,
-        Outcome::Refused(why) => Ending::Refused(why),
-        // Nobody took it.
-        Outcome::TimedOut => Ending::Refused(RefuseReason::NoLeader),
     }
 }
 
@@ -326,7 +272,8 @@ pub(super) fn status(addr: SocketAddr, patience: Duration) -> Option<zabkeeper_c
         }
         let found = frame::parse(&bytes, Kind::Reply, frame::MAX_REPLY_BODY).ok()?;
         if let Some(frame) = found {
-            let OpResult::Status(status) = decode_reply(&frame).ok()?.result else { return None };
+            let end = decode_reply(&frame).ok()?.end;
+            let End::Done { answer: Answer::Status(status), .. } = end else { return None };
             return Some(*status);
         }
     }

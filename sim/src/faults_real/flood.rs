@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
+use zabkeeper_core::store::Op;
 use zabkeeper_core::words::Rng;
-use zabkeeper_proto::client::{ClientRequest, Op, encode_request};
+use zabkeeper_proto::client::{ClientRequest, encode_request};
 
 /// How a flood behaves.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

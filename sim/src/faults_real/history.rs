@@ -1,6 +1,6 @@
 //! What the clients asked and were told, in the simulator's own terms, judged by its checkers.
 
-use crate::callers::clients::{Clients, Ending};
+use crate::callers::clients::Clients;
 use crate::check::client;
 use crate::check::linear::{Step, StepKind, Verdict, histories, search};
 use crate::run::plan::{Op, OpKind};
@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
-use zabkeeper_core::replica::Request;
-use zabkeeper_core::store::Query;
+use zabkeeper_core::store::{self, Answer};
+use zabkeeper_core::words::End;
 
 /// How many states the search for an order may visit for one key.
 const BUDGET: usize = 300_000;
@@ -53,28 +53,28 @@ impl History {
     }
 
     /// A client asks; gives the number of the call and what to ask.
-    pub(super) fn ask(&self, mut op: Op) -> (usize, Request<Query>) {
+    pub(super) fn ask(&self, mut op: Op) -> (usize, store::Op) {
         let mut inner = self.lock();
         op.at = self.now();
         let at = op.at;
         let id = inner.clients.add(op);
         inner.clients.ask(id, at);
-        let request = inner.clients.request(id);
+        let asks = inner.clients.first_op(id);
         // Values can be large, and long runs have millions of calls: what the value was, the
         // number of the call tells.
         inner.clients.calls[id].command = None;
-        (id, request)
+        (id, asks)
     }
 
     /// A client is told.
-    pub(super) fn end(&self, id: usize, ending: Ending) {
+    pub(super) fn end(&self, id: usize, ending: End<Answer>) {
         let mut inner = self.lock();
         let now = self.now();
         let Some(call) = inner.clients.calls.get(id).cloned() else { return };
         match &ending {
-            Ending::Refused(_) | Ending::TimedOut => inner.refused += 1,
-            Ending::Unknown => inner.unknown += 1,
-            Ending::Written { .. } | Ending::Read { .. } => inner.done += 1,
+            End::Refused(_) | End::Invalid(_) => inner.refused += 1,
+            End::Unknown => inner.unknown += 1,
+            End::Done { .. } => inner.done += 1,
         }
         if let Err(violation) = client::ended(&call, &ending) {
             inner.wrong.get_or_insert_with(|| format!("call {id}: {violation}"));
@@ -138,11 +138,11 @@ impl History {
             let _ = write!(text, "k/{key}: {id} c{} {op:?} {asked}..", call.op.client);
             let _ = match &call.ended {
                 None => writeln!(text, " never ended"),
-                Some((at, Ending::Written { txid, outcome })) => {
+                Some((at, End::Done { txid, answer: Answer::Written(outcome) })) => {
                     let outcome = outcome.as_ref().map(|_| "done");
                     writeln!(text, "{at} {txid} {outcome:?}")
                 }
-                Some((at, Ending::Read { applied, answer })) => {
+                Some((at, End::Done { txid: applied, answer })) => {
                     writeln!(text, "{at} at {applied} v{:?}", crate::callers::app::found(answer))
                 }
                 Some((at, ending)) => writeln!(text, "{at} {ending:?}"),
@@ -170,8 +170,8 @@ fn in_order_of_txids(clients: &Clients) -> Result<Clients, String> {
         let Some((at, ending)) = &mut call.ended else { continue };
         *at = (*at + 1) * FINE;
         match ending {
-            Ending::Written { txid, .. } => order.push((*txid, false, *at, id)),
-            Ending::Read { applied, .. } if call.op.kind == OpKind::Get => {
+            End::Done { txid, answer: Answer::Written(_) } => order.push((*txid, false, *at, id)),
+            End::Done { txid: applied, .. } if call.op.kind == OpKind::Get => {
                 order.push((*applied, true, *at, id));
             }
             _ => {}
@@ -278,12 +278,12 @@ mod tests {
         }))
     }
 
-    fn written(counter: u64) -> Ending {
-        Ending::Written { txid: txid(counter), outcome: Ok(Stat::default()) }
+    fn written(counter: u64) -> End<Answer> {
+        End::Done { txid: txid(counter), answer: Answer::Written(Ok(Stat::default())) }
     }
 
     /// Calls one after the other on one key, each with how it ended.
-    fn history(calls: Vec<(OpKind, Ending)>) -> History {
+    fn history(calls: Vec<(OpKind, End<Answer>)>) -> History {
         let history = History::new(Instant::now());
         for (kind, ending) in calls {
             let (id, _) = history.ask(op(0, kind, 1, 0, 1));
@@ -292,17 +292,18 @@ mod tests {
         history
     }
 
-    fn read(counter: u64, answer: Answer) -> (OpKind, Ending) {
-        (OpKind::Get, Ending::Read { applied: txid(counter), answer })
+    fn read(counter: u64, answer: Answer) -> (OpKind, End<Answer>) {
+        (OpKind::Get, End::Done { txid: txid(counter), answer })
     }
 
     #[test]
     fn what_an_unknown_write_may_explain_is_accepted() {
-        let exists = Ending::Written { txid: txid(3), outcome: Err(CommandError::Exists) };
+        let answer = Answer::Written(Err(CommandError::Exists));
+        let exists = End::Done { txid: txid(3), answer };
         let calls = vec![
             (OpKind::Set, written(1)),
-            (OpKind::Delete, Ending::Unknown),
-            (OpKind::Add, Ending::Unknown),
+            (OpKind::Delete, End::Unknown),
+            (OpKind::Add, End::Unknown),
             read(2, Answer::Node(None)),
             (OpKind::Add, exists),
             read(3, found(2)),
@@ -312,7 +313,7 @@ mod tests {
 
     #[test]
     fn many_writes_of_unknown_outcome_are_no_riddle() {
-        let mut calls: Vec<_> = (0..40).map(|_| (OpKind::Set, Ending::Unknown)).collect();
+        let mut calls: Vec<_> = (0..40).map(|_| (OpKind::Set, End::Unknown)).collect();
         for round in 1..20 {
             calls.push(read(100 * round, found(2 * round as usize)));
             calls.extend((1..80).map(|n| (OpKind::Set, written(100 * round + n))));
@@ -323,8 +324,8 @@ mod tests {
     #[test]
     fn a_write_that_came_late_is_not_tried_early() {
         let mut calls = vec![(OpKind::Set, written(1))];
-        calls.extend((0..30).map(|_| (OpKind::Set, Ending::Unknown)));
-        calls.extend((0..5).map(|_| (OpKind::Delete, Ending::Unknown)));
+        calls.extend((0..30).map(|_| (OpKind::Set, End::Unknown)));
+        calls.extend((0..5).map(|_| (OpKind::Delete, End::Unknown)));
         calls.push(read(50, Answer::Node(None)));
         calls.push(read(60, found(7)));
         assert_eq!(history(calls).judge(), Ok(()));
@@ -339,7 +340,7 @@ mod tests {
 
     #[test]
     fn a_refused_write_that_was_done_is_found() {
-        let refused = Ending::Refused(zabkeeper_core::words::RefuseReason::NoLeader);
+        let refused = End::Refused(zabkeeper_core::words::RefuseReason::NoLeader);
         let calls = vec![(OpKind::Set, refused), read(1, found(0))];
         assert!(history(calls).judge().is_err());
     }

@@ -6,6 +6,7 @@ pub mod mutants;
 pub mod options;
 pub mod plan;
 pub mod progress;
+pub mod service;
 pub mod shrink;
 pub mod sweep;
 

@@ -60,6 +60,16 @@ pub const ALL: &[(Mutant, &str)] = &[
     (Mutant::KeepNothing, "M78"),
     (Mutant::InstallUnsealed, "M79"),
     (Mutant::OldDiskCounts, "M63"),
+    (Mutant::AnswerAsReady, "M81"),
+    (Mutant::KeepGrant, "M82"),
+    (Mutant::KeepPage, "M83"),
+    (Mutant::KeepBlocked, "M84"),
+    (Mutant::KeepCharge, "M85"),
+    (Mutant::KeepPlace, "M86"),
+    (Mutant::KeepPaused, "M87"),
+    (Mutant::KeepTickets, "M88"),
+    (Mutant::TakeAll, "M89"),
+    (Mutant::ServeWithoutPlace, "M90"),
 ];
 
 /// The planted bug of this name.

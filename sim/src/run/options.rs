@@ -2,6 +2,7 @@
 //! rates, limits now generous, now tiny. Randomised circumstances find what average ones hide.
 
 use crate::run::climate;
+use crate::run::service::{self, ServiceOptions};
 use crate::world::dice::{Dice, Stream, stream};
 use crate::world::wide::Wide;
 use serde::{Deserialize, Serialize};
@@ -35,6 +36,9 @@ pub struct Options {
     /// request goes straight to one node, as from an application with a client of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clients: Option<ClientOptions>,
+    /// What clients may use at a node; the defaults of production if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<ServiceOptions>,
     /// If given, things take time by their size.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wide: Option<Wide>,
@@ -185,6 +189,8 @@ pub struct Swarm {
     pub stranger_gap: u64,
     /// Between floods of requests.
     pub flood_gap: u64,
+    /// Between crowds of clients that mean no good.
+    pub guest_gap: u64,
     /// Crashes strike while the ensemble forms.
     pub birth: bool,
     /// Two halves and a bridge between them whose connections break again and again.
@@ -199,8 +205,8 @@ pub struct Swarm {
     pub request_gap: u64,
     /// How long a client waits at most.
     pub patience: u64,
-    /// Weights of Set, Add, Delete, linearizable Get, local Get.
-    pub mix: [u32; 5],
+    /// Weights of Set, Add, Delete, linearizable Get, local Get, linearizable and local listings.
+    pub mix: [u32; 7],
     /// The longest value in bytes.
     pub value_max: u64,
 }
@@ -228,6 +234,7 @@ impl Swarm {
         let timeouts = draw_timeouts(rng);
         let net = draw_net(rng, &timeouts);
         let clients = draw_clients(&mut stream(seed, Stream::Clients), &net);
+        let mut guarded = stream(seed, Stream::Service);
         let options = Options {
             nodes,
             duration,
@@ -239,9 +246,14 @@ impl Swarm {
             limits: draw_limits(rng),
             codec: rng.chance(250_000),
             clients,
+            service: guarded.chance(400_000).then(|| ServiceOptions::draw(&mut guarded)),
             wide: None,
         };
         let mut apart = stream(seed, Stream::Wide);
+        let guest_gap = match options.service.is_some() && guarded.chance(600_000) {
+            true => guarded.magnitude(200_000, 5_000_000),
+            false => 0,
+        };
         let mut slow = |on: u32, low: u64, high: u64| {
             if apart.chance(on) { apart.magnitude(low, high) } else { 0 }
         };
@@ -267,6 +279,7 @@ impl Swarm {
             flood_gap: slow(50_000, 2_000_000, 20_000_000),
             forge_gap: slow(200_000, 300_000, 10_000_000),
             stranger_gap: slow(200_000, 300_000, 10_000_000),
+            guest_gap,
             birth: false,
             rivals: false,
             echo_gap: gap(400_000, 300_000, 10_000_000),
@@ -282,6 +295,8 @@ impl Swarm {
                 rng.between(0, 6) as u32,
                 rng.between(0, 10) as u32,
                 rng.between(0, 6) as u32,
+                guarded.between(0, 3) as u32,
+                guarded.between(0, 3) as u32,
             ],
             value_max: rng.magnitude(8, 400),
             options,
@@ -506,8 +521,14 @@ impl Options {
             limits: LimitOptions::from(&Limits::default()),
             codec: false,
             clients: None,
+            service: None,
             wide: None,
         }
+    }
+
+    /// What clients may use at a node, with a planted bug if one is named.
+    pub fn service(&self, mutant: Option<&str>) -> zabkeeper_core::service::Limits {
+        service::limits(self.service.as_ref(), mutant.and_then(crate::run::mutants::by_name))
     }
 
     /// The core's configuration for a node.

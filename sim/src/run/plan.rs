@@ -71,6 +71,9 @@ pub enum Fault {
     Stranger { node: u32, from: u32, tale: Tale },
     /// So many requests come to a node at once.
     Flood { node: u32, kind: FloodKind, count: u32, patience: u64 },
+    /// So many clients that mean no good connect to a node, from one address or as many as they are,
+    /// and ask so much each.
+    Guests { node: u32, kind: GuestKind, count: u32, requests: u32, apart: bool },
     /// The machine is suspended: its clock stands still, and everything comes later.
     Suspend { node: u32, lasts: u64 },
     /// The disk completes nothing for a while.
@@ -172,6 +175,23 @@ pub enum FloodKind {
     Bulk,
 }
 
+/// What clients that mean no good do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum GuestKind {
+    /// They say nothing.
+    Silent,
+    /// They begin a request and do not go on.
+    Unfinished,
+    /// They take no answer.
+    Deaf,
+    /// They take their answers slowly.
+    Slow,
+    /// They ask for the status.
+    Curious,
+    /// They ask much at once.
+    Eager,
+}
+
 impl Fault {
     /// Its class, for counting and for dropping whole classes.
     pub fn class(&self) -> &'static str {
@@ -191,6 +211,7 @@ impl Fault {
             Self::Forge { .. } => "forged votes",
             Self::Stranger { .. } => "stranger",
             Self::Flood { .. } => "flood",
+            Self::Guests { .. } => "guests",
             Self::DiskStall { .. } => "disk stall",
             Self::DiskFail { .. } => "disk failure",
             Self::Wipe { .. } => "wiped disk",
@@ -232,12 +253,21 @@ pub enum OpKind {
     Get,
     /// A read of the node's own state.
     Peek,
+    /// A linearizable listing.
+    List,
+    /// A listing of the node's own state.
+    PeekList,
 }
 
 impl OpKind {
     /// True if it changes something.
     pub fn is_write(self) -> bool {
         matches!(self, Self::Set | Self::Add | Self::Delete)
+    }
+
+    /// True if it looks at the state of the node asked, perhaps an old one.
+    pub fn is_local(self) -> bool {
+        matches!(self, Self::Peek | Self::PeekList)
     }
 }
 
@@ -333,7 +363,7 @@ fn draw_faults(rng: &Rng, swarm: &Swarm) -> Vec<Planned> {
     let mut faults = Vec::new();
     let from = swarm.options.wide.as_ref().map_or(0, |wide| wide.from);
     type Draw = fn(&mut Rng, u64, u64) -> Fault;
-    let classes: [(u64, Draw); 20] = [
+    let classes: [(u64, Draw); 21] = [
         (swarm.crash_gap, draw_crash),
         (swarm.crash_in_step_gap, draw_crash_in_step),
         (swarm.power_cut_gap, |rng, _, _| Fault::PowerCut {
@@ -404,6 +434,20 @@ fn draw_faults(rng: &Rng, swarm: &Swarm) -> Vec<Planned> {
         (swarm.suspend_gap, |rng, nodes, _| Fault::Suspend {
             node: node(rng, nodes),
             lasts: rng.magnitude(1_000, 10_000_000),
+        }),
+        (swarm.guest_gap, |rng, nodes, _| Fault::Guests {
+            node: node(rng, nodes),
+            kind: *rng.pick(&[
+                GuestKind::Silent,
+                GuestKind::Unfinished,
+                GuestKind::Deaf,
+                GuestKind::Slow,
+                GuestKind::Curious,
+                GuestKind::Eager,
+            ]),
+            count: rng.magnitude(1, 60) as u32,
+            requests: rng.magnitude(1, 60) as u32,
+            apart: rng.chance(500_000),
         }),
     ];
     for (class, (gap, draw)) in classes.into_iter().enumerate() {
@@ -584,7 +628,15 @@ fn draw_ops(rng: &Rng, swarm: &Swarm) -> Vec<Op> {
             if rng.chance(100_000) {
                 node = rng.between(1, u64::from(swarm.options.nodes)) as u32;
             }
-            let kinds = [OpKind::Set, OpKind::Add, OpKind::Delete, OpKind::Get, OpKind::Peek];
+            let kinds = [
+                OpKind::Set,
+                OpKind::Add,
+                OpKind::Delete,
+                OpKind::Get,
+                OpKind::Peek,
+                OpKind::List,
+                OpKind::PeekList,
+            ];
             let kind = kinds[rng.weighted(&swarm.mix)];
             let key = rng.between(1, swarm.keys) as u32;
             let size = match swarm.options.wide {

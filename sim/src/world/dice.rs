@@ -27,6 +27,8 @@ pub enum Stream {
     Clients,
     /// What is slow, and how wide things are.
     Wide,
+    /// What clients may use, and who else comes.
+    Service,
 }
 
 /// A generator for one purpose.

@@ -86,8 +86,8 @@ pub struct Process {
     pub parts: Vec<(Txid, Vec<Change>)>,
     /// After which entry its disk is being asked for more, for which connection.
     pub reads: BTreeMap<ConnId, Txid>,
-    /// The client requests that it has not answered, and which call each is.
-    pub tickets: BTreeMap<Ticket, usize>,
+    /// The client requests that it has not answered, and which call each is, if it is one.
+    pub tickets: BTreeMap<Ticket, Option<usize>>,
     /// Those that nobody waits for any more: an answer is needless but does no harm.
     pub forgotten: BTreeSet<Ticket>,
     /// The connections of clients.

@@ -16,7 +16,7 @@ pub(crate) mod step;
 pub(crate) mod turn;
 pub mod wide;
 
-use crate::callers::clients::{Clients, Ending};
+use crate::callers::clients::Clients;
 use crate::callers::doors::Doors;
 use crate::callers::sessions::Sessions;
 use crate::check::bounds::{Rates, Room, is_hostile};
@@ -33,7 +33,8 @@ use crate::world::reading::Wanted;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use zabkeeper_core::replica::{Input, Replica};
-use zabkeeper_core::words::{ConnId, Incarnation, Life, NodeId};
+use zabkeeper_core::store::Answer;
+use zabkeeper_core::words::{ConnId, End, Incarnation, Life, NodeId};
 use zabkeeper_core::zab::{Base, Event, Identity, Member, Membership, Vote};
 
 /// Something that will happen.
@@ -89,7 +90,11 @@ pub enum Occur {
     /// The requests arrive at the node.
     Request(Vec<usize>),
     /// An answer arrives at the client.
-    Answer { call: usize, ending: Box<Ending> },
+    Answer { call: usize, ending: Box<End<Answer>> },
+    /// A client that takes its answers slowly has taken one.
+    Drained { node: NodeId, boot: u64, conn: ConnId },
+    /// A process looks for clients that are too slow.
+    Sweep { node: NodeId, boot: u64 },
     /// A client waits no longer.
     GiveUp { call: usize },
     /// A timer of a client's machine fires.
@@ -136,7 +141,6 @@ pub struct World {
     /// Planned faults that wait for a transition, by index.
     pub(crate) armed: Vec<usize>,
     membership: Arc<Membership>,
-    pub(crate) tickets: u64,
     next_disk: u64,
     finished: bool,
 }
@@ -182,7 +186,6 @@ impl World {
             quiet: None,
             armed: Vec::new(),
             membership,
-            tickets: 0,
             next_disk: 1,
             finished: false,
             plan,
@@ -392,6 +395,8 @@ impl World {
             Occur::Knock { client, conn, refused } => self.knock(client, conn, refused),
             Occur::Turned { client, conn } => self.turned(client, conn),
             Occur::Overdue { call } => client::ended_in_time(&self.clients.calls[call]),
+            Occur::Drained { node, boot, conn } => self.drained(node, boot, conn),
+            Occur::Sweep { node, boot } => self.sweep_doors(node, boot),
             Occur::Quiet => self.quieten(),
             Occur::Look => self.look(),
         }
@@ -414,6 +419,7 @@ impl World {
             .split(u64::from(node.get()))
             .split(boot)
             .next_u64();
+        let limits = self.plan.options.service(self.plan.mutant.as_deref());
         let host = self.host_mut(node);
         if host.process.is_some() || host.boots != boot || host.wiped && host.halted.is_some() {
             return Ok(());
@@ -448,7 +454,7 @@ impl World {
             reads: BTreeMap::new(),
             tickets: BTreeMap::new(),
             forgotten: BTreeSet::new(),
-            doors: Doors::default(),
+            doors: Doors::new(limits, node, boot),
         });
         self.checks.started(&self.hosts[place(node)], &status)?;
         self.tell(node.get(), || "starts".to_string());
@@ -567,7 +573,8 @@ impl World {
                 self.input(node, input)?;
             }
         }
-        self.open_doors(node, boot)
+        self.door_turn(node);
+        Ok(())
     }
 }
 

@@ -5,7 +5,7 @@
 use crate::faults::overheard::Overheard;
 use crate::run::options::{NetOptions, Options};
 use crate::world::dice::{Dice, Stream, stream};
-pub use crate::world::pipe::{End, Packet, client_of, machine_of};
+pub use crate::world::pipe::{Packet, Side, client_of, machine_of};
 use crate::world::pipe::{Pipe, weight};
 use crate::world::queue::Queue;
 use crate::world::wide::Links;
@@ -256,7 +256,7 @@ impl Net {
         let pipe = self.next;
         let conns = [ConnId::new(2 * pipe), ConnId::new(2 * pipe + 1)];
         self.next += 1;
-        let end = |node, boot, peer, conn| End {
+        let end = |node, boot, peer, conn| Side {
             node,
             boot,
             peer,
@@ -404,7 +404,7 @@ impl Net {
         end: usize,
         now: u64,
         queue: &mut Queue<Occur>,
-    ) -> Option<(End, Packet)> {
+    ) -> Option<(Side, Packet)> {
         let pipe = self.pipes.get(&id)?;
         let cut = self.is_stream_cut(pipe.ends[1 - end].node, pipe.ends[end].node);
         let at = &mut self.pipes.get_mut(&id)?.ends[end];

@@ -23,7 +23,7 @@ pub enum Packet {
 
 /// One end of a connection.
 #[derive(Clone, Debug)]
-pub struct End {
+pub struct Side {
     /// The machine.
     pub node: NodeId,
     /// The life of the process that holds it; 0 for a client.
@@ -43,7 +43,7 @@ pub struct End {
     pub(crate) busy_until: u64,
 }
 
-impl End {
+impl Side {
     /// The same end, without what is on the way to it.
     pub(crate) fn without_inbox(&self) -> Self {
         Self { inbox: VecDeque::new(), ..*self }
@@ -52,7 +52,7 @@ impl End {
 
 #[derive(Clone, Debug)]
 pub(crate) struct Pipe {
-    pub ends: [End; 2],
+    pub ends: [Side; 2],
     pub broken: bool,
 }
 

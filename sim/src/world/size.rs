@@ -4,7 +4,8 @@
 use crate::world::disk::DiskOp;
 use crate::world::net::Packet;
 use zabkeeper_core::replica::Request;
-use zabkeeper_core::store::Query;
+use zabkeeper_core::store::{Answer, Found, Op, Query};
+use zabkeeper_core::words::End;
 use zabkeeper_core::zab::{Change, Entry, Item, Message, Record};
 
 /// What any message, record or datagram takes besides its contents.
@@ -52,6 +53,26 @@ pub fn request(request: &Request<Query>) -> u64 {
     match request {
         Request::Write(command) => FIXED + command.len() as u64,
         Request::Read { .. } => FIXED,
+    }
+}
+
+/// What a client asks, before it is taken.
+pub fn asked(op: &Op) -> usize {
+    let value = match op {
+        Op::Write(command) => command.value_bytes(),
+        Op::Read { .. } | Op::Status => 0,
+    };
+    FIXED as usize + value
+}
+
+/// What a client is answered.
+pub fn ending(end: &End<Answer>) -> usize {
+    let value = |found: &Found| FIXED as usize + found.value.as_ref().map_or(0, |it| it.len());
+    let End::Done { answer, .. } = end else { return FIXED as usize };
+    match answer {
+        Answer::Node(Some(found)) => value(found),
+        Answer::List(Some(page)) => page.nodes.iter().map(value).sum(),
+        _ => FIXED as usize,
     }
 }
 

@@ -133,6 +133,7 @@ impl World {
             }
             self.begin_flush(node);
             self.set_timer(node);
+            self.door_turn(node);
         }
         Ok(())
     }

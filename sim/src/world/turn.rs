@@ -76,7 +76,13 @@ impl World {
                 self.queue.push(at, Occur::Turn { node, boot });
                 break;
             }
-            let Some(input) = process.held.pop_front() else { break };
+            let Some(input) = process.held.pop_front() else {
+                if at > now {
+                    self.queue.push(at, Occur::Turn { node, boot });
+                    break;
+                }
+                return self.serve(node);
+            };
             self.step(node, input)?;
         }
         Ok(())

@@ -16,7 +16,7 @@ use proptest::prelude::*;
 fn list(tree: &Tree, query: Query) -> Option<Page> {
     match tree.query(&query) {
         Answer::List(page) => page,
-        Answer::Node(_) => panic!("asked for a list"),
+        other => panic!("asked for a list: {other:?}"),
     }
 }
 
@@ -136,7 +136,7 @@ proptest! {
         changes(&mut twins.tree);
         let before = twins.tree.clone();
         let (txid, time) = entry(twins.applied + 1);
-        if twins.tree.apply(txid, time, &last.encode()).is_err() {
+        if twins.tree.change(txid, time, &last.encode()).is_err() {
             prop_assert_eq!(twins.tree, before);
         }
     }
@@ -145,7 +145,7 @@ proptest! {
     fn bytes_that_are_no_command_have_an_outcome(bytes: Vec<u8>) {
         let mut tree = Tree::empty();
         let (txid, time) = entry(1);
-        let outcome = tree.apply(txid, time, &bytes.as_slice().into());
+        let outcome = tree.change(txid, time, &bytes);
         if Command::decode(&bytes).is_err() {
             prop_assert_eq!(outcome, Err(CommandError::Malformed));
             prop_assert_eq!(tree, Tree::empty());
@@ -211,7 +211,7 @@ fn a_subtree_that_is_too_large_is_not_deleted_at_once() {
     for (most, outcome) in [(4, Some(CommandError::TooMany)), (5, None)] {
         let bytes = [&*command, &[most]].concat();
         let (txid, time) = entry(10 + u64::from(most));
-        assert_eq!(twins.tree.apply(txid, time, &bytes.into()).err(), outcome);
+        assert_eq!(twins.tree.change(txid, time, &bytes).err(), outcome);
         assert_eq!(twins.tree.digest() == before, outcome.is_some());
     }
 }
@@ -240,7 +240,7 @@ fn changes_of_many_runs_are_read_in_order_and_once() {
         let (txid, time) = entry(n + 1);
         // Each key twice, far from each other, so that runs overlap.
         let command = set(&format!("{}", n * 7919 % (count / 2)), "x");
-        assert!(tree.apply(txid, time, &command.encode()).is_ok());
+        assert!(tree.change(txid, time, &command.encode()).is_ok());
     }
     tree.begin_changes();
     let mut keys: Vec<Payload> = Vec::new();

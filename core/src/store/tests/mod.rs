@@ -66,7 +66,7 @@ impl Twins {
         // The number is the last in the command.
         command.truncate(command.len() - 2);
         command.push(most);
-        let outcome = self.tree.apply(txid, time, &command.into());
+        let outcome = self.tree.change(txid, time, &command);
         assert_eq!(outcome, self.naive.clear(self.applied, path, usize::from(most)));
     }
 
@@ -74,7 +74,7 @@ impl Twins {
     fn apply(&mut self, command: &Command) {
         self.applied += 1;
         let (txid, time) = entry(self.applied);
-        let outcome = self.tree.apply(txid, time, &command.encode());
+        let outcome = self.tree.change(txid, time, &command.encode());
         assert_eq!(outcome, self.naive.apply(self.applied, command));
     }
 }

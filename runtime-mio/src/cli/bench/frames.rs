@@ -4,9 +4,9 @@ use super::args::Load;
 use crate::cli::exit::Failure;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
-use zabkeeper_core::store::{Command, Path, Query};
+use zabkeeper_core::store::{Command, Op, Path, Query};
 use zabkeeper_core::words::{Payload, ReadLevel, Txid};
-use zabkeeper_proto::client::{ClientRequest, Op, encode_request};
+use zabkeeper_proto::client::{ClientRequest, encode_request};
 
 /// Whether a request writes or reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

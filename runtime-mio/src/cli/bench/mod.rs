@@ -26,8 +26,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use step::{Outcome, Step, Subject};
 use tally::Errors;
 use zabkeeper_core::store::Path;
-use zabkeeper_core::words::Txid;
-use zabkeeper_runtime_mio::client::{Client, ClientOptions, Level};
+use zabkeeper_core::words::{ReadLevel, Txid};
+use zabkeeper_runtime_mio::client::{Client, ClientOptions};
 
 /// Which shares of a single rate are run for a plot, in percent.
 const SHARES: [u32; 6] = [10, 25, 50, 75, 90, 100];
@@ -83,7 +83,7 @@ pub(super) fn run(args: &BenchArgs) -> Result<(), Failure> {
 fn seen(connect: &Connect, endpoints: Vec<String>) -> Result<Txid, Failure> {
     let mut options = ClientOptions::new(endpoints);
     options.timeout = connect.timeout;
-    Ok(Client::connect(options)?.get(&Path::root(), Level::Linearizable)?.applied)
+    Ok(Client::connect(options)?.get(&Path::root(), ReadLevel::Linearizable)?.applied)
 }
 
 /// Sets a flag when somebody asks to stop: results so far are printed, nodes are ended.

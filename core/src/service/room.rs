@@ -1,21 +1,18 @@
-//! The memory of all client connections together: a rule about numbers, which knows no socket.
+//! The memory of all client connections together.
 //!
 //! What a connection holds is counted: its buffers, the answers that wait in them, and what it was
 //! granted in advance for a large request or a page of a listing. Small requests are always taken;
 //! for large ones and for pages there must be room, else they wait until others have left.
 
-/// A request of more bytes needs room of its own before it is read.
-pub(super) const LARGE: usize = 64 << 10;
-
 /// The budget, and what is used of it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Room {
     limit: usize,
     used: usize,
 }
 
 impl Room {
-    pub(super) fn new(limit: usize) -> Self {
+    pub(super) const fn new(limit: usize) -> Self {
         Self { limit, used: 0 }
     }
 
@@ -25,23 +22,22 @@ impl Room {
     }
 
     /// True if there is room for so many bytes more; always for the first ones.
-    pub(super) fn has(&self, bytes: usize) -> bool {
+    pub(super) const fn has(&self, bytes: usize) -> bool {
         self.used.saturating_add(bytes) <= self.limit || self.used <= self.limit / 4
     }
 
     /// True if connections should give back what they do not need, and read in small pieces.
-    pub(super) fn is_short(&self) -> bool {
+    pub(super) const fn is_short(&self) -> bool {
         self.used > self.limit / 4 * 3
     }
 
     /// True if whoever holds much must wait or go.
-    pub(super) fn is_over(&self) -> bool {
+    pub(super) const fn is_over(&self) -> bool {
         self.used > self.limit
     }
 
     /// Bytes that are used.
-    #[cfg(test)]
-    pub(super) fn used(&self) -> usize {
+    pub(super) const fn used(&self) -> usize {
         self.used
     }
 }
