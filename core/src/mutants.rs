@@ -128,6 +128,8 @@ pub enum Mutant {
     KeepTickets,
     /// M89: requests are taken however many are under way.
     TakeAll,
+    /// M91: nobody is told that a place for a listing is free again.
+    KeepListingsWaiting,
     /// M90: who came when all places were taken is served as others are.
     ServeWithoutPlace,
 }

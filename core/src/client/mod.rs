@@ -176,8 +176,8 @@ impl<O: Operation> Client<O> {
             self.lost(id, out);
             return;
         };
-        if let End::Done { txid, .. } = &end {
-            planted!(self.config, ForgetSeen, self.seen = self.seen.max(*txid) => ());
+        if let End::Done { .. } | End::Invalid(_) = &end {
+            planted!(self.config, ForgetSeen, self.seen = self.seen.max(end.seen()) => ());
             self.failures = 0;
             self.backoff = self.config.backoff_min;
         }

@@ -68,7 +68,7 @@ impl Service {
     ) -> bool {
         let Some(it) = self.conns.get_mut(conn) else { return false };
         it.wrote(taken, backlog, now);
-        self.next_listing(conn);
+        self.next_listing(conn, false);
         self.settle(conn, Some(held));
         self.next_listings();
         let Some(it) = self.conns.get_mut(conn).filter(|it| it.backlog == 0) else { return false };
@@ -103,6 +103,7 @@ impl Service {
         let lists = it.answer(slot, end);
         if lists && making {
             self.listings.end(it.page_is_local, page.then_some(bytes));
+            planted!(self.limits, KeepListingsWaiting, self.next_listings() => ());
         }
         if let Some(why) = why.filter(|_| lists) {
             self.refuse_later(conn, why);

@@ -62,6 +62,19 @@ impl Listings {
         self.kind(local).line.pop_front()
     }
 
+    /// Nobody of this name waits any more.
+    pub(super) fn leave(&mut self, conn: ConnId) {
+        for kind in [&mut self.local, &mut self.confirmed] {
+            kind.line.retain(|other| *other != conn);
+        }
+    }
+
+    /// True if somebody waits in a line.
+    pub(super) fn has_line(&self, local: bool) -> bool {
+        let kind = if local { &self.local } else { &self.confirmed };
+        !kind.line.is_empty()
+    }
+
     /// True if somebody waits for room.
     pub(super) fn is_waited_for(&self) -> bool {
         !self.local.line.is_empty() || !self.confirmed.line.is_empty()

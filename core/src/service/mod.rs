@@ -172,10 +172,18 @@ impl Service {
             planted!(self.limits, KeepPlace, self.places.give_back(it.addr) => ());
         }
         self.watched.remove(&conn);
+        if it.wants > 0 {
+            self.large.retain(|other| *other != conn);
+        }
+        if it.waits_for_page {
+            self.listings.leave(conn);
+        }
         for ticket in it.unanswered() {
             planted!(self.limits, KeepTickets, self.tickets.end(ticket) => None);
             self.forgotten.push(ticket);
         }
+        // What the replica has not been asked yet it need not be asked.
+        self.requests.retain(|request| self.tickets.get(request.ticket).is_some());
         self.next_listings();
     }
 
@@ -186,7 +194,9 @@ impl Service {
 
     /// True if nobody waits for an answer, nor for its last bytes.
     pub fn is_settled(&self) -> bool {
-        self.tickets.open() == 0 && self.conns.iter().all(|(_, it)| it.is_idle())
+        self.tickets.open() == 0
+            && self.own.is_empty()
+            && self.conns.iter().all(|(_, it)| it.is_idle())
     }
 
     /// True if the shell has something to do in its next turn without anybody else's doing, if this
@@ -194,7 +204,10 @@ impl Service {
     pub fn is_busy(&self, load: Load) -> bool {
         let wakes = !self.blocked.is_empty() && !self.limits.is_behind(load);
         let asks = !self.requests.is_empty() || !self.forgotten.is_empty();
-        wakes || asks || !self.line.is_empty() || !self.due.is_empty() || !self.own.is_empty()
+        let large = self.large.front().and_then(|conn| self.conns.get(*conn));
+        let grants = large.is_some_and(|it| self.room.has(it.wants));
+        let turns = !self.line.is_empty() || !self.due.is_empty() || !self.own.is_empty();
+        wakes || asks || grants || turns
     }
 
     /// How many connections wait to be read, and since when the first of them does.
@@ -270,8 +283,19 @@ impl Service {
             assert!(open <= self.limits.requests, "{open} requests on a connection");
             let waits = it.queued || it.has_answer() || it.unanswered().next().is_some();
             assert!(!it.paused || waits || it.backlog > 0, "a client waits for nothing");
-            let grown = it.granted == 0 || it.unfinished.is_some() || it.blocked;
+            let waits = it.blocked || it.queued || it.paused;
+            let grown = it.granted == 0 || it.unfinished.is_some() || waits;
             assert!(grown, "room is granted for no request");
+            assert!(!it.may_list() || it.waits_for_page, "a listing waits for nothing");
+            assert!(!it.has_answer() || it.due || it.backlog > 0, "an answer waits for nothing");
+        }
+    }
+
+    /// Asserts that nobody waits for what is there: between two turns.
+    pub fn check_rest(&self) {
+        for local in [false, true] {
+            let may = self.room.has(self.limits.page) && self.listings.has_place(local);
+            assert!(!may || !self.listings.has_line(local), "a listing waits for a free place");
         }
     }
 

@@ -154,9 +154,10 @@ impl Service {
         let behind = self.is_behind();
         let Some(it) = self.conns.get_mut(conn) else { return true };
         if behind && !it.control && matches!(asked.op, Ok(Op::Write(_))) {
-            it.blocked = true;
             it.unfinished = None;
-            self.blocked.push(conn);
+            if !mem::replace(&mut it.blocked, true) {
+                self.blocked.push(conn);
+            }
             return false;
         }
         planted!(self.limits, KeepGrant, it.took(now) => it.unfinished = None);
@@ -164,9 +165,9 @@ impl Service {
         it.share = it.share.saturating_sub(units);
         let full = it.control && asked.op != Ok(Op::Status);
         let admitted = match asked.op {
-            _ if full => Break(End::Refused(RefuseReason::Full)),
-            Ok(op) => self.admit(op, status),
             Err(end) => Break(end),
+            Ok(_) if full => Break(End::Refused(RefuseReason::Full)),
+            Ok(op) => self.admit(op, status),
         };
         match admitted {
             Break(end) => self.answer_at_once(conn, asked.id, end),
@@ -250,6 +251,7 @@ impl Service {
             self.readable(now, conn);
         }
         self.settle(conn, Some(held));
+        self.next_listings();
         false
     }
 
@@ -309,19 +311,20 @@ impl Service {
         let request = ClientRequest { ticket, deadline, request };
         if lists {
             it.later.push_back(request);
-            self.next_listing(conn);
+            self.next_listing(conn, false);
             self.next_listings();
         } else {
             self.requests.push(request);
         }
     }
 
-    /// A connection's next listing is made once the one before it was put into the buffer, and there
-    /// is room for a page and a place among those that are made.
-    pub(super) fn next_listing(&mut self, conn: ConnId) {
+    /// A connection's next listing is made once the one before it was put into the buffer, there is
+    /// room for a page and a place among those that are made, and it is its `turn`, or nobody waits.
+    pub(super) fn next_listing(&mut self, conn: ConnId, turn: bool) {
         let Some(it) = self.conns.get_mut(conn).filter(|it| it.may_list()) else { return };
         let local = it.later.front().is_some_and(is_local);
-        if self.room.has(self.limits.page) && self.listings.has_place(local) {
+        let first = turn || !self.listings.has_line(local);
+        if first && self.room.has(self.limits.page) && self.listings.has_place(local) {
             self.requests.extend(it.next_listing(self.limits.page));
             it.page_is_local = local;
             self.listings.begin(local);
@@ -340,7 +343,7 @@ impl Service {
             {
                 if let Some(it) = self.conns.get_mut(conn) {
                     it.waits_for_page = false;
-                    self.next_listing(conn);
+                    self.next_listing(conn, true);
                 }
             }
         }
@@ -355,7 +358,13 @@ impl Service {
             }
             return false;
         }
-        (it.granted, it.wants) = (bytes, 0);
+        it.granted = bytes;
+        if mem::take(&mut it.wants) > 0 {
+            match self.large.front() == Some(&conn) {
+                true => drop(self.large.pop_front()),
+                false => self.large.retain(|other| *other != conn),
+            }
+        }
         self.settle(conn, None);
         true
     }
@@ -367,8 +376,9 @@ impl Service {
             if wants > 0 && !self.room.has(wants) {
                 return;
             }
-            self.large.pop_front();
-            if wants > 0 && self.grant(conn, wants) {
+            if wants == 0 {
+                self.large.pop_front();
+            } else if self.grant(conn, wants) {
                 self.granted.push_back((conn, wants));
                 self.readable(now, conn);
             }

@@ -15,7 +15,7 @@ use zabkeeper_core::words::{ConnId, End, Instant};
 use zabkeeper_proto::client::ClientReply;
 
 /// What tells the tokens of clients from all others.
-const CLIENT: usize = 1 << 63;
+const CLIENT: usize = 1 << (usize::BITS - 1);
 
 /// All clients.
 pub(super) struct Clients {
@@ -111,9 +111,8 @@ impl Clients {
     /// Puts the answers that may leave into a connection's buffer and writes what the socket takes.
     /// `Ok(true)` if the client has all, and has said that it will ask no more.
     pub(super) fn write(&mut self, id: ConnId, now: Instant) -> io::Result<bool> {
-        let Some(socket) = self.sockets.get_mut(place(id)).and_then(Option::as_mut) else {
-            return Ok(false);
-        };
+        let socket = self.sockets.get_mut(place(id)).and_then(Option::as_mut);
+        let Some(socket) = socket.filter(|socket| socket.id == id) else { return Ok(false) };
         let conn = &mut socket.conn;
         while let Some((name, end)) = self.service.next_answer(id, conn.backlog()) {
             wire::put_reply(&ClientReply { id: name, end }, conn.output());

@@ -123,6 +123,7 @@ impl EventLoop {
                 self.work.exit = Some(ExitReason::Failed(format!("cannot wait: {error}")));
             }
         }
+        self.clients.tell_callers();
         let reason = self.work.exit.take().unwrap_or(ExitReason::Stopped);
         if matches!(reason, ExitReason::Halted(HaltReason::StateStoreStalled)) {
             // A thread that does not come back cannot be waited for.
@@ -182,6 +183,7 @@ impl EventLoop {
         self.hand_over();
         self.write_clients(now);
         self.sweep(now);
+        self.clients.tell_callers();
         self.wind_up(now.at);
         self.turns.mark(Phase::Write, StdInstant::now());
         if let Some(long) = self.turns.end() {

@@ -1,20 +1,20 @@
-//! The connections of clients at a process: what the kernel holds of them, and the turns in which the
-//! production service reads and writes them.
+//! The connections of clients at a process: what the kernel holds of them, and what the production
+//! service decides about them.
 
 use crate::callers::guests::Guest;
 use crate::check::{Check, ensure};
 use crate::world::dice::Dice;
-use crate::world::host::Process;
 use crate::world::lane::Lane;
 use crate::world::net::{Packet, Side};
-use crate::world::{Occur, World, codec, place, size, wide};
+use crate::world::{Occur, World, place};
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
-use zabkeeper_core::replica::Input;
-use zabkeeper_core::service::{Asked, Fault, Limits, Load, Rest, Service, Taking};
+use zabkeeper_core::service::{Fault, Limits, Load, Service};
 use zabkeeper_core::words::{ConnId, Instant, Micros, NodeId, Ticket};
-use zabkeeper_core::zab::Event;
 use zabkeeper_proto::client::{ClientReply, ClientRequest};
+
+/// What one answer of a few keys weighs at most.
+const LARGEST: usize = 16 << 10;
 
 /// How soon after something may be too slow a process looks for it, in microseconds.
 const SWEEP: u64 = 20_000;
@@ -25,36 +25,40 @@ pub struct Doors {
     /// The production service.
     pub service: Service,
     /// The connections, by the service's names for them.
-    doors: BTreeMap<ConnId, Door>,
+    pub(super) doors: BTreeMap<ConnId, Door>,
     /// The same of those that a machine is at the other end of, by the network's names.
     by_net: BTreeMap<ConnId, ConnId>,
     /// Calls from within the process that no turn has taken yet.
-    calls: Vec<usize>,
+    pub(super) calls: Vec<usize>,
     /// True while a turn is due.
-    due: bool,
+    pub(super) due: bool,
     /// When the next one may begin: any takes some time.
-    next_turn: u64,
-    /// When it will look for clients that are too slow.
+    pub(super) next_turn: u64,
+    /// True if it looks for clients that are too slow in its next turn.
+    sweeps: bool,
+    /// When it will do so again.
     sweep_at: Option<u64>,
 }
 
 /// One connection, as the kernel has it.
 #[derive(Debug)]
-struct Door {
-    at: At,
+pub(super) struct Door {
+    pub(super) at: At,
     /// Requests that were not read, oldest first.
-    inbox: VecDeque<ClientRequest>,
+    pub(super) inbox: VecDeque<ClientRequest>,
     /// True once the client has said all.
-    ended: bool,
+    pub(super) ended: bool,
     /// Answers that the client has not taken, oldest first, and their bytes.
-    outbox: VecDeque<(ClientReply, usize)>,
-    backlog: usize,
-    taken: u64,
+    pub(super) outbox: VecDeque<(ClientReply, usize)>,
+    /// How many bytes of them it takes in a second: `None` for all at once, 0 for none.
+    pub(super) takes: Option<u64>,
+    pub(super) backlog: usize,
+    pub(super) taken: u64,
 }
 
 /// Who is at the other end.
 #[derive(Clone, Debug)]
-enum At {
+pub(super) enum At {
     /// A machine, on this connection of the network.
     Net(ConnId),
     /// Somebody who means no good.
@@ -72,12 +76,13 @@ impl Doors {
             calls: Vec::new(),
             due: false,
             next_turn: 0,
+            sweeps: false,
             sweep_at: None,
         }
     }
 
     /// Which call a request is, unless it is a guest's.
-    fn call_of(&self, conn: Option<ConnId>, id: u64) -> Option<usize> {
+    pub(super) fn call_of(&self, conn: Option<ConnId>, id: u64) -> Option<usize> {
         let guest = conn.and_then(|conn| self.doors.get(&conn)).is_some_and(Door::is_guests);
         (!guest).then_some(id as usize)
     }
@@ -96,7 +101,7 @@ impl Doors {
 
 impl Door {
     /// True if the rest of its request never comes.
-    fn stops_amid(&self) -> bool {
+    pub(super) fn stops_amid(&self) -> bool {
         matches!(&self.at, At::Guest(guest) if guest.stops_amid())
     }
 
@@ -129,20 +134,27 @@ impl World {
     }
 
     fn admit_door(&mut self, node: NodeId, at: At, addr: IpAddr) -> Option<ConnId> {
-        let now = self.now;
+        let (now, slow) = (self.now, self.plan.options.service.as_ref().map(|it| it.stall));
         let host = self.host_mut(node);
         let clock = host.clock(now).at;
+        let takes = match &at {
+            At::Guest(guest) => guest.takes(),
+            // Slow, but with an answer in far less time than one that does not read.
+            At::Net(_) => slow
+                .filter(|_| host.rng.chance(300_000))
+                .map(|stall| host.rng.magnitude(1, 50) * LARGEST as u64 * 2_000_000 / stall),
+        };
         let doors = &mut host.process.as_mut()?.doors;
         let (conn, placed) = doors.service.opened(clock, addr);
         if let At::Net(net) = at {
             doors.by_net.insert(net, conn);
         }
         let (inbox, outbox) = (VecDeque::new(), VecDeque::new());
-        let door = Door { at, inbox, ended: false, outbox, backlog: 0, taken: 0 };
+        let door = Door { at, inbox, ended: false, outbox, takes, backlog: 0, taken: 0 };
         doors.doors.insert(conn, door);
         self.mark(if placed { "client: has a place" } else { "client: all places are taken" });
         while let Some(oldest) = self.doors(node).and_then(|doors| doors.service.oldest_control()) {
-            self.close_door(node, oldest);
+            self.dismiss(node, oldest);
         }
         Some(conn)
     }
@@ -204,7 +216,7 @@ impl World {
         let boot = host.boots;
         let Some(process) = &mut host.process else { return };
         let doors = &mut process.doors;
-        let busy = doors.service.is_busy(load) || !doors.calls.is_empty();
+        let busy = doors.service.is_busy(load) || !doors.calls.is_empty() || doors.sweeps;
         if busy && process.paused.is_none() && !std::mem::replace(&mut doors.due, true) {
             let at = process.busy_until.max(now).max(doors.next_turn);
             self.queue.push(at, Occur::Turn { node, boot });
@@ -212,207 +224,32 @@ impl World {
         self.next_sweep(node);
     }
 
-    /// A turn of a process has time for its clients.
-    pub(crate) fn serve(&mut self, node: NodeId) -> Check {
-        let (now, load, boot) = (self.now, self.load(node), self.host(node).boots);
-        let host = &mut self.hosts[place(node)];
-        let clock = host.clock(now).at;
-        let Some(process) = &mut host.process else { return Ok(()) };
-        if !std::mem::take(&mut process.doors.due) {
-            return Ok(());
-        }
-        process.doors.next_turn = now + 1;
-        process.doors.service.begin_turn(clock, load);
-        // Nothing is reserved here.
-        while process.doors.service.next_grant().is_some() {}
-        for call in std::mem::take(&mut process.doors.calls) {
-            let op = &self.clients.calls[call].op;
-            let wait = Micros::new(op.patience);
-            let asked = Asked { id: call as u64, wait, op: Ok(self.clients.op(call)) };
-            self.trace.see(|view| view.request(now, call));
-            let Process { doors, replica, .. } = process;
-            doors.service.call(clock, asked, || replica.status());
-        }
-        while let Some(conn) = self.doors(node).and_then(|doors| doors.service.next_turn()) {
-            self.read_door(node, conn);
-        }
-        self.submit_requests(node)?;
-        if self.is_life(node, boot) {
-            self.write_doors(node)?;
-            self.look_at_doors(node)?;
+    /// It is time for a process to look for clients that are too slow: it will in its next turn.
+    pub(crate) fn sweep_doors(&mut self, node: NodeId, boot: u64) -> Check {
+        if self.is_life(node, boot)
+            && let Some(doors) = self.doors(node)
+        {
+            doors.sweep_at = None;
+            doors.sweeps = true;
             self.door_turn(node);
         }
         Ok(())
     }
 
-    /// Gives the replica what the service has for it.
-    fn submit_requests(&mut self, node: NodeId) -> Check {
-        let boot = self.host(node).boots;
-        let Some(process) = &mut self.host_mut(node).process else { return Ok(()) };
-        let forgotten = process.doors.service.take_forgotten();
-        let requests = process.doors.service.take_requests();
-        for request in &requests {
-            let asker = process.doors.service.asker(request.ticket);
-            let call = asker.and_then(|(conn, id)| process.doors.call_of(conn, id));
-            process.tickets.insert(request.ticket, call);
-        }
-        for ticket in &forgotten {
-            process.tickets.remove(ticket);
-            process.forgotten.insert(*ticket);
-        }
-        if !forgotten.is_empty() {
-            self.step(node, Input::Event(Event::Forget(forgotten)))?;
-        }
-        if self.is_life(node, boot) && !requests.is_empty() {
-            self.step(node, Input::Requests(requests))?;
-        }
-        Ok(())
-    }
-
-    /// Reads a connection: its requests that are here as a whole, as far as the service takes them.
-    fn read_door(&mut self, node: NodeId, conn: ConnId) {
-        let now = self.now;
-        let host = &mut self.hosts[place(node)];
-        let clock = host.clock(now).at;
-        let Some(Process { doors, replica, .. }) = &mut host.process else { return };
-        let Some(door) = doors.doors.get_mut(&conn) else { return };
-        let service = &mut doors.service;
-        service.heard(clock, conn);
-        let mut waits = false;
-        let taking = loop {
-            let taking = service.may_take(conn);
-            if taking != Taking::Go {
-                break taking;
-            }
-            let Some(next) = door.inbox.front() else {
-                service.partial(clock, conn, 0);
-                break Taking::Go;
-            };
-            let whole = size::asked(&next.op);
-            let stops = door.stops_amid();
-            let large = whole > service.limits().large;
-            if (stops || large) && service.partial(clock, conn, whole) == Rest::Wait {
-                break Taking::Stop;
-            }
-            if stops {
-                break Taking::Go;
-            }
-            let wait = Micros::millis(u64::from(next.timeout_ms));
-            let asked = Asked { id: next.id, wait, op: Ok(next.op.clone()) };
-            if !service.request(clock, conn, asked, || replica.status()) {
-                waits = true;
-                break Taking::Stop;
-            }
-            door.inbox.pop_front();
-        };
-        if door.ended && door.inbox.is_empty() {
-            service.ended(conn);
-        }
-        if service.end_turn(clock, conn, (taking, false), door.backlog) {
-            self.close_door(node, conn);
-        }
-        if waits {
-            self.mark("client: waits for the disk");
-        }
-    }
-
-    /// Writes the connections that have something to be written.
-    fn write_doors(&mut self, node: NodeId) -> Check {
-        let due = self.doors(node).map_or(0, |doors| doors.service.due());
-        for _ in 0..due {
-            let Some(conn) = self.doors(node).and_then(|doors| doors.service.next_due()) else {
-                break;
-            };
-            self.write_door(node, conn)?;
-        }
-        while let Some((call, ending)) = self.doors(node).and_then(|d| d.service.next_own()) {
-            let call = call as usize;
-            let client = self.clients.calls[call].op.client;
-            if let Some(delay) = self.net.client_delay(client, node, false) {
-                let ending = Box::new(ending);
-                self.queue.push(self.now + delay, Occur::Answer { call, ending });
-            }
-        }
-        Ok(())
-    }
-
-    fn write_door(&mut self, node: NodeId, conn: ConnId) -> Check {
-        let (now, boot) = (self.now, self.host(node).boots);
-        let host = &mut self.hosts[place(node)];
-        let clock = host.clock(now).at;
-        let Some(process) = &mut host.process else { return Ok(()) };
-        let doors = &mut process.doors;
-        let Some(door) = doors.doors.get_mut(&conn) else { return Ok(()) };
-        let idle = door.outbox.is_empty();
-        while let Some((id, end)) = doors.service.next_answer(conn, door.backlog) {
-            let bytes = size::ending(&end);
-            let reply = ClientReply { id, end };
-            match &door.at {
-                At::Net(net) => {
-                    let reply = if self.plan.options.codec { codec::reply(reply) } else { reply };
-                    let reply = Packet::Reply(Box::new(reply));
-                    self.net.push(*net, reply, now, &mut self.queue);
-                    door.taken += bytes as u64;
-                }
-                At::Guest(_) => {
-                    door.outbox.push_back((reply, bytes));
-                    door.backlog += bytes;
-                }
-            }
-        }
-        if let (At::Guest(guest), true, Some((_, bytes))) = (&door.at, idle, door.outbox.front())
-            && let Some(rate) = guest.takes()
-        {
-            let at = now + wide::time(*bytes as u64, rate);
-            self.queue.push(at, Occur::Drained { node, boot, conn });
-        }
-        let wrote = (door.taken, door.backlog);
-        if doors.service.wrote(clock, conn, wrote, door.backlog) {
-            self.close_door(node, conn);
-        }
-        Ok(())
-    }
-
-    /// A client that takes its answers slowly has taken one.
-    pub(crate) fn drained(&mut self, node: NodeId, boot: u64, conn: ConnId) -> Check {
-        if !self.is_life(node, boot) {
-            return Ok(());
-        }
-        let Some(doors) = self.doors(node) else { return Ok(()) };
-        let Some(door) = doors.doors.get_mut(&conn) else { return Ok(()) };
-        if let Some((_, bytes)) = door.outbox.pop_front() {
-            door.taken += bytes as u64;
-            door.backlog -= bytes;
-        }
-        let (next, at) = (door.outbox.front().map(|(_, bytes)| *bytes), door.at.clone());
-        doors.service.writable(conn);
-        if let (Some(bytes), At::Guest(guest)) = (next, at)
-            && let Some(rate) = guest.takes()
-        {
-            let at = self.now + wide::time(bytes as u64, rate);
-            self.queue.push(at, Occur::Drained { node, boot, conn });
-        }
-        self.door_turn(node);
-        Ok(())
-    }
-
-    /// A process looks for clients that are too slow.
-    pub(crate) fn sweep_doors(&mut self, node: NodeId, boot: u64) -> Check {
-        if !self.is_life(node, boot) {
-            return Ok(());
-        }
+    /// A process looks for clients that are too slow, after it has written to all.
+    pub(super) fn sweep(&mut self, node: NodeId) -> Check {
         let now = self.now;
         let host = self.host_mut(node);
         let clock = host.clock(now).at;
-        let Some(process) = &mut host.process else { return Ok(()) };
-        process.doors.sweep_at = None;
-        if process.paused.is_some() {
+        let Some(doors) = host.process.as_mut().map(|process| &mut process.doors) else {
+            return Ok(());
+        };
+        if !std::mem::take(&mut doors.sweeps) {
             return Ok(());
         }
-        for (conn, fault) in process.doors.service.overdue(clock) {
+        for (conn, fault) in doors.service.overdue(clock) {
             self.drop_client(node, conn, fault)?;
         }
-        self.door_turn(node);
         Ok(())
     }
 
@@ -427,15 +264,21 @@ impl World {
             "no client is dropped without cause",
             "{node} drops {conn}, which is {fault:?}, but does all it should"
         );
-        if control {
-            if let Some(doors) = self.doors(node) {
-                doors.service.last_turn(conn);
-            }
-            self.read_door(node, conn);
-            self.write_door(node, conn)?;
+        match control {
+            true => self.dismiss(node, conn),
+            false => self.close_door(node, conn),
         }
-        self.close_door(node, conn);
         Ok(())
+    }
+
+    /// Lets a client go that came when all places were taken; what it has asked by now is answered.
+    fn dismiss(&mut self, node: NodeId, conn: ConnId) {
+        if let Some(doors) = self.doors(node) {
+            doors.service.last_turn(conn);
+        }
+        self.read_door(node, conn);
+        self.write_door(node, conn);
+        self.close_door(node, conn);
     }
 
     /// The guests of a node leave.
@@ -450,7 +293,7 @@ impl World {
     }
 
     /// A process closes a client's connection, or hears that it is closed.
-    fn close_door(&mut self, node: NodeId, conn: ConnId) {
+    pub(super) fn close_door(&mut self, node: NodeId, conn: ConnId) {
         let Some(doors) = self.doors(node) else { return };
         doors.service.closed(conn);
         if let Some(Door { at: At::Net(net), .. }) = doors.doors.remove(&conn) {
@@ -460,9 +303,10 @@ impl World {
     }
 
     /// What must hold at the service between two turns.
-    fn look_at_doors(&mut self, node: NodeId) -> Check {
+    pub(super) fn look_at_doors(&mut self, node: NodeId) -> Check {
         let Some(doors) = self.doors(node) else { return Ok(()) };
         doors.service.check();
+        doors.service.check_rest();
         for (conn, door) in &doors.doors {
             ensure!(
                 door.inbox.is_empty() || door.stops_amid() || doors.service.is_waiting(*conn),
@@ -471,8 +315,9 @@ impl World {
             );
         }
         let (used, limits) = (doors.service.used(), doors.service.limits());
-        // What comes on top: answers to what was taken in the room that there was.
-        let most = limits.memory + limits.places * (limits.buffer + limits.page);
+        // What comes on top: small requests, and answers to what was taken.
+        let one = limits.large + limits.buffer + limits.page + 4 * LARGEST;
+        let most = limits.memory + (limits.places + limits.controls) * one;
         ensure!(
             used <= most,
             "bounded queues (L6)",
@@ -497,7 +342,7 @@ impl World {
     }
 
     /// What waits at a process beside its service.
-    fn load(&self, node: NodeId) -> Load {
+    pub(super) fn load(&self, node: NodeId) -> Load {
         let host = self.host(node);
         let Some(process) = &host.process else { return Load::default() };
         Load {
@@ -507,7 +352,7 @@ impl World {
         }
     }
 
-    fn doors(&mut self, node: NodeId) -> Option<&mut Doors> {
+    pub(super) fn doors(&mut self, node: NodeId) -> Option<&mut Doors> {
         self.hosts[place(node)].process.as_mut().map(|process| &mut process.doors)
     }
 }

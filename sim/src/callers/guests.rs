@@ -34,7 +34,7 @@ impl Guest {
                 let query = Query::List { path, recursive: true, after, limit, values: true };
                 Op::Read { query, level }
             }
-            GuestKind::Curious => Op::Status,
+            GuestKind::Curious | GuestKind::Confused => Op::Status,
             GuestKind::Eager => Op::Read { query: Query::Get { path: app::path(1) }, level },
         };
         let request = |n| ClientRequest { id: u64::from(n), timeout_ms: 5_000, op: op.clone() };
@@ -46,14 +46,21 @@ impl Guest {
         self.kind == GuestKind::Unfinished
     }
 
-    /// How many bytes a second it takes of its answers; `None` for none at all.
+    /// True if what it says makes no sense.
+    pub fn is_confused(&self) -> bool {
+        self.kind == GuestKind::Confused
+    }
+
+    /// How many bytes a second it takes of its answers; 0 for none at all.
     pub fn takes(&self) -> Option<u64> {
         match self.kind {
-            GuestKind::Deaf => None,
+            GuestKind::Deaf => Some(0),
             GuestKind::Slow => Some(2_000),
-            GuestKind::Silent | GuestKind::Unfinished | GuestKind::Curious | GuestKind::Eager => {
-                Some(10_000_000)
-            }
+            GuestKind::Silent
+            | GuestKind::Unfinished
+            | GuestKind::Curious
+            | GuestKind::Eager
+            | GuestKind::Confused => Some(10_000_000),
         }
     }
 }

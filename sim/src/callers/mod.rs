@@ -5,4 +5,5 @@ pub(crate) mod calls;
 pub mod clients;
 pub mod doors;
 pub mod guests;
+mod serving;
 pub mod sessions;

@@ -39,6 +39,9 @@ const FAILOVER: u64 = 20_000_000;
 /// How long a probe waits for its answer.
 const PATIENCE: u64 = 5_000_000;
 
+/// So many epochs may be filled by requests that came before the quiet and waited at a node.
+const LATE: usize = 40;
+
 impl World {
     /// The faults end.
     pub(crate) fn quieten(&mut self) -> Check {
@@ -236,7 +239,7 @@ impl World {
             log.floor(end).is_some_and(|at| at.txid.epoch() == settled && at.txid.counter() >= full)
         };
         self.hosts.iter().any(|host| is_full(&host.issued.log))
-            && self.quiet.as_ref().is_some_and(|quiet| quiet.given_way < quiet.core.len())
+            && self.quiet.as_ref().is_some_and(|quiet| quiet.given_way < quiet.core.len() + LATE)
     }
 
     /// Gives the core the time of one more recovery.

@@ -255,7 +255,7 @@ impl<'a> Storms<'a> {
             let pause = self.millis(50, 1000);
             self.later(pause, Relief::Start(node));
         }
-        self.vitals.look(self.ensemble.quorum(), self.history.counts().done);
+        self.vitals.look(self.ensemble.quorum(), self.history.counts().done, &self.told);
         match self.history.trouble() {
             Some(wrong) => Err(wrong),
             None => Ok(()),

@@ -5,6 +5,8 @@ use std::fmt;
 use std::fs;
 use std::time::{Duration, Instant};
 
+/// So many of the last things that were done are worth knowing about a gap.
+const AMID: usize = 8;
 /// Fewer storms than this say nothing about memory.
 const FEW: usize = 5;
 
@@ -47,6 +49,8 @@ pub struct Vitals {
     /// The longest time without an answer to any client while a quorum was up and linked and
     /// nothing changed.
     pub gap: Duration,
+    /// What was done before it and during it, with the time of each.
+    pub amid: Vec<String>,
     calm: Option<(u64, Instant)>,
     done: u64,
 }
@@ -65,11 +69,14 @@ impl Vitals {
 
     /// Looks at the present: by a number for what is up and linked, if that is a quorum, and how
     /// many requests were answered so far.
-    pub(super) fn look(&mut self, quorum: Option<u64>, done: u64) {
+    pub(super) fn look(&mut self, quorum: Option<u64>, done: u64, told: &[String]) {
         let now = Instant::now();
         match (quorum, self.calm) {
             (Some(state), Some((before, since))) if state == before && done == self.done => {
-                self.gap = self.gap.max(now - since);
+                if now - since > self.gap {
+                    self.gap = now - since;
+                    self.amid = told.iter().rev().take(AMID).rev().cloned().collect();
+                }
             }
             (quorum, _) => self.calm = quorum.map(|state| (state, now)),
         }
@@ -135,7 +142,8 @@ impl fmt::Display for Vitals {
             f,
             "the longest gap while a quorum was up and linked: {:.2} s",
             self.gap.as_secs_f64()
-        )
+        )?;
+        self.amid.iter().try_for_each(|done| write!(f, "\n    {done}"))
     }
 }
 

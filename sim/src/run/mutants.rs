@@ -70,6 +70,7 @@ pub const ALL: &[(Mutant, &str)] = &[
     (Mutant::KeepTickets, "M88"),
     (Mutant::TakeAll, "M89"),
     (Mutant::ServeWithoutPlace, "M90"),
+    (Mutant::KeepListingsWaiting, "M91"),
 ];
 
 /// The planted bug of this name.

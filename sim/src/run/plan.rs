@@ -190,6 +190,8 @@ pub enum GuestKind {
     Curious,
     /// They ask much at once.
     Eager,
+    /// What they say makes no sense.
+    Confused,
 }
 
 impl Fault {
@@ -444,6 +446,7 @@ fn draw_faults(rng: &Rng, swarm: &Swarm) -> Vec<Planned> {
                 GuestKind::Slow,
                 GuestKind::Curious,
                 GuestKind::Eager,
+                GuestKind::Confused,
             ]),
             count: rng.magnitude(1, 60) as u32,
             requests: rng.magnitude(1, 60) as u32,

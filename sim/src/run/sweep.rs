@@ -86,6 +86,7 @@ const EXPECTED: &[&str] = &[
     "guests: Slow",
     "guests: Curious",
     "guests: Eager",
+    "guests: Confused",
     "crash",
     "disk wiped",
     "old disk put back",
