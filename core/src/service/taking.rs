@@ -152,6 +152,9 @@ impl Service {
         status: impl FnOnce() -> Status,
     ) -> bool {
         let behind = self.is_behind();
+        if asked.op != Ok(Op::Status) {
+            self.seat(conn);
+        }
         let Some(it) = self.conns.get_mut(conn) else { return true };
         if behind && !it.control && matches!(asked.op, Ok(Op::Write(_))) {
             it.unfinished = None;
@@ -174,6 +177,16 @@ impl Service {
             Continue(request) => self.ask(now, conn, (asked.id, asked.wait), request),
         }
         true
+    }
+
+    /// Gives a client that came when all places were taken one that has become free: else it would be
+    /// refused for as long as it asks, since it has no reason to connect anew.
+    fn seat(&mut self, conn: ConnId) {
+        let Some(it) = self.conns.get_mut(conn).filter(|it| it.control) else { return };
+        if self.places.take(it.addr) {
+            it.control = false;
+            self.controls.retain(|other| *other != conn);
+        }
     }
 
     /// What this process itself asks; the answer comes by [`Service::next_own`].

@@ -254,6 +254,18 @@ fn who_comes_when_all_places_are_taken_gets_the_status_and_nothing_else() {
 }
 
 #[test]
+fn who_came_when_all_places_were_taken_is_served_once_one_is_free() {
+    let mut service = service(|limits| limits.places = 1);
+    let first = open(&mut service);
+    let late = open(&mut service);
+    assert!(service.is_control(late));
+    service.closed(first);
+    turn(&mut service, 0, ALONE, &[(late, vec![(1, get())])]);
+    assert!(!service.is_control(late) && tickets(&mut service).len() == 1);
+    assert_eq!(service.overdue(at(6_000)), [], "it has a place now");
+}
+
+#[test]
 fn who_does_not_go_on_has_to_go_and_who_waits_for_others_has_not() {
     let mut service = service(|_| ());
     let (amid, deaf, waits) = (open(&mut service), open(&mut service), open(&mut service));
